@@ -1,0 +1,129 @@
+"""The frozen values that travel between the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+import numpy as np
+
+FileStatus = Literal["indexed", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text to search: a whole file, or one record of a CSV, TSV or JSON-lines file.
+
+    ``text`` is what was extracted (for a PDF, DOCX or HTML file it differs from the bytes on disk); all offsets
+    of its passages count characters of it.
+    """
+
+    path: str
+    text: str
+    kind: str
+    """Family of formats: text, markdown, rst, html, pdf, docx, code, csv, tsv, jsonl."""
+    record: str | None = None
+    """The record's identifier within its file; None where the file is one document."""
+    title: str | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Further record fields, kept for filters."""
+    line_start: int = 1
+    """Line of the file on which ``text`` begins (a record's line; 1 for a whole file)."""
+    page_starts: tuple[int, ...] = ()
+    """Offset in ``text`` at which each page begins (PDF); empty for formats without pages."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A span of a document that is embedded as one vector: ``document.text[start:end] == text``."""
+
+    text: str
+    start: int
+    end: int
+    line_start: int
+    """1-based, inclusive."""
+    line_end: int
+    tokens: int
+    """Tokens of the text alone, by the model's tokenizer, without template or special tokens."""
+    page: int | None = None
+    """1-based page on which the passage begins; None for formats without pages."""
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What is known of one file of a collection.
+
+    ``digest`` (SHA-256 of the bytes, hex) is None where the file could not be read. ``root`` is the argument of
+    ``semsearch index`` under which it was found, absolute; both paths are absolute, without resolving links.
+    """
+
+    path: str
+    root: str
+    size: int
+    mtime_ns: int
+    digest: str | None
+    status: FileStatus = "indexed"
+    reason: str | None = None
+    """Why it failed or was skipped; None when indexed."""
+
+
+@dataclass(frozen=True)
+class StoredPassage:
+    """A passage as the catalog returns it, with what a hit shows of its document."""
+
+    id: int
+    passage: Passage
+    path: str
+    kind: str
+    record: str | None
+    title: str | None
+    fields: Mapping[str, str]
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The k best passages of each query, best first.
+
+    ids: (q, k) int64; scores: (q, k) float32, higher is better. A row with fewer than k results ends in id -1
+    and score -inf.
+    """
+
+    ids: np.ndarray
+    scores: np.ndarray
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Conditions that a passage's document must meet, all of them; applied before the top k is taken.
+
+    Within ``paths``, ``kinds`` or the values of one field, any one may hold.
+    """
+
+    paths: tuple[str, ...] = ()
+    """Globs over the absolute path; ``*`` stays within a folder, ``**`` does not; a relative glob matches at
+    any depth."""
+    kinds: tuple[str, ...] = ()
+    """Kinds (``markdown``) or file name endings without the dot (``md``)."""
+    since: datetime | None = None
+    """File modified at or after this moment (timezone-aware)."""
+    until: datetime | None = None
+    """File modified before this moment (timezone-aware)."""
+    fields: tuple[tuple[str, str], ...] = ()
+    """(name, value) of record fields, compared as text."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The size of a collection, as its last commit left it."""
+
+    files: int
+    documents: int
+    passages: int
+    pending: int
+    """Passages read and split but not yet embedded (an interrupted run)."""
+    tombstones: int
+    failed: int
+    skipped: int
