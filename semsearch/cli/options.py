@@ -1,0 +1,44 @@
+"""Options that several commands share, as decorators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ENCODER_FLAGS = ("preset", "model", "adapter", "template", "pooling", "precision", "layers", "max_tokens")
+"""Parameters that ``encoder_options`` adds and that decide the vectors; ``device`` and ``batch_tokens`` do not."""
+
+home_option = click.option(
+    "--home", type=click.Path(path_type=Path, file_okay=False), help="Folder of the collections [SEMSEARCH_HOME]."
+)
+collection_option = click.option("--collection", "-c", metavar="NAME", help="Collection [default: default].")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+
+
+def encoder_options(function: F) -> F:
+    """The one set of options that say which encoder to use and how to run it. Each is None unless given."""
+    options = [
+        click.option("--preset", metavar="NAME|FILE", help="A named encoder, or a TOML or JSON file that describes one."),
+        click.option("--model", metavar="NAME|PATH", help="Hub name, folder or GGUF file [default: the embedded model]."),
+        click.option("--adapter", metavar="NAME|PATH|none", help="PEFT adapter: shipped name, folder or hub name."),
+        click.option("--template", metavar="TEXT", help="Prompt with {text} once [default: PromptEOL]."),
+        click.option("--pooling", type=click.Choice(["last", "mean", "cls", "mask", "first-last"])),
+        click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16", "int8", "nf4"])),
+        click.option("--layers", type=click.IntRange(min=1), metavar="N", help="Use the first N blocks only."),
+        click.option("--max-tokens", type=click.IntRange(min=1), help="Cut texts after so many tokens [default: 512]."),
+        click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps [default: the best there is]."),
+        click.option("--batch-tokens", type=click.IntRange(min=1), help="Tokens in one batch."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def take_encoder_flags(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Remove ENCODER_FLAGS from a command's parameters and return them."""
+    return {name: parameters.pop(name) for name in ENCODER_FLAGS}

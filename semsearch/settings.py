@@ -1,0 +1,114 @@
+"""Settings: flag > environment > project file > user file > default. The only reader of both files and environment.
+
+The files are TOML with the fields of ``Settings`` as keys. The project file is ``semsearch.toml`` in the working
+folder or the nearest folder above it that has one; the user file stands in the user's configuration folder.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_config_path, user_data_path
+
+from indexer.errors import ConfigError, UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a person sets once instead of at every command. None: not set."""
+
+    home: Path | None = None
+    """Folder of the collections; None: the user's data folder."""
+    collection: str = "default"
+    data: Path | None = None
+    """Folder of evaluation data in SentEval or BEIR layout."""
+    model: str | None = None
+    adapter: str | None = None
+    template: str | None = None
+    pooling: str | None = None
+    precision: str | None = None
+    layers: int | None = None
+    max_tokens: int | None = None
+    preset: str | None = None
+    device: str | None = None
+    batch_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("home", "data"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, Path(value).expanduser().absolute())
+        for name in ("layers", "max_tokens", "batch_tokens"):
+            value = getattr(self, name)
+            if value is not None:
+                try:
+                    object.__setattr__(self, name, int(value))
+                except (TypeError, ValueError) as error:
+                    raise ConfigError(f"setting {name} is {value!r}; it is a whole number") from error
+        for name in _NAMES - {"home", "data", "layers", "max_tokens", "batch_tokens"}:
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise ConfigError(f"setting {name} is {value!r}; it is text, in quotes")
+
+    def override(self, values: Mapping[str, Any]) -> Settings:
+        """These settings with every value that is not None put over them."""
+        return replace(self, **{name: value for name, value in values.items() if value is not None})
+
+    def collection_path(self, name: str | None = None) -> Path:
+        """The folder of a collection, whether or not it exists. Raises UsageError for a name that is no folder name."""
+        name = self.collection if name is None else name
+        if not name or name.startswith(".") or any(c in name for c in "/\\\0\n") or len(name.encode()) > 200:
+            raise UsageError(f"{name!r} cannot name a collection; a name has no slash, no line end and no leading dot")
+        return self.root / name
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds the collections."""
+        return self.home if self.home is not None else user_data_path("semsearch", appauthor=False)
+
+
+_NAMES = frozenset(field.name for field in fields(Settings))
+
+
+def load_settings(environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
+    """Settings of the environment, the project file and the user file.
+
+    Raises ConfigError, naming the file or variable, for an unknown key or a value that does not fit.
+    """
+    environment = os.environ if environment is None else environment
+    settings = Settings()
+    for path in (user_config_path("semsearch", appauthor=False) / "semsearch.toml", _project_file(folder or Path.cwd())):
+        if path is not None and path.is_file():
+            settings = _apply(settings, _read(path), str(path))
+    variables = {name: environment[f"SEMSEARCH_{name.upper()}"] for name in _NAMES if environment.get(f"SEMSEARCH_{name.upper()}")}
+    return _apply(settings, variables, "environment (SEMSEARCH_*)")
+
+
+def _project_file(folder: Path) -> Path | None:
+    return next((f / "semsearch.toml" for f in (folder, *folder.parents) if (f / "semsearch.toml").is_file()), None)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
+    for name in ("home", "data"):  # relative to the file that says it, not to where the command happens to run
+        if isinstance(values.get(name), str):
+            values[name] = path.parent / Path(values[name]).expanduser()
+    return values
+
+
+def _apply(settings: Settings, values: Mapping[str, Any], origin: str) -> Settings:
+    unknown = sorted(set(values) - _NAMES)
+    if unknown:
+        raise ConfigError(f"{origin}: unknown setting {', '.join(unknown)}; settings are {', '.join(sorted(_NAMES))}")
+    try:
+        return settings.override(values)
+    except (ConfigError, TypeError) as error:
+        raise ConfigError(f"{origin}: {error}") from error
