@@ -48,7 +48,9 @@ def confirm(made_by: EncoderSpec, flags: Mapping[str, Any], mend: str) -> Encode
     if spec.fingerprint != made_by.fingerprint:
         ours, theirs = describe(made_by), describe(spec)
         lines = "".join(
-            f"\n  {name}: index {ours[name]!r}, asked for {theirs[name]!r}" for name in ours if ours[name] != theirs[name]
+            f"\n  {name}: index {ours[name]!r}, asked for {theirs[name]!r}"
+            for name in ours
+            if ours[name] != theirs[name]
         )
         raise MismatchError(
             f"the index was made by encoder {made_by.fingerprint}, and encoder {spec.fingerprint} cannot search it:"

@@ -82,10 +82,17 @@ def load_settings(environment: Mapping[str, str] | None = None, folder: Path | N
     """
     environment = os.environ if environment is None else environment
     settings = Settings()
-    for path in (user_config_path("semsearch", appauthor=False) / "semsearch.toml", _project_file(folder or Path.cwd())):
+    for path in (
+        user_config_path("semsearch", appauthor=False) / "semsearch.toml",
+        _project_file(folder or Path.cwd()),
+    ):
         if path is not None and path.is_file():
             settings = _apply(settings, _read(path), str(path))
-    variables = {name: environment[f"SEMSEARCH_{name.upper()}"] for name in _NAMES if environment.get(f"SEMSEARCH_{name.upper()}")}
+    variables = {
+        name: environment[f"SEMSEARCH_{name.upper()}"]
+        for name in _NAMES
+        if environment.get(f"SEMSEARCH_{name.upper()}")
+    }
     return _apply(settings, variables, "environment (SEMSEARCH_*)")
 
 

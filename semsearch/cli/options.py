@@ -23,8 +23,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 def encoder_options(function: F) -> F:
     """The one set of options that say which encoder to use and how to run it. Each is None unless given."""
     options = [
-        click.option("--preset", metavar="NAME|FILE", help="A named encoder, or a TOML or JSON file that describes one."),
-        click.option("--model", metavar="NAME|PATH", help="Hub name, folder or GGUF file [default: the embedded model]."),
+        click.option(
+            "--preset", metavar="NAME|FILE", help="A named encoder, or a TOML or JSON file that describes one."
+        ),
+        click.option(
+            "--model", metavar="NAME|PATH", help="Hub name, folder or GGUF file [default: the embedded model]."
+        ),
         click.option("--adapter", metavar="NAME|PATH|none", help="PEFT adapter: shipped name, folder or hub name."),
         click.option("--template", metavar="TEXT", help="Prompt with {text} once [default: PromptEOL]."),
         click.option("--pooling", type=click.Choice(["last", "mean", "cls", "mask", "first-last"])),

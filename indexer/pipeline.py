@@ -1,0 +1,308 @@
+"""Bring a collection up to date with its files: read → split → stage → encode → add vectors → commit."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO
+
+from indexer.corpus import changes, readers
+from indexer.corpus.readers import ReadOptions
+from indexer.corpus.splitter import Splitter
+from indexer.embedding.encoder import Encoder
+from indexer.errors import ReadError, UsageError
+from indexer.storage.store import Store
+from indexer.types import Document, FileRecord, Passage
+
+COMMIT_SECONDS = 1.0
+"""A commit follows the first batch that ends this long after the last one: what a kill can cost."""
+LONG_RUN_TOKENS = 20_000
+"""Runs with fewer tokens to embed start without an estimate."""
+WINDOW = {"cpu": 512, "cuda": 16_384}
+"""Passages sorted by length together: more pads less, fewer lets documents finish sooner."""
+RECORD_KINDS = frozenset({"csv", "tsv", "jsonl"})
+
+
+@dataclass
+class Report:
+    """What one run did. Counts are of files, and of passages where said."""
+
+    new: int = 0
+    changed: int = 0
+    moved: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    """Files that could not be read, or not wholly, in this run or an earlier one since which they have not changed."""
+    skipped: int = 0
+    embedded: int = 0
+    """Passages that went through the model in this run."""
+    reused: int = 0
+    """New passages whose text was already embedded."""
+    total: int = 0
+    """Passages that can be searched now."""
+    tokens: int = 0
+    """Tokens of the passages to embed, without template."""
+    to_embed: int = 0
+    estimate: float | None = None
+    """Seconds that embedding was estimated to take; None for short runs."""
+    seconds: float = 0.0
+    vanished: list[str] = field(default_factory=list)
+    """Roots that do not exist any more, or are suddenly empty; nothing of theirs was removed."""
+
+
+class Observer:
+    """Hears of progress. This one says nothing; the command line overrides the verbs."""
+
+    def read(self, path: str, files: int) -> None:
+        """``path`` has been read and split, the ``files``-th of this run."""
+
+    def planned(self, report: Report) -> None:
+        """Everything is read; ``report`` says how much there is to embed, and for long runs how long it will take."""
+
+    def embedded(self, passages: int, tokens: int) -> None:
+        """So many more passages with so many tokens have vectors."""
+
+
+def update(
+    store: Store,
+    roots: Sequence[str],
+    open_encoder: Callable[[], Encoder],
+    *,
+    splitter: Splitter,
+    options: ReadOptions | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    observer: Observer | None = None,
+) -> Report:
+    """Index ``roots`` (files and folders; none: all roots of the collection) and drop what has vanished from them.
+
+    ``options`` None keeps what each root was last read with. A file that cannot be read gets a status and keeps the
+    passages it had; the run goes on. Whatever happens, what was committed stays, and the next run resumes there.
+    ``dry_run`` reads everything and estimates, and leaves the collection as it was.
+
+    Raises UsageError for a root that never existed, or for ``/`` and the home folder without ``force``.
+    """
+    observer = observer or Observer()
+    started = time.monotonic()
+    report = Report()
+    try:
+        known_roots = store.roots()
+        named = [os.path.abspath(root) for root in roots] or sorted(known_roots)
+        _take_in(store, named, known_roots, splitter, options, force, dry_run, report, observer)
+        _embed(store, open_encoder, dry_run, report, observer)
+        if not dry_run:
+            store.finish()
+    except BaseException as error:
+        store.rollback()
+        if isinstance(error, KeyboardInterrupt) and not dry_run:
+            store.finish()
+        raise
+    if dry_run:
+        store.rollback()
+    report.total = store.counts().passages
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def update_from_stream(
+    store: Store,
+    stream: BinaryIO,
+    name: str,
+    open_encoder: Callable[[], Encoder],
+    *,
+    splitter: Splitter,
+    options: ReadOptions | None = None,
+    observer: Observer | None = None,
+) -> Report:
+    """Index the bytes of ``stream`` as the file ``name``, in place of what that name held before."""
+    observer = observer or Observer()
+    started = time.monotonic()
+    report = Report()
+    problems: list[str] = []
+    existed = any(record.path == name for record in store.files())
+    try:
+        documents = readers.read_stream(stream, name, options or ReadOptions(), problems)
+        staged = store.stage(
+            FileRecord(name, name, 0, time.time_ns(), None, "failed" if problems else "indexed", _reason(problems)),
+            ((document, splitter.split(document)) for document in documents),
+        )
+        report.changed, report.new = (1, 0) if existed else (0, 1)
+        report.failed, report.reused = int(bool(problems)), staged.reused
+        store.commit()
+        _embed(store, open_encoder, False, report, observer)
+        store.finish()
+    except BaseException:
+        store.rollback()
+        raise
+    report.total = store.counts().passages
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def _take_in(
+    store: Store,
+    named: list[str],
+    known_roots: dict[str, dict[str, object]],
+    splitter: Splitter,
+    options: ReadOptions | None,
+    force: bool,
+    dry_run: bool,
+    report: Report,
+    observer: Observer,
+) -> None:
+    """Find what is new, changed, moved and gone under ``named``; stage the passages of what is new."""
+    known = {record.path: record for record in store.files()}
+    present = []
+    for root in named:
+        if os.path.lexists(root):
+            present.append(root)
+        elif root in known_roots or any(_under(path, root) for path in known):
+            report.vanished.append(root)
+        else:
+            raise UsageError(f"{root} does not exist; name files or folders that do, or - for standard input")
+    found = list(changes.scan(present, force=force))
+    for root in list(present):
+        if os.path.isdir(root) and not any(_under(file.path, root) for file in found if file.problem is None):
+            if any(_under(path, root) and record.status == "indexed" for path, record in known.items()):
+                report.vanished.append(root)
+                present.remove(root)
+
+    paths = {file.path for file in found}
+    gone = {path for path in known if path not in paths and any(_under(path, root) for root in present)}
+    gone_digests = {known[path].digest: path for path in sorted(gone) if known[path].status == "indexed"}
+    read_with = {
+        root: options or ReadOptions.from_dict(known_roots.get(_owner(root, known_roots) or root, {})) for root in named
+    }
+    last_commit = time.monotonic()
+    for file in found:
+        before = known.get(file.path)
+        how = read_with.get(file.root) or options or ReadOptions()
+        reread = file.kind in RECORD_KINDS and known_roots.get(file.root, how.to_dict()) != how.to_dict()
+        if file.problem is not None:
+            status, reason = file.problem
+            if status == "skipped":
+                report.skipped += 1
+                if before is not None and before.status != "skipped":
+                    store.remove([file.path])
+                    report.deleted += 1
+            else:
+                report.failed += 1
+            if before is None or (before.status, before.reason) != (status, reason) or before.size != file.size:
+                store.record(FileRecord(file.path, file.root, file.size, file.mtime_ns, None, status, reason))
+            continue
+        if before is not None and before.status == "indexed" and not reread and _same_stat(before, file):
+            report.unchanged += 1
+            continue
+        try:
+            record = FileRecord(file.path, file.root, file.size, file.mtime_ns, changes.digest(file.path))
+            if before is not None and before.digest == record.digest and not reread:
+                store.record(replace(record, status=before.status, reason=before.reason))
+                report.unchanged += before.status == "indexed"
+                report.failed += before.status == "failed"  # some of its records, still
+                continue
+            reused, problems = _stage(store, record, splitter, how)
+        except ReadError as error:  # no digest: tried again in the next run, whatever made it fail
+            report.failed += 1
+            store.record(FileRecord(file.path, file.root, file.size, file.mtime_ns, None, "failed", str(error)))
+            continue
+        report.reused += reused
+        report.failed += bool(problems)
+        if before is not None and before.status != "skipped":
+            report.changed += 1
+        elif gone_digests.get(record.digest) in gone:
+            gone.remove(gone_digests[record.digest])
+            store.remove([gone_digests[record.digest]])
+            report.moved += 1
+        else:
+            report.new += 1
+        observer.read(file.path, report.new + report.changed + report.moved)
+        if not dry_run and time.monotonic() - last_commit > COMMIT_SECONDS:
+            store.commit()
+            last_commit = time.monotonic()
+    if gone:
+        report.deleted += sum(known[path].status == "indexed" for path in gone)
+        store.remove(sorted(gone))
+    for root in named:
+        if root not in report.vanished and _owner(root, known_roots) is None:
+            store.set_root(root, read_with[root].to_dict())
+    if not dry_run:
+        store.commit()
+
+
+def _stage(store: Store, record: FileRecord, splitter: Splitter, options: ReadOptions) -> tuple[int, list[str]]:
+    """Read, split and stage one file. Returns how many passages were embedded before, and the bad records."""
+    problems: list[str] = []
+
+    def contents() -> Iterator[tuple[Document, Sequence[Passage]]]:
+        for document in readers.read(record.path, options, problems):
+            yield document, splitter.split(document)
+
+    staged = store.stage(record, contents())
+    if problems:  # some records were good: they are kept, and the file is listed as failed
+        store.record(
+            FileRecord(
+                record.path, record.root, record.size, record.mtime_ns, record.digest, "failed", _reason(problems)
+            )
+        )
+    return staged.reused, problems
+
+
+def _embed(
+    store: Store, open_encoder: Callable[[], Encoder], dry_run: bool, report: Report, observer: Observer
+) -> None:
+    """Give every staged passage its vector, committing on the way."""
+    report.to_embed, report.tokens = store.unembedded_count()
+    if not report.to_embed:
+        observer.planned(report)
+        return
+    encoder = open_encoder()
+    if report.tokens > LONG_RUN_TOKENS:
+        report.estimate = report.tokens / _tokens_per_second(store, encoder)
+    observer.planned(report)
+    if dry_run:
+        return
+    window = WINDOW["cuda" if getattr(encoder, "device", "cpu") != "cpu" else "cpu"]
+    last_commit = time.monotonic()
+    while batch := store.unembedded(window):
+        ids, texts = [id for id, _ in batch], [text for _, text in batch]
+        lengths = encoder.count_tokens(texts)
+        for positions, vectors in encoder.encode_batches(texts, role="passage"):
+            report.embedded += store.add_vectors([ids[i] for i in positions], vectors)
+            observer.embedded(len(positions), int(lengths[positions].sum()))
+            if time.monotonic() - last_commit > COMMIT_SECONDS:
+                store.commit()
+                last_commit = time.monotonic()
+    store.commit()
+
+
+def _tokens_per_second(store: Store, encoder: Encoder) -> float:
+    """Speed on a dozen of the waiting passages, after a first one to warm up. Their vectors are thrown away: a
+    second of work, and dry runs and real ones measure alike."""
+    texts = [text for _, text in store.unembedded(13)]
+    encoder.encode(texts[:1])
+    started = time.perf_counter()
+    encoder.encode(texts[1:] or texts)
+    return int(encoder.count_tokens(texts[1:] or texts).sum()) / max(time.perf_counter() - started, 1e-9)
+
+
+def _same_stat(record: FileRecord, file: changes.Found) -> bool:
+    return (record.size, record.mtime_ns) == (file.size, file.mtime_ns)
+
+
+def _under(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
+
+
+def _owner(path: str, roots: dict[str, dict[str, object]]) -> str | None:
+    """The known root that ``path`` lies under, the path itself left out; None when there is none."""
+    return next((root for root in roots if root != path and _under(path, root)), None)
+
+
+def _reason(problems: list[str]) -> str | None:
+    if not problems:
+        return None
+    more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+    return "; ".join(problems[:3]) + more

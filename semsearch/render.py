@@ -1,0 +1,165 @@
+"""Results → text for a terminal, JSON, JSON lines. Nothing here decides what a result is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from indexer.pipeline import Report
+from semsearch.collections import Status
+from semsearch.encoders import describe
+from semsearch.searcher import Hit
+
+EXCERPT = 320
+"""Characters of a passage shown around its most telling sentence, unless it is asked for whole."""
+
+
+def dump(value: Any) -> str:
+    """One line of JSON; bytes of file names that are no text are written as escapes."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def hit_value(hit: Hit) -> dict[str, Any]:
+    """A hit as JSON shows it."""
+    return asdict(hit)
+
+
+def hits(found: Sequence[Hit], console: Console, full: bool = False) -> None:
+    """One block a hit: rank, score, where it stands; then the passage with its most telling sentence marked."""
+    for hit in found:
+        console.print(
+            Text.assemble((f"{hit.rank:>2}", "bold"), f"  {hit.score:.3f}  ", (place(hit), "cyan")), soft_wrap=True
+        )
+        start, end = (0, len(hit.text)) if full else _window(hit)
+        body = Text(hit.text)
+        if hit.highlight:
+            body.stylize("bold yellow", *hit.highlight)
+        body = body[start:end]
+        lines = Text(" ").join(part for part in body.split() if part.plain.strip()) if not full else body
+        if start > 0:
+            lines = Text("… ") + lines
+        if end < len(hit.text):
+            lines = lines + Text(" …")
+        lines = Text("    ") + lines if not full else lines
+        console.print(lines, soft_wrap=full)
+        console.print()
+
+
+def place(hit: Hit) -> str:
+    """``path:12-20``, with page and record where there are any."""
+    where = f"{hit.path}:{hit.line_start}" + (f"-{hit.line_end}" if hit.line_end != hit.line_start else "")
+    if hit.page is not None:
+        where = f"{hit.path} page {hit.page}"
+    return where + (f" record {hit.document}" if hit.document is not None else "")
+
+
+def report_value(report: Report, dry_run: bool) -> dict[str, Any]:
+    """What ``index --json`` prints."""
+    files = ("new", "changed", "moved", "deleted", "unchanged", "failed", "skipped")
+    value: dict[str, Any] = {
+        "files": {name: getattr(report, name) for name in files},
+        "passages": {"embedded": report.embedded, "reused": report.reused, "total": report.total},
+        "seconds": round(report.seconds, 3),
+        "vanished_roots": report.vanished,
+    }
+    if dry_run:
+        value["dry_run"] = {
+            "passages": report.to_embed,
+            "tokens": report.tokens,
+            "estimated_seconds": None if report.estimate is None else round(report.estimate, 1),
+        }
+    return value
+
+
+def report(report: Report) -> str:
+    """The one-line summary of ``index``."""
+    names = ("new", "changed", "moved", "deleted", "unchanged", "failed", "skipped")
+    files = ", ".join(f"{getattr(report, name)} {name}" for name in names if getattr(report, name))
+    return (
+        f"files: {files or 'none'}; passages: {report.embedded} embedded, {report.total} in the index; "
+        f"{duration(report.seconds)}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """``0.8 s``, ``42 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 1:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def size(count: float) -> str:
+    """Bytes in decimal units: ``93 MB``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 10 else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError("unreachable")
+
+
+def status_value(status: Status) -> dict[str, Any]:
+    """One collection as ``status --json`` shows it."""
+    counts = asdict(status.counts)
+    return {
+        "collection": status.name,
+        "path": str(status.path),
+        "files": {"indexed": counts["files"], "failed": counts["failed"], "skipped": counts["skipped"]},
+        "documents": counts["documents"],
+        "passages": {"total": counts["passages"], "pending": counts["pending"], "deleted": counts["tombstones"]},
+        "encoder": {
+            "fingerprint": status.spec.fingerprint,
+            "precision": status.spec.precision,
+            **describe(status.spec),
+        },
+        "bytes": dict(status.sizes),
+        "roots": list(status.roots),
+        "failed": [_problem(r) for r in status.problems if r.status == "failed"],
+        "skipped": [_problem(r) for r in status.problems if r.status == "skipped"],
+    }
+
+
+def statuses(found: Iterable[Status]) -> str:
+    """Collections as text: counts, encoder, sizes, then every file with a problem and its reason."""
+    blocks = []
+    for status in found:
+        counts, spec = status.counts, status.spec
+        adapter = f" + adapter {spec.adapter}" if spec.adapter else ""
+        lines = [
+            f"{status.name}  ({status.path})",
+            f"  files     {counts.files} indexed, {counts.failed} failed, {counts.skipped} skipped",
+            f"  passages  {counts.passages}" + (f", {counts.pending} still to embed" if counts.pending else ""),
+            f"  encoder   {spec.model}{adapter}, {spec.precision}, fingerprint {spec.fingerprint}",
+            f"  size      {', '.join(f'{part} {size(n)}' for part, n in status.sizes.items())}",
+            *(f"  root      {root}" for root in status.roots),
+            *(f"  {record.status:<9} {record.path}: {record.reason}" for record in status.problems),
+        ]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def _problem(record: Any) -> dict[str, Any]:
+    return {"path": record.path, "reason": record.reason}
+
+
+def _window(hit: Hit) -> tuple[int, int]:
+    """The part of the passage to show: EXCERPT characters that hold the start of the marked sentence, at word ends."""
+    start, end = 0, len(hit.text)
+    if end > EXCERPT:
+        first, last = hit.highlight or (0, 0)
+        spare = max(0, EXCERPT - (last - first))
+        start = max(0, min(first - spare // 2, end - EXCERPT))
+        if start:
+            start = min(hit.text.find(" ", start) + 1 or start, first)
+        end = min(end, start + EXCERPT)
+        if end < len(hit.text):
+            end = max(hit.text.rfind(" ", start, end), start + 1)
+    return start, end
