@@ -165,10 +165,11 @@ def _take_in(
             raise UsageError(f"{root} does not exist; name files or folders that do, or - for standard input")
     found = list(changes.scan(present, force=force))
     for root in list(present):
-        if os.path.isdir(root) and not any(_under(file.path, root) for file in found if file.problem is None):
-            if any(_under(path, root) and record.status == "indexed" for path, record in known.items()):
-                report.vanished.append(root)
-                present.remove(root)
+        empty = not any(_under(file.path, root) for file in found if file.problem is None)
+        held = any(_under(path, root) and record.status == "indexed" for path, record in known.items())
+        if empty and held and os.path.isdir(root):
+            report.vanished.append(root)
+            present.remove(root)
 
     paths = {file.path for file in found}
     gone = {path for path in known if path not in paths and any(_under(path, root) for root in present)}

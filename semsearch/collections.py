@@ -1,4 +1,4 @@
-"""A collection by name: make it, bring it up to date, search it, list it. What the command line and Python both call."""
+"""A collection by name: make, refresh, search, list. What the command line and Python both call."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any, BinaryIO
 
 from indexer.corpus.readers import ReadOptions
 from indexer.corpus.splitter import Splitter
-from indexer.storage.manifest import Manifest
 from indexer.storage.store import Store
 
 from indexer import embedding, pipeline
 from indexer.embedding.encoder import Encoder, EncoderSpec
 from indexer.errors import CollectionNotFound, UsageError
 from indexer.pipeline import Observer, Report
+from indexer.storage.manifest import Manifest
 from indexer.types import Counts, FileRecord
 from semsearch import encoders
 from semsearch.searcher import Searcher
@@ -91,7 +91,7 @@ def update(
         splitter = Splitter(embedding.tokenizer(store.manifest.spec), tokens)
         if stream is not None:
             return pipeline.update_from_stream(
-                store, stream, f"{name}", open_encoder, splitter=splitter, options=options, observer=observer
+                store, stream, name, open_encoder, splitter=splitter, options=options, observer=observer
             )
         return pipeline.update(
             store,
@@ -215,8 +215,8 @@ def _writable(
             split_at = manifest.splitter["passage_tokens"]
             if passage_tokens not in (None, split_at):
                 raise UsageError(
-                    f"collection {settings.collection!r} has passages of {split_at} tokens, {passage_tokens} were asked "
-                    f"for; {_mend(settings)}"
+                    f"collection {settings.collection!r} has passages of {split_at} tokens, {passage_tokens} were "
+                    f"asked for; {_mend(settings)}"
                 )
             spec = encoders.confirm(manifest.spec, flags, _mend(settings))
             if remark := encoders.rounding_note(manifest.spec, spec):

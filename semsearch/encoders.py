@@ -27,9 +27,9 @@ def choose(settings: Settings, flags: Mapping[str, Any], purpose: Purpose) -> En
     wanted = {name: getattr(settings, name) for name in ("preset", *FIELDS)}
     wanted |= {name: value for name, value in flags.items() if value is not None}
     spec = embedding.preset(wanted["preset"]) if wanted["preset"] else EncoderSpec()
-    if all(wanted[name] is None for name in ("preset", "adapter", "template", "pooling", "layers")):
-        if wanted["model"] in (None, DEFAULT_MODEL) and purpose in embedding.shipped_adapters():
-            wanted["adapter"] = purpose
+    unsaid = all(wanted[name] is None for name in ("preset", "adapter", "template", "pooling", "layers"))
+    if unsaid and wanted["model"] in (None, DEFAULT_MODEL) and purpose in embedding.shipped_adapters():
+        wanted["adapter"] = purpose
     return _put(spec, wanted)
 
 
@@ -67,7 +67,10 @@ def confirm(made_by: EncoderSpec, flags: Mapping[str, Any], mend: str) -> Encode
 def rounding_note(made_by: EncoderSpec, used: EncoderSpec) -> str | None:
     """What to tell a person when a query's precision differs harmlessly from the index's; None when it does not."""
     if used.precision != made_by.precision and {used.precision, made_by.precision} <= set(FLOATS):
-        return f"the index was made in {made_by.precision}, the query is encoded in {used.precision}: ranks may differ a little"
+        return (
+            f"the index was made in {made_by.precision}, the query is encoded in {used.precision}: "
+            "ranks may differ a little"
+        )
     return None
 
 

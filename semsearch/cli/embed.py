@@ -22,7 +22,7 @@ WINDOW = 4096
 
 @click.command()
 @click.option(
-    "--file", "source", type=click.Path(path_type=Path, dir_okay=False), help="Read lines here instead of stdin."
+    "--file", "source", type=click.Path(path_type=Path, dir_okay=False), help="Read lines of this file."
 )
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write an (n, d) float32 .npy file.")
 @click.option("--raw", is_flag=True, help="Embed the bare text: no prompt, no demonstrations, no text normalisation.")
@@ -85,7 +85,8 @@ def _lines(source: Path | None) -> list[str]:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise DataError(
-            f"{source or 'standard input'}, line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8; convert the text first"
+            f"{source or 'standard input'}, line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8; "
+            "convert the text first"
         ) from error
     lines = text.split("\n")
     if lines[-1] == "":

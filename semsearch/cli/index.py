@@ -46,8 +46,8 @@ class Reporter(Observer):
         self._started = self._logged = time.monotonic()
         if report.estimate is not None:
             self.note(
-                f"{report.to_embed} passages, {report.tokens} tokens to embed: about {render.duration(report.estimate)}. "
-                "Ctrl-C keeps what is done; the next run goes on from there."
+                f"{report.to_embed} passages, {report.tokens} tokens to embed: about "
+                f"{render.duration(report.estimate)}. Ctrl-C keeps what is done; the next run goes on from there."
             )
         if report.to_embed and self._console.is_terminal:
             columns = (
@@ -123,13 +123,13 @@ def command(
     """
     flags = take_encoder_flags(encoder)
     settings = load_settings().override({"home": home, "collection": collection})
-    given = {
+    options = {
         "text_fields": text_field or None,
         "title_field": title_field,
         "id_field": id_field,
         "max_bytes": max_bytes,
     }
-    given = {key: value for key, value in given.items() if value is not None}
+    given = {key: value for key, value in options.items() if value is not None}
     if "-" in paths and len(paths) > 1:
         raise click.UsageError("standard input (-) is indexed alone; name files and folders in another run")
     reporter = Reporter()
