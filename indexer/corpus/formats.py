@@ -1,0 +1,124 @@
+"""Which family of formats a file belongs to, and what a reader may be told."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import asdict, dataclass, fields
+
+from indexer.errors import ConfigError
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "text": ("txt", "text", "log", "srt", "vtt"),
+    "markdown": ("md", "markdown", "mdown", "mkd", "mdx", "qmd"),
+    "rst": ("rst", "rest"),
+    "html": ("html", "htm", "xhtml"),
+    "pdf": ("pdf",),
+    "docx": ("docx",),
+    "csv": ("csv", "csv.gz"),
+    "tsv": ("tsv", "tab", "tsv.gz", "tab.gz"),
+    "jsonl": ("jsonl", "ndjson", "jsonl.gz", "ndjson.gz"),
+    "code": tuple(
+        "py pyi pyx ipynb rb pl pm php lua tcl r jl js mjs cjs jsx ts mts cts tsx vue svelte java kt kts scala groovy "
+        "clj cljs c h cc cpp cxx hh hpp hxx m mm cs fs vb go rs zig nim d swift dart ex exs erl hrl hs ml mli elm "
+        "lisp el scm rkt f f90 f95 pas ada v sv vhd vhdl sql sh bash zsh fish ps1 bat cmd awk sed asm s "
+        "css scss sass less json json5 jsonc yaml yml toml ini cfg conf properties xml xsl xsd proto graphql gql "
+        "cmake mk gradle tf nix dockerfile tex bib diff patch".split()
+    ),
+}
+"""Kind → file name endings, without the dot and in lower case. Any other name is ``text`` unless it is binary."""
+
+BINARY = frozenset(
+    "7z a avi bin bmp bz2 class dat db deb dll dmg doc dylib egg exe flac gguf gif gz ico iso jar jpeg jpg lz4 mkv mov "
+    "mp3 mp4 npy npz o ods odt ogg onnx otf parquet pickle pkl png ppt pptx psd pt pth pyc pyo rar rpm safetensors so "
+    "sqlite sqlite3 tar tgz tif tiff ttf wasm wav webm webp whl woff woff2 xls xlsx xz zip zst".split()
+)
+"""Endings of files that hold no text to search; they are skipped unopened."""
+
+RECORD_KINDS = frozenset({"csv", "tsv", "jsonl"})
+
+_KIND_OF = {ending: kind for kind, endings in KINDS.items() for ending in endings}
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """What the person who indexes may choose. Kept with each root of a collection."""
+
+    text_fields: tuple[str, ...] = ()
+    """Fields of a record whose values, joined by newlines, are its text; none: ``title`` and ``text`` where
+    present, else every string."""
+    title_field: str | None = None
+    """Field that holds a record's title, which is put before its text; None: ``title``."""
+    id_field: str | None = None
+    """Field that holds a record's identifier; None: ``id`` or ``_id``, else the record's number in its file."""
+    max_bytes: int = 64 << 20
+    """Largest file that is read whole (every format but the record formats, which are streamed)."""
+    max_record_bytes: int = 16 << 20
+    """Longest line of a record file."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.text_fields, str):
+            raise ConfigError(f"text_fields is {self.text_fields!r}; it is a list of field names")
+        object.__setattr__(self, "text_fields", tuple(self.text_fields))
+        for name in ("max_bytes", "max_record_bytes"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"{name} is {value!r}; it is a whole number of bytes from 1 up")
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON-ready."""
+        return {**asdict(self), "text_fields": list(self.text_fields)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, object]) -> ReadOptions:
+        """Raises ConfigError for a field that does not exist."""
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ConfigError(f"read options: unknown field {', '.join(unknown)}; fields are {', '.join(known)}")
+        return cls(**values)  # type: ignore[arg-type]
+
+
+def kind_of(path: str) -> str | None:
+    """The kind that a file's name promises; None where the name says nothing."""
+    parts = os.path.basename(path).lower().split(".")
+    if len(parts) > 2 and (kind := _KIND_OF.get(".".join(parts[-2:]))):
+        return kind
+    return _KIND_OF.get(parts[-1]) if len(parts) > 1 else None
+
+
+def has_binary_name(path: str) -> bool:
+    return kind_of(path) is None and os.path.splitext(path)[1][1:].lower() in BINARY
+
+
+def looks_binary(head: bytes) -> bool:
+    """Whether the first bytes of a file of unknown kind are something else than text."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16 is full of NUL bytes
+        return False
+    return re.search(rb"[\x00-\x07\x0e-\x1a\x1c-\x1f]", head) is not None
+
+
+def printable(path: str) -> str:
+    r"""The path as it can be shown and stored: control characters and undecodable bytes as ``\n``, ``\xff``.
+
+    Every other path comes back as it is.
+    """
+
+    def escape(match: re.Match[str]) -> str:
+        char = match[0]
+        if "\udc80" <= char <= "\udcff":  # a byte that os.fsdecode could not decode
+            return f"\\x{ord(char) - 0xDC00:02x}"
+        return char.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+    return _CONTROL.sub(escape, path)
+
+
+def human(size: int) -> str:
+    """A number of bytes for a message: ``64 MiB``."""
+    value, unit = float(size), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.4g} {unit}"

@@ -1,0 +1,191 @@
+"""Document → passages: spans of at most a given number of tokens, cut where the text itself pauses.
+
+A document is cut first into sections at its headings, a long section into blocks at its paragraphs, and each block
+by semantic-text-splitter at paragraphs, sentences, words and, at worst, characters. The blocks bound the library's
+work, which grows with the product of a text's length and its number of passages.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+
+from semantic_text_splitter import MarkdownSplitter, TextSplitter
+from tokenizers import Tokenizer
+
+from indexer.errors import ConfigError
+from indexer.types import Document, Passage
+
+LEAST_TOKENS = 8
+BLOCK = 64
+"""Characters of a block for each token of a passage: about a dozen passages of prose."""
+
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+_ATX = re.compile(r" {0,3}#{1,6}(?:[ \t]|$)")
+_SETEXT = re.compile(r" {0,3}(?:=+|-{2,})[ \t]*$")
+_NOT_TITLE = re.compile(r"\s*$|\s{4}|\t| {0,3}(?:[#>|`~=-]|[*+] |\d+[.)] )")
+_ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1*[ \t]*$")
+# the best place to cut a long section: after a blank line, a line, a sentence, a word
+_PAUSES = (
+    re.compile(r"\n[ \t]*\n\s*"),
+    re.compile(r"\n\s*"),
+    re.compile(r"[.!?。！？…]['\")\]”’]*\s+|[。！？]"),
+    re.compile(r"\s+"),
+)
+
+
+class Splitter:
+    """Cuts documents into passages.
+
+    Every character that is not white space lies in exactly one passage, and a passage begins and ends with such a
+    character. Only a single character of more than ``passage_tokens`` tokens makes a longer passage.
+    """
+
+    def __init__(self, tokenizer: Tokenizer | Callable[[str], int], passage_tokens: int = 128):
+        """``tokenizer`` counts a text's tokens, special ones left out. Raises ConfigError for a budget too small."""
+        if passage_tokens < LEAST_TOKENS:
+            raise ConfigError(f"passage_tokens is {passage_tokens}; a passage has room for {LEAST_TOKENS} or more")
+        self.passage_tokens = passage_tokens
+        if isinstance(tokenizer, Tokenizer):
+            if tokenizer.truncation or tokenizer.padding:  # the caller's own stays as it is
+                tokenizer = Tokenizer.from_str(tokenizer.to_str())
+                tokenizer.no_truncation()
+                tokenizer.no_padding()
+            self._tokenizer: Tokenizer | None = tokenizer
+            self._plain = TextSplitter.from_huggingface_tokenizer(tokenizer, passage_tokens)
+            self._markdown = MarkdownSplitter.from_huggingface_tokenizer(tokenizer, passage_tokens)
+        else:
+            self._tokenizer, self._counter = None, tokenizer
+            self._plain = TextSplitter.from_callback(tokenizer, passage_tokens)
+            self._markdown = MarkdownSplitter.from_callback(tokenizer, passage_tokens)
+
+    def count(self, texts: list[str]) -> list[int]:
+        """Tokens of each text alone."""
+        if self._tokenizer is None:
+            return [self._counter(text) for text in texts]
+        return [len(e.ids) for e in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def split(self, document: Document) -> list[Passage]:
+        """The document's passages, in order.
+
+        Lines are those of the file for whole text files, and of the extracted text for PDF, DOCX and HTML; a
+        record's passages all carry the line on which the record begins.
+        """
+        spans = list(self._spans(document))
+        texts = [document.text[start:end] for start, end in spans]
+        lines = _LineCounter(document)
+        return [
+            Passage(
+                text=text,
+                start=start,
+                end=end,
+                line_start=lines.at(start),
+                line_end=lines.at(end - 1),
+                tokens=tokens,
+                page=max(bisect_right(document.page_starts, start), 1) if document.page_starts else None,
+            )
+            for text, (start, end), tokens in zip(texts, spans, self.count(texts), strict=True)
+        ]
+
+    def _spans(self, document: Document) -> Iterator[tuple[int, int]]:
+        library = self._markdown if document.kind == "markdown" else self._plain
+        for section_start, section_end in _sections(document.text, document.kind):
+            for start, end in _blocks(document.text, section_start, section_end, BLOCK * self.passage_tokens):
+                for offset, chunk in library.chunk_indices(document.text[start:end]):
+                    # str.strip knows a few more white space characters than the library
+                    if kept := chunk.strip():
+                        first = start + offset + len(chunk) - len(chunk.lstrip())
+                        yield first, first + len(kept)
+
+
+class _LineCounter:
+    """Line numbers of growing offsets, each newline looked at once."""
+
+    def __init__(self, document: Document):
+        self.text = document.text
+        self.fixed = document.record is not None
+        self.line = document.line_start
+        self.seen = 0
+
+    def at(self, offset: int) -> int:
+        if not self.fixed:
+            self.line += self.text.count("\n", self.seen, offset)
+            self.seen = offset
+        return self.line
+
+
+def _sections(text: str, kind: str) -> Iterator[tuple[int, int]]:
+    """Spans that each begin at a heading, so that no passage holds the end of one section and the next one's
+    heading. A heading with nothing but headings before it stays with them."""
+    heads = _HEADINGS.get(kind)
+    start = 0
+    if heads:
+        body = 0
+        for head, after in heads(text):
+            if text[body:head].strip():
+                yield start, head
+                start = head
+            body = after
+    yield start, len(text)
+
+
+def _markdown_headings(text: str) -> Iterator[tuple[int, int]]:
+    """(start, end) of each heading that stands outside fenced code."""
+    fence = ""
+    offset, before = 0, (0, "")
+    for line in text.splitlines(keepends=True):
+        bare = line.rstrip("\n")
+        end = offset + len(line)
+        if match := _FENCE.match(bare):
+            if not fence:
+                fence = match[1]
+            elif match[1].startswith(fence) and not bare[match.end() :].strip():
+                fence = ""
+        elif not fence:
+            if _ATX.match(bare):
+                yield offset, end
+            elif _SETEXT.match(bare) and not _NOT_TITLE.match(before[1]):
+                yield before[0], end
+        before = (offset, "" if fence else bare)
+        offset = end
+
+
+def _rst_headings(text: str) -> Iterator[tuple[int, int]]:
+    """(start, end) of each title: a line underlined, and perhaps overlined, by one repeated character."""
+    lines: list[tuple[int, str]] = [(0, ""), (0, "")]  # the two before
+    offset = 0
+    for line in text.splitlines(keepends=True):
+        bare = line.rstrip()
+        (over_at, over), (title_at, title) = lines
+        if _ADORNMENT.match(bare) and title.strip() and len(bare) >= min(len(title), 4):
+            overlined = over == bare
+            if (overlined or not title[0].isspace()) and (overlined or not over) and not _ADORNMENT.match(title):
+                yield (over_at if overlined else title_at), offset + len(line)
+        lines = [lines[1], (offset, bare)]
+        offset += len(line)
+
+
+def _marked_headings(text: str) -> Iterator[tuple[int, int]]:
+    """Headings of extracted text (HTML, DOCX): the readers put two blank lines before each, and nowhere else."""
+    for match in re.finditer(r"\n{3,}([^\n]*)", text):
+        yield match.start(1), match.end(1)
+
+
+_HEADINGS: dict[str, Callable[[str], Iterator[tuple[int, int]]]] = {
+    "markdown": _markdown_headings,
+    "rst": _rst_headings,
+    "html": _marked_headings,
+    "docx": _marked_headings,
+}
+
+
+def _blocks(text: str, start: int, end: int, size: int) -> Iterator[tuple[int, int]]:
+    """Spans of at most ``size`` characters, cut at the best pause in their second half, else anywhere."""
+    while end - start > size:
+        half, limit = start + size // 2, start + size
+        ends = ([match.end() for match in pause.finditer(text, half, limit)] for pause in _PAUSES)
+        cut = next((found[-1] for found in ends if found), limit)
+        yield start, cut
+        start = cut
+    yield start, end
