@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from indexer.corpus import changes, readers
-from indexer.corpus.readers import ReadOptions
+from indexer.corpus.formats import RECORD_KINDS, ReadOptions
 from indexer.corpus.splitter import Splitter
 from indexer.embedding.encoder import Encoder
 from indexer.errors import ReadError, UsageError
@@ -22,7 +22,6 @@ LONG_RUN_TOKENS = 20_000
 """Runs with fewer tokens to embed start without an estimate."""
 WINDOW = {"cpu": 512, "cuda": 16_384}
 """Passages sorted by length together: more pads less, fewer lets documents finish sooner."""
-RECORD_KINDS = frozenset({"csv", "tsv", "jsonl"})
 
 
 @dataclass
@@ -155,56 +154,41 @@ def _take_in(
 ) -> None:
     """Find what is new, changed, moved and gone under ``named``; stage the passages of what is new."""
     known = {record.path: record for record in store.files()}
-    present = []
     for root in named:
-        if os.path.lexists(root):
-            present.append(root)
-        elif root in known_roots or any(_under(path, root) for path in known):
-            report.vanished.append(root)
-        else:
+        if not os.path.lexists(root) and root not in known_roots and not any(_under(path, root) for path in known):
             raise UsageError(f"{root} does not exist; name files or folders that do, or - for standard input")
-    found = list(changes.scan(present, force=force))
-    for root in list(present):
-        empty = not any(_under(file.path, root) for file in found if file.problem is None)
-        held = any(_under(path, root) and record.status == "indexed" for path, record in known.items())
-        if empty and held and os.path.isdir(root):
-            report.vanished.append(root)
-            present.remove(root)
+    what = changes.compare(changes.scan(named, force=force), known, named)
+    report.vanished = what.lost
+    read_with = {}
+    for root in named:
+        owner = root if root in known_roots else _owner(root, known_roots)
+        read_with[root] = options or ReadOptions.from_dict(known_roots.get(owner, {}))
+        if owner in (None, root) and root not in what.lost:
+            store.set_root(root, read_with[root].to_dict())
 
-    paths = {file.path for file in found}
-    gone = {path for path in known if path not in paths and any(_under(path, root) for root in present)}
-    gone_digests = {known[path].digest: path for path in sorted(gone) if known[path].status == "indexed"}
-    read_with = {
-        root: options or ReadOptions.from_dict(known_roots.get(_owner(root, known_roots) or root, {})) for root in named
-    }
+    def reread(file: changes.Found) -> bool:
+        """Whether a record file is now read with other fields than before."""
+        how = read_with[file.root].to_dict()
+        return file.kind in RECORD_KINDS and known_roots.get(file.root, how) != how
+
+    gone = {record.path for record in what.gone}
+    gone_digests = {record.digest: record.path for record in what.gone if record.status == "indexed"}
+    for file in what.problems:
+        if file.path not in what.lost:
+            _note_problem(store, file, known.get(file.path), report)
+    stay = [file for file in what.unchanged if not reread(file)]
+    report.unchanged = len(stay)
     last_commit = time.monotonic()
-    for file in found:
+    for file in [*what.new, *what.changed, *(file for file in what.unchanged if reread(file))]:
         before = known.get(file.path)
-        how = read_with.get(file.root) or options or ReadOptions()
-        reread = file.kind in RECORD_KINDS and known_roots.get(file.root, how.to_dict()) != how.to_dict()
-        if file.problem is not None:
-            status, reason = file.problem
-            if status == "skipped":
-                report.skipped += 1
-                if before is not None and before.status != "skipped":
-                    store.remove([file.path])
-                    report.deleted += 1
-            else:
-                report.failed += 1
-            if before is None or (before.status, before.reason) != (status, reason) or before.size != file.size:
-                store.record(FileRecord(file.path, file.root, file.size, file.mtime_ns, None, status, reason))
-            continue
-        if before is not None and before.status == "indexed" and not reread and _same_stat(before, file):
-            report.unchanged += 1
-            continue
         try:
             record = FileRecord(file.path, file.root, file.size, file.mtime_ns, changes.digest(file.path))
-            if before is not None and before.digest == record.digest and not reread:
+            if before is not None and before.digest == record.digest and not reread(file):
                 store.record(replace(record, status=before.status, reason=before.reason))
                 report.unchanged += before.status == "indexed"
                 report.failed += before.status == "failed"  # some of its records, still
                 continue
-            reused, problems = _stage(store, record, splitter, how)
+            reused, problems = _stage(store, record, splitter, read_with[file.root])
         except ReadError as error:  # no digest: tried again in the next run, whatever made it fail
             report.failed += 1
             store.record(FileRecord(file.path, file.root, file.size, file.mtime_ns, None, "failed", str(error)))
@@ -223,14 +207,24 @@ def _take_in(
         if not dry_run and time.monotonic() - last_commit > COMMIT_SECONDS:
             store.commit()
             last_commit = time.monotonic()
-    if gone:
-        report.deleted += sum(known[path].status == "indexed" for path in gone)
-        store.remove(sorted(gone))
-    for root in named:
-        if root not in report.vanished and _owner(root, known_roots) is None:
-            store.set_root(root, read_with[root].to_dict())
+    report.deleted += sum(known[path].status == "indexed" for path in gone)
+    store.remove(sorted(gone))
     if not dry_run:
         store.commit()
+
+
+def _note_problem(store: Store, file: changes.Found, before: FileRecord | None, report: Report) -> None:
+    """Record why an entry was left out. What is skipped now leaves the index; what failed keeps what it had."""
+    status, reason = file.problem or ("failed", "")
+    if status == "failed":
+        report.failed += 1
+    else:
+        report.skipped += 1
+        if before is not None and before.status != "skipped":
+            store.remove([file.path])
+            report.deleted += before.status == "indexed"
+    if before is None or (before.status, before.reason) != (status, reason):
+        store.record(FileRecord(file.path, file.root, file.size, file.mtime_ns, None, status, reason))
 
 
 def _stage(store: Store, record: FileRecord, splitter: Splitter, options: ReadOptions) -> tuple[int, list[str]]:
@@ -287,10 +281,6 @@ def _tokens_per_second(store: Store, encoder: Encoder) -> float:
     started = time.perf_counter()
     encoder.encode(texts[1:] or texts)
     return int(encoder.count_tokens(texts[1:] or texts).sum()) / max(time.perf_counter() - started, 1e-9)
-
-
-def _same_stat(record: FileRecord, file: changes.Found) -> bool:
-    return (record.size, record.mtime_ns) == (file.size, file.mtime_ns)
 
 
 def _under(path: str, root: str) -> bool:

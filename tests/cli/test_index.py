@@ -1,0 +1,237 @@
+"""What a run of ``semsearch index`` embeds, keeps, drops and reports."""
+
+import os
+import shutil
+import time
+
+import pytest
+
+from indexer.embedding.encoder import HashEncoder
+from tests.cli.conftest import Result
+
+
+def files(result: Result) -> dict[str, int]:
+    return {name: n for name, n in result.json["files"].items() if n}
+
+
+def paths(run) -> set[str]:
+    """Names of the files whose passages can be found."""
+    everything = "a sailing boat bread dough telescope galaxy knight king rook the new text again"
+    hits = run("query", "--json", "-k", 100, "--mode", "dense", everything).json
+    return {os.path.basename(hit["path"]) for hit in hits}
+
+
+def later(path, text):
+    """Write a file with a modification time that cannot be the one before."""
+    path.write_text(text)
+    os.utime(path, ns=(time.time_ns(), time.time_ns() + 1_000_000_000))
+
+
+def test_json_shape_and_a_run_without_change(index, corpus):
+    first = index(corpus)
+    assert first.code == 0
+    assert set(first.json) >= {"files", "passages", "seconds"}
+    assert set(first.json["files"]) >= {"new", "changed", "moved", "deleted", "unchanged", "failed"}
+    assert files(first) == {"new": 4}
+    assert (first.json["passages"]["embedded"], first.json["passages"]["total"]) == (4, 4)
+    again = index(corpus)
+    assert files(again) == {"unchanged": 4}
+    assert (again.json["passages"]["embedded"], again.json["passages"]["total"]) == (0, 4)
+
+
+def test_only_what_changed_is_embedded(index, run, corpus):
+    index(corpus)
+    later(corpus / "boats.txt", "A rowing boat, this time.")
+    (corpus / "new.txt").write_text("Something new altogether.")
+    (corpus / "stars.txt").unlink()
+    result = index(corpus)
+    assert files(result) == {"new": 1, "changed": 1, "deleted": 1, "unchanged": 2}
+    assert (result.json["passages"]["embedded"], result.json["passages"]["total"]) == (2, 4)
+    assert paths(run) == {"boats.txt", "bread.md", "new.txt", "chess.txt"}
+    texts = [hit["text"] for hit in run("query", "--json", "-k", 9, "boat").json]
+    assert "A rowing boat, this time." in texts
+    assert "A sailing boat crosses the bay." not in texts
+
+
+def test_a_new_time_on_the_same_bytes_is_no_change(index, corpus):
+    index(corpus)
+    os.utime(corpus / "boats.txt", ns=(1, 1))
+    assert files(index(corpus)) == {"unchanged": 4}
+
+
+def test_moved_and_copied_files_are_not_embedded_again(index, run, corpus):
+    index(corpus)
+    (corpus / "sub").mkdir()
+    (corpus / "boats.txt").rename(corpus / "sub" / "ships.txt")
+    shutil.copy(corpus / "chess.txt", corpus / "copy.txt")
+    result = index(corpus)
+    assert files(result) == {"new": 1, "moved": 1, "unchanged": 3}
+    assert (result.json["passages"]["embedded"], result.json["passages"]["total"]) == (0, 5)
+    assert paths(run) == {"ships.txt", "bread.md", "stars.txt", "chess.txt", "copy.txt"}
+
+
+def test_only_named_roots_are_compared_and_none_means_all(index, run, corpus, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "one.txt").write_text("The first new text.")
+    (other / "two.txt").write_text("The second new text.")
+    index(corpus, other)
+    (corpus / "boats.txt").unlink()
+    (other / "one.txt").unlink()
+    assert files(index(other)) == {"deleted": 1, "unchanged": 1}
+    assert "boats.txt" in paths(run)
+    result = run("index", "--json")
+    assert files(result) == {"deleted": 1, "unchanged": 4}
+    assert paths(run) == {"bread.md", "stars.txt", "chess.txt", "two.txt"}
+
+
+@pytest.mark.parametrize("how", ["gone", "empty"])
+def test_a_vanished_or_empty_root_is_reported_not_pruned(how, index, run, corpus):
+    index(corpus)
+    shutil.rmtree(corpus)
+    if how == "empty":
+        corpus.mkdir()
+    result = index(corpus)
+    assert result.code == 4
+    assert str(corpus) in result.err
+    assert result.json["vanished_roots"] == [str(corpus)]
+    assert result.json["passages"]["total"] == 4
+    assert run("remove", corpus).code == 0
+    assert run("status", "--json").json[0]["passages"]["total"] == 0
+
+
+def test_a_bad_file_does_not_stop_the_run_and_is_listed_until_it_is_mended(index, run, corpus):
+    (corpus / "bad.txt").write_bytes(b"caf\xe9")
+    for _ in range(2):
+        result = index(corpus)
+        assert result.code == 4
+        assert result.json["files"]["failed"] == 1
+        assert result.json["passages"]["total"] == 4
+        [failed] = run("status", "--json").json[0]["failed"]
+        assert failed["path"] == str(corpus / "bad.txt")
+        assert "UTF-8" in failed["reason"]
+    later(corpus / "bad.txt", "café")
+    assert index(corpus).code == 0
+    assert run("status", "--json").json[0]["failed"] == []
+
+
+def test_a_file_that_can_no_longer_be_read_keeps_what_it_had(index, run, corpus):
+    index(corpus)
+    (corpus / "boats.txt").write_bytes(b"\xff\xfe\xfd broken")
+    result = index(corpus)
+    assert result.code == 4
+    assert result.json["passages"]["total"] == 4
+    assert "boats.txt" in paths(run)
+
+
+def test_a_file_that_is_now_ignored_leaves_the_index(index, run, corpus):
+    index(corpus)
+    (corpus / ".semsearchignore").write_text("boats.txt\n")
+    assert index(corpus).code == 0
+    assert paths(run) == {"bread.md", "stars.txt", "chess.txt"}
+
+
+def test_skipped_binaries_do_not_change_the_exit_code(index, run, corpus):
+    (corpus / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0")
+    assert index(corpus).code == 0
+    [skipped] = run("status", "--json").json[0]["skipped"]
+    assert skipped["path"].endswith("picture.png")
+
+
+def test_dry_run_reads_and_changes_nothing(index, run, corpus, tmp_path):
+    result = index("--dry-run", corpus)
+    assert result.json["dry_run"]["passages"] == 4
+    assert run("status", "--json").json == []
+    index(corpus)
+    later(corpus / "boats.txt", "A rowing boat, this time.")
+    result = index("--dry-run", corpus)
+    assert result.json["dry_run"]["passages"] == 1
+    assert result.json["passages"] == {"embedded": 0, "reused": 0, "total": 4}
+    assert files(index(corpus)) == {"changed": 1, "unchanged": 3}
+
+
+def test_an_interrupted_run_keeps_its_work_and_the_next_goes_on(index, run, tmp_path, monkeypatch):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"{number:02}.txt").write_text(f"Passage number {number} of many.")
+    whole = HashEncoder.encode_batches
+
+    def cut_short(self, texts, role="passage", normalize=True):
+        for batch, (positions, vectors) in enumerate(whole(self, texts, role, normalize)):
+            for row in range(0, len(positions), 8):
+                if batch == 0 and row == 24:
+                    raise KeyboardInterrupt
+                yield positions[row : row + 8], vectors[row : row + 8]
+
+    monkeypatch.setattr(HashEncoder, "encode_batches", cut_short)
+    monkeypatch.setattr("indexer.pipeline.COMMIT_SECONDS", 0.0)
+    assert index(folder).code == 130
+    status = run("status", "--json").json[0]
+    assert (status["passages"]["total"], status["passages"]["pending"]) == (24, 16)
+    answer = run("query", "--json", "passage number")
+    assert answer.code == 0
+    assert "16 passages are not embedded yet" in answer.err
+    monkeypatch.setattr(HashEncoder, "encode_batches", whole)
+    result = index(folder)
+    assert (result.json["passages"]["embedded"], result.json["passages"]["total"]) == (16, 40)
+
+
+def test_records_of_a_table(index, run, tmp_path):
+    table = tmp_path / "people.csv"
+    table.write_text('id,name,bio,city\n7,Ada,"Wrote the first\nprogram",London\n9,Grace,Found a bug,New York\n')
+    assert index("--text-field", "bio", "--title-field", "name", table).json["passages"]["total"] == 2
+    [hit] = run("query", "--json", "--mode", "lexical", "bug").json
+    assert (hit["document"], hit["title"], hit["line_start"]) == ("9", "Grace", 4)
+    [hit] = run("query", "--json", "--filter", "city=London", "bug").json
+    assert hit["document"] == "7"
+    again = run("index", "--json")  # the fields chosen once are remembered
+    assert files(again) == {"unchanged": 1}
+    other = index("--text-field", "city", table)
+    assert files(other) == {"changed": 1}
+    assert run("query", "--json", "--mode", "lexical", "bug").code == 1
+
+
+def test_one_bad_record_leaves_the_others(index, run, tmp_path):
+    (tmp_path / "r.jsonl").write_text('{"id": 1, "text": "good"}\nnot json\n{"id": 3, "text": "also good"}\n')
+    for _ in range(2):
+        result = index(tmp_path / "r.jsonl")
+        assert result.code == 4
+        assert result.json["files"]["failed"] == 1
+        assert result.json["passages"]["total"] == 2
+    assert "line 2" in run("status", "--json").json[0]["failed"][0]["reason"]
+
+
+def test_standard_input(index, run):
+    assert index("-", "--name", "memo", input="The meeting is on Monday.").json["passages"]["embedded"] == 1
+    assert index("-", "--name", "memo", input="The meeting is on Friday.").json["files"]["changed"] == 1
+    [hit] = run("query", "--json", "meeting").json
+    assert hit["text"] == "The meeting is on Friday."
+    assert run("index", "--json").code == 0  # a refresh has nothing to look at, and drops nothing
+    assert run("status", "--json").json[0]["passages"]["total"] == 1
+
+
+def test_wrong_use(index, run, tmp_path, corpus):
+    assert index(tmp_path / "nowhere").code == 2
+    assert run("status", "--json").json == []
+    assert run("index", "--model", "hash:64").code == 2
+    assert index("/").code == 2
+    assert index("-", corpus).code == 2
+    assert index("--passage-tokens", 64, "--max-tokens", 32, corpus).code == 2
+
+
+def test_another_encoder_is_refused(index, run, corpus):
+    index(corpus)
+    result = run("index", "--model", "hash:32", corpus)
+    assert result.code == 3
+    assert "hash:64" in result.err
+    assert "hash:32" in result.err
+    assert "semsearch index --collection" in result.err
+    assert index(corpus, "--collection", "other", "--max-tokens", 256).code == 0
+
+
+def test_remove(index, run, corpus):
+    index(corpus)
+    assert run("remove", "--json", corpus / "boats.txt").json == {"files": 1}
+    assert "boats.txt" not in paths(run)
+    assert run("remove", corpus / "boats.txt").code == 2
