@@ -1,0 +1,116 @@
+"""Where evaluation data lies, and loading it: a folder in SentEval or BEIR layout, else the Hugging Face hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from indexer.errors import DataError
+from semsearch.evaluation.readers import HOW_TO_FETCH, Items
+from semsearch.evaluation.tasks import Hub, Task
+
+_MARKS = ("STS", "SICK", "MR", "CR", "SUBJ", "MPQA", "SST", "TREC", "MRPC")
+"""Folders any of which says that the one that holds them is SentEval's ``downstream``."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """A task's examples by part, and where they came from."""
+
+    task: Task
+    parts: Mapping[str, Items]
+    source: str
+    """``folder`` or the hub data set with its revision."""
+    quick: bool = False
+    """Whether only a stated subset of the examples is here."""
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Part → SHA-256 of its examples."""
+        return {name: items.digest for name, items in self.parts.items()}
+
+
+def downstream(data: Path | None) -> Path | None:
+    """SentEval's ``downstream`` folder at or below ``data``; None where ``data`` is None.
+
+    ``data`` is that folder, the folder that holds it, or the one that holds ``senteval/downstream``. Raises DataError.
+    """
+    if data is None:
+        return None
+    for folder in (data / "downstream", data / "senteval" / "downstream", data):
+        if any((folder / mark).is_dir() for mark in _MARKS):
+            return folder
+    raise DataError(
+        f"{data} holds no evaluation data in SentEval's layout (a folder downstream/ with STS/, SICK/, MR/ … "
+        f"in it); {HOW_TO_FETCH}"
+    )
+
+
+def load(task: Task, data: Path | None) -> Data:
+    """All examples of a task, from the folder, else from the hub where the hub has the same ones.
+
+    Raises DataError for a missing or damaged file and for a part that does not have its official size.
+    """
+    folder = downstream(data)
+    if folder is not None:
+        parts = {part.name: task.read(folder / task.folder, part.files) for part in task.parts}
+        for part in task.parts:
+            _check(
+                len(parts[part.name]), part.count, f"{task.name} {part.name} ({folder / task.folder / part.files[0]})"
+            )
+        return Data(task, parts, "folder")
+    if task.hub is None:
+        raise DataError(
+            f"{task.name} is not on the hub in the form the papers use, and no data folder was given; {HOW_TO_FETCH}"
+        )
+    items = _from_hub(task.hub)
+    _check(len(items), task.count, f"{task.name} ({task.hub.name})")
+    return Data(task, {"all": items}, f"{task.hub.name}@{task.hub.revision[:12]}")
+
+
+def _check(found: int, official: int, what: str) -> None:
+    if found != official:
+        raise DataError(
+            f"{what} has {found} examples and the official set has {official}; the data is cut off or another "
+            f"version, and its score would mean something else; {HOW_TO_FETCH}"
+        )
+
+
+def _from_hub(hub: Hub) -> Items:
+    """The hub's copies are plain text, SentEval's are tokenised and lower-cased: scores differ a little."""
+    from datasets import load_dataset
+
+    try:
+        rows = load_dataset(hub.name, split=hub.split, revision=hub.revision)
+        first, second = ([" ".join(text.split()) for text in rows[column]] for column in ("sentence1", "sentence2"))
+        gold = np.array(rows["score"], np.float64)
+    except Exception as error:  # its errors for no network, no such data set and offline mode share no class
+        raise DataError(
+            f"{hub.name} could not be fetched from the hub ({type(error).__name__}: {error}); {HOW_TO_FETCH}"
+        ) from error
+    if not np.isfinite(gold).all():
+        raise DataError(
+            f"{hub.name} has scores that are no numbers, in row {int(np.flatnonzero(~np.isfinite(gold))[0])} first"
+        )
+    return Items(tuple(first), tuple(second), gold)
+
+
+QUICK_STS = 150
+"""Pairs of each STS task in quick mode, at even distances and in proportion to the subsets."""
+QUICK_TRANSFER = {"all": 800, "train": 600, "dev": 200, "test": 200}
+"""Examples of each part of a transfer task in quick mode, at even distances."""
+
+
+def quick(data: Data) -> Data:
+    """A fixed subset for a first impression in minutes on a CPU: the same examples on every machine."""
+    if data.task.protocol == "sts":
+        total = sum(map(len, data.parts.values()))
+        sizes = {name: max(2, round(QUICK_STS * len(items) / total)) for name, items in data.parts.items()}
+    else:
+        sizes = QUICK_TRANSFER
+    return Data(
+        data.task, {name: items.spread(sizes[name]) for name, items in data.parts.items()}, data.source, quick=True
+    )

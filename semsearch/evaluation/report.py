@@ -1,0 +1,244 @@
+"""Results as JSON files with all that their figures depend on, and tables of several side by side."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_info
+
+from indexer.embedding.encoder import Encoder
+from indexer.errors import DataError
+from semsearch.evaluation.data import Data
+from semsearch.evaluation.metrics import Score
+from semsearch.evaluation.tasks import STS, TRANSFER
+
+FORMAT = 1
+PACKAGES = (
+    "semsearch", "torch", "transformers", "tokenizers", "peft", "numpy", "scipy", "scikit-learn", "faiss-cpu",
+    "ir-measures", "pytrec-eval-terrier",
+)  # fmt: skip
+SHORT = {"STSBenchmark": "STS-B", "SICKRelatedness": "SICK-R", "STSBenchmark-dev": "STS-B dev"}
+"""Task → the name at the head of a column."""
+
+
+def of_tasks(
+    scores: Sequence[Score],
+    loaded: Sequence[Data],
+    encoder: Encoder,
+    *,
+    seconds: float,
+    seed: int,
+    batch_tokens: int | None = None,
+    name: str | None = None,
+) -> dict[str, Any]:
+    """The result of STS and transfer tasks: what ``--json`` prints and, with ``items``, what a file holds."""
+    values = {score.task: round(score.value, 4) for score in scores}
+    groups = {"sts": STS, "transfer": TRANSFER}
+    averages = {k: [values[t] for t in names if t in values] for k, names in groups.items()}
+    return {
+        "scores": values,
+        "average": round(float(np.mean(list(values.values()))), 4),
+        "averages": {k: round(float(np.mean(v)), 4) for k, v in averages.items() if v},
+        "quick": any(data.quick for data in loaded),
+        "tasks": {score.task: _rounded(score.details) for score in scores},
+        "data": {
+            data.task.name: {"source": data.source, "sha256": data.digests, "quick": data.quick} for data in loaded
+        },
+        **provenance(encoder, seconds=seconds, seed=seed, batch_tokens=batch_tokens, name=name),
+        "items": {score.task: [round(float(value), 5) for value in score.items] for score in scores},
+    }
+
+
+def provenance(
+    encoder: Encoder, *, seconds: float, seed: int, batch_tokens: int | None = None, name: str | None = None
+) -> dict[str, Any]:
+    """Everything but the data that a figure may depend on."""
+    spec = encoder.spec
+    return {
+        "format": FORMAT,
+        "name": name or _name(spec.to_dict()),
+        "encoder": {"fingerprint": spec.fingerprint, "dim": encoder.dim, "spec": _without_folders(spec.to_dict())},
+        "dtype": spec.precision,
+        "batch_tokens": batch_tokens or getattr(encoder, "batch_tokens", None),
+        "truncated": encoder.stats.truncated,
+        "seed": seed,
+        "versions": versions(),
+        "hardware": hardware(getattr(encoder, "device", None)),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 2),
+    }
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware(device: object) -> dict[str, Any]:
+    """The machine, without its name."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "device": str(device) if device is not None else "cpu",
+        "processor": _processor(),
+        "cores": cores,
+        "threads": max((pool["num_threads"] for pool in threadpool_info()), default=cores),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _without_folders(spec: dict[str, Any]) -> dict[str, Any]:
+    """A local model or adapter is known by its digest; where it lay is nobody's business."""
+    for name in ("model", "adapter"):
+        if isinstance(spec[name], str) and Path(spec[name]).is_absolute():
+            spec[name] = Path(spec[name]).name
+    return spec
+
+
+def _name(spec: Mapping[str, Any]) -> str:
+    parts = [Path(str(spec["model"])).name]
+    if spec["adapter"]:
+        parts.append(Path(str(spec["adapter"])).name)
+    if spec["demonstrations"]:
+        parts.append(f"{len(spec['demonstrations'])} demonstration{'s' * (len(spec['demonstrations']) > 1)}")
+    if spec["pooling"] != "last":
+        parts.append(str(spec["pooling"]))
+    return " + ".join(parts)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _rounded(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(v) for v in value]
+    return round(float(value), 4) if isinstance(value, float | np.floating) else value
+
+
+def public(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result without its items: what is printed."""
+    return {name: value for name, value in result.items() if name != "items"}
+
+
+def write(path: Path, result: Mapping[str, Any]) -> None:
+    """Write the whole result, aside first; one line for each top-level field and each task's items."""
+    lines = []
+    for name, value in result.items():
+        if name == "items":
+            inner = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v, separators=(',', ':'))}" for k, v in value.items())
+            lines.append(f' "items": {{\n{inner}\n }}')
+        else:
+            lines.append(f" {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A result file. Raises DataError for what is none."""
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; `semsearch eval … --output FILE` writes a result") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a result of `semsearch eval`: {error}") from error
+    if not isinstance(result, dict) or "scores" not in result or "encoder" not in result:
+        raise DataError(f"{path} is not a result of `semsearch eval`: it has no scores or no encoder")
+    if result.get("format", 0) > FORMAT:
+        raise DataError(f"{path} has format {result['format']}; this version reads up to {FORMAT}: update semsearch")
+    return result
+
+
+def published(select: Iterable[str] = ("sts",)) -> list[dict[str, Any]]:
+    """Rows of the paper and of the results its authors published, marked as such; none of them was run here."""
+    rows = tomllib.loads(Path(__file__).with_name("published.toml").read_text(encoding="utf-8"))["row"]
+    return [
+        {
+            "name": f"{row['name']} (published)",
+            "scores": row.get("scores", {}),
+            "averages": {row["kind"]: row["average"]},
+            "published": True,
+            "quick": False,
+        }
+        | {k: row[k] for k in ("method", "parameters") if k in row}
+        for row in rows
+        if row["kind"] in select
+    ]
+
+
+def table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Column heads and rows, the paper's layout: one row a result, one column a task, the averages at the end."""
+    if any("dense" in r["scores"] or "lexical" in r["scores"] for r in results):
+        return _retrieval_table(results)
+    present = {task for result in results for task in result["scores"]}
+    groups = [("sts", ("STSBenchmark-dev", *STS)), ("transfer", TRANSFER)]
+    heads, columns = ["encoder"], []
+    for group, tasks in groups:
+        kept = [task for task in tasks if task in present]
+        average = any(group in r.get("averages", {}) for r in results)
+        heads += [SHORT.get(task, task) for task in kept] + ([f"avg {group}"] if average else [])
+        columns += [("scores", task) for task in kept] + ([("averages", group)] if average else [])
+    rows = []
+    for result in results:
+        name = result["name"] + (" (quick)" if result.get("quick") else "")
+        cells = [result.get(where, {}).get(what) for where, what in columns]
+        rows.append([name, *("" if cell is None else f"{cell:.2f}" for cell in cells)])
+    return heads, rows
+
+
+def _retrieval_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    results = [r for r in results if all(isinstance(v, dict) for v in r["scores"].values())]
+    measures = list(dict.fromkeys(m for r in results for mode in r["scores"].values() for m in mode))
+    rows = []
+    for result in results:
+        tasks = result.get("tasks") or {"": result}
+        several = {"average": result} if len(tasks) > 1 else {}
+        for task, of_task in (tasks | several).items():
+            for mode, values in of_task["scores"].items():
+                cells = [f"{values[m]:.4f}" if m in values else "" for m in measures]
+                rows.append([result["name"] + (" (quick)" if result.get("quick") else ""), task, mode, *cells])
+    return ["encoder", "collection", "mode", *measures], rows
+
+
+def render(results: Sequence[Mapping[str, Any]], style: str = "text") -> str:
+    """The table as ``text``, ``markdown`` or ``csv``."""
+    heads, rows = table(results)
+    if style == "csv":
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([heads, *rows])
+        return text.getvalue().rstrip("\n")
+    if style == "markdown":
+        rule = ["---"] + ["---:" if head not in ("collection", "mode") else "---" for head in heads[1:]]
+        return "\n".join(
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in [heads, rule, *rows]
+        )
+    widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in [heads, *rows]
+    )

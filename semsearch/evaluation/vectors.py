@@ -1,0 +1,141 @@
+"""Texts → vectors for evaluation: each distinct text once, kept on disk so that an interrupted run resumes.
+
+The cache holds safetensors shards with the digests of the texts ``keys (n, 16) uint8`` and their unnormalised
+``vectors (n, d) float32``, in a folder named after everything that decides the vectors: fingerprint, precision,
+device, library versions, and the source of our own embedding code, so that a regression in it cannot hide behind
+vectors of yesterday.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+import indexer.embedding
+from indexer.embedding.encoder import Encoder
+from indexer.errors import ModelError
+
+SHARD_SECONDS = 5.0
+"""A shard is written this often: what an interruption can cost."""
+CACHE_BYTES = 4 << 30
+"""The least recently used encoders' vectors are deleted above this."""
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the share of it that is done, 0 to 1."""
+
+
+class Cache:
+    """Vectors of one encoder on disk. Damaged shards are dropped: their texts are encoded again."""
+
+    def __init__(self, folder: Path, encoder: Encoder):
+        self._home = folder
+        self.folder = folder / key(encoder)
+
+    def read(self, wanted: dict[bytes, int], into: np.ndarray) -> np.ndarray:
+        """Fill the rows of ``into`` (n, d) whose text's digest is here; returns which were, (n,) bool."""
+        found = np.zeros(len(into), bool)
+        for path in sorted(self.folder.glob("*.safetensors")):
+            try:
+                with safe_open(path, framework="numpy") as shard:
+                    keys, vectors = shard.get_tensor("keys"), shard.get_tensor("vectors")
+            except (OSError, SafetensorError):
+                path.unlink(missing_ok=True)
+                continue
+            pairs = [(i, wanted[k]) for i, k in enumerate(map(bytes, keys)) if k in wanted]
+            if pairs and vectors.shape[1:] == into.shape[1:]:
+                source, target = np.array(pairs).T
+                into[target], found[target] = vectors[source], True
+        if self.folder.is_dir():
+            os.utime(self.folder)
+        return found
+
+    def write(self, keys: list[bytes], vectors: np.ndarray) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{uuid.uuid4().hex}.safetensors"
+        digests = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16)
+        save_file({"keys": digests, "vectors": np.ascontiguousarray(vectors)}, path.with_suffix(".tmp"))
+        os.replace(path.with_suffix(".tmp"), path)
+
+    def prune(self) -> None:
+        """Delete other encoders' vectors, those unused for longest first, down to CACHE_BYTES."""
+        folders = sorted((f for f in self._home.iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime, reverse=True)
+        total = 0
+        for folder in folders:
+            total += sum(file.stat().st_size for file in folder.iterdir())
+            if total > CACHE_BYTES and folder != self.folder:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+class Vectors:
+    """Text → its unnormalised vector."""
+
+    def __init__(self, rows: dict[str, int], matrix: np.ndarray):
+        self._rows, self._matrix = rows, matrix
+
+    def __getitem__(self, texts: Iterable[str]) -> np.ndarray:
+        """(n, d) float32, row i for the i-th text."""
+        return self._matrix[[self._rows[text] for text in texts]]
+
+
+def encode(
+    encoder: Encoder, texts: Iterable[str], cache: Path | None, progress: Progress = lambda what, share: None
+) -> Vectors:
+    """The vectors of all ``texts``, each distinct one encoded at most once.
+
+    Raises ModelError where the encoder gives NaN or infinity.
+    """
+    distinct = list(dict.fromkeys(texts))
+    keys = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in distinct]
+    matrix = np.zeros((len(distinct), encoder.dim), np.float32)
+    shards = Cache(cache, encoder) if cache is not None else None
+    done = shards.read({k: row for row, k in enumerate(keys)}, matrix) if shards else np.zeros(len(distinct), bool)
+    sizes = np.array([len(text) + 1 for text in distinct], np.int64)
+    left = np.flatnonzero(~done)
+    what, pending, written = (
+        f"encoding {len(left):,} texts ({len(distinct) - len(left):,} cached)",
+        [],
+        time.monotonic(),
+    )
+    progress(what, 1.0 if not len(left) else 0.0)
+    try:
+        for positions, vectors in encoder.encode_batches([distinct[row] for row in left], normalize=False):
+            rows = left[positions]
+            if not np.isfinite(vectors).all():
+                bad = rows[~np.isfinite(vectors).all(axis=1)]
+                raise ModelError(
+                    f"the encoder gave NaN or infinity for {len(bad)} of {len(rows)} texts, the first of them "
+                    f"{distinct[bad[0]][:80]!r}; try --precision fp32, and check the adapter"
+                )
+            matrix[rows], done[rows] = vectors, True
+            pending.extend(rows.tolist())
+            if shards and time.monotonic() - written > SHARD_SECONDS:
+                shards.write([keys[row] for row in pending], matrix[pending])
+                pending, written = [], time.monotonic()
+            progress(what, sizes[left[done[left]]].sum() / sizes[left].sum())  # by length, as time goes
+    finally:
+        if shards and pending:
+            shards.write([keys[row] for row in pending], matrix[pending])
+    if shards and len(left):
+        shards.prune()
+    return Vectors({text: row for row, text in enumerate(distinct)}, matrix)
+
+
+def key(encoder: Encoder) -> str:
+    """The name of an encoder's folder in the cache."""
+    code = hashlib.sha256()
+    for path in sorted(Path(indexer.embedding.__file__).parent.glob("*.py")):
+        code.update(path.read_bytes())
+    for package in ("torch", "transformers", "peft"):
+        code.update(f"{package} {importlib.metadata.version(package)}".encode())
+    code.update(f"{type(encoder).__qualname__} {getattr(encoder, 'device', '')}".encode())
+    return f"{encoder.spec.fingerprint}-{encoder.spec.precision}-{code.hexdigest()[:12]}"
