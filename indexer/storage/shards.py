@@ -1,0 +1,132 @@
+"""Raw vectors: immutable safetensors files, memory-mapped for reading, each vector found by its id."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from indexer.errors import CorruptError
+from indexer.storage.files import sha256, sync_folder, unchanged, write_bytes
+
+DTYPES = {"fp16": np.dtype("<f2"), "fp32": np.dtype("<f4")}
+_NAMES = {"F16": DTYPES["fp16"], "F32": DTYPES["fp32"], "I64": np.dtype("<i8")}
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of vectors, as the catalog registers it."""
+
+    name: str
+    rows: int
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+def write(folder: Path, ids: np.ndarray, vectors: np.ndarray) -> Shard:
+    """Write (n,) int64 ascending ids with their (n, d) vectors durably; no reader knows the file yet."""
+    from safetensors.numpy import save
+
+    path = folder / f"{int(ids[0]):012d}-{secrets.token_hex(4)}.safetensors"
+    write_bytes(path, save({"ids": np.ascontiguousarray(ids), "vectors": np.ascontiguousarray(vectors)}))
+    stat = path.stat()
+    return Shard(path.name, len(ids), stat.st_size, stat.st_mtime_ns, sha256(path))
+
+
+def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(ids (n,) int64, vectors (n, d)), both memory-mapped. Raises CorruptError for anything but such a file."""
+    try:
+        data = np.memmap(path, np.uint8, mode="r")
+        length = int.from_bytes(data[:8].tobytes(), "little")
+        if not 2 <= length <= min(len(data) - 8, 100_000):
+            raise ValueError(f"its header has {length} bytes of {len(data)}")
+        header = json.loads(data[8 : 8 + length].tobytes())
+        arrays = []
+        for name, rank in (("ids", 1), ("vectors", 2)):
+            entry = header[name]
+            dtype, shape, (start, end) = _NAMES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
+            if len(shape) != rank or not 0 <= start <= end <= len(data) - 8 - length:
+                raise ValueError(f"{name} has shape {shape} at {start}:{end}")
+            arrays.append(data[8 + length + start : 8 + length + end].view(dtype).reshape(shape))
+        ids, vectors = arrays
+        if ids.dtype != _NAMES["I64"] or vectors.dtype == ids.dtype or len(ids) != len(vectors):
+            raise ValueError(f"ids {ids.dtype} {ids.shape}, vectors {vectors.dtype} {vectors.shape}")
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
+        raise CorruptError(f"{path} is not the shard that was written: {error}; run `semsearch doctor`") from error
+    return ids, vectors
+
+
+class ShardSet:
+    """The shards of one moment, opened on first use: vectors by id, wherever they are."""
+
+    def __init__(self, folder: Path, shards: Sequence[Shard], dim: int, dtype: np.dtype):
+        self.shards = tuple(shards)
+        self.dim = dim
+        self.dtype = dtype
+        self._folder = folder
+        self._arrays: list[np.ndarray] | None = None
+        self._ids = np.empty(0, np.int64)  # ascending, over all shards
+        self._where = np.empty(0, np.int64)  # shard number << 40 | row, beside _ids
+
+    def _open(self) -> list[np.ndarray]:
+        if self._arrays is None:
+            arrays, ids, where = [], [], []
+            for number, shard in enumerate(self.shards):
+                path = self._folder / shard.name
+                if not path.exists():
+                    raise FileNotFoundError(path)
+                if not unchanged(path, shard.size, shard.mtime_ns, shard.sha256):
+                    raise CorruptError(f"{path} differs from what was written; run `semsearch doctor`")
+                numbers, vectors = read(path)
+                if vectors.shape != (shard.rows, self.dim) or vectors.dtype != self.dtype:
+                    raise CorruptError(
+                        f"{path} holds {vectors.dtype} {vectors.shape}, expected {self.dtype} "
+                        f"{(shard.rows, self.dim)}; run `semsearch doctor`"
+                    )
+                arrays.append(vectors)
+                ids.append(numbers)
+                where.append(np.arange(len(numbers)) | number << 40)
+            if arrays:
+                joined = np.concatenate(ids)
+                order = np.argsort(joined, kind="stable")
+                self._ids, self._where = joined[order], np.concatenate(where)[order]
+            self._arrays = arrays
+        return self._arrays
+
+    def find(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(present (n,) bool, vectors (number present, d) as stored) of the ids (n,).
+
+        Raises FileNotFoundError where a compaction has taken a shard away since: look at the catalog again."""
+        arrays = self._open()
+        at = np.searchsorted(self._ids, ids)
+        present = at < len(self._ids)
+        present[present] = self._ids[at[present]] == ids[present]
+        where = self._where[at[present]]
+        shard, row = where >> 40, where & ((1 << 40) - 1)
+        vectors = np.empty((len(where), self.dim), self.dtype)
+        for number in np.unique(shard):
+            mine = shard == number
+            vectors[mine] = arrays[number][row[mine]]
+        return present, vectors
+
+    @property
+    def ids(self) -> np.ndarray:
+        """(n,) int64, ascending: every id that has a vector here."""
+        self._open()
+        return self._ids
+
+
+def remove(folder: Path, names: Sequence[str]) -> None:
+    """Delete shards that the catalog no longer names (readers that have them open keep them)."""
+    for name in names:
+        with suppress(OSError):  # still mapped, on Windows: the next writer clears it
+            os.unlink(folder / name)
+    if names:
+        sync_folder(folder)
