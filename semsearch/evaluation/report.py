@@ -44,19 +44,41 @@ def of_tasks(
 ) -> dict[str, Any]:
     """The result of STS and transfer tasks: what ``--json`` prints and, with ``items``, what a file holds."""
     values = {score.task: round(score.value, 4) for score in scores}
-    groups = {"sts": STS, "transfer": TRANSFER}
-    averages = {k: [values[t] for t in names if t in values] for k, names in groups.items()}
     return {
-        "scores": values,
-        "average": round(float(np.mean(list(values.values()))), 4),
-        "averages": {k: round(float(np.mean(v)), 4) for k, v in averages.items() if v},
+        **_scores(values),
         "quick": any(data.quick for data in loaded),
         "tasks": {score.task: _rounded(score.details) for score in scores},
         "data": {
             data.task.name: {"source": data.source, "sha256": data.digests, "quick": data.quick} for data in loaded
         },
         **provenance(encoder, seconds=seconds, seed=seed, batch_tokens=batch_tokens, name=name),
-        "items": {score.task: [round(float(value), 5) for value in score.items] for score in scores},
+        "items": {score.task: item_values(score.items) for score in scores},
+    }
+
+
+def _scores(values: Mapping[str, float]) -> dict[str, Any]:
+    groups = {"sts": STS, "transfer": TRANSFER}
+    averages = {k: [values[t] for t in names if t in values] for k, names in groups.items()}
+    return {
+        "scores": dict(values),
+        "average": round(float(np.mean(list(values.values()))), 4),
+        "averages": {k: round(float(np.mean(v)), 4) for k, v in averages.items() if v},
+    }
+
+
+def merge(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One encoder's results of different tasks as one; machine and versions are the last one's, durations add up."""
+    together = {
+        key: {k: v for part in parts for k, v in part[key].items()} for key in ("scores", "tasks", "data", "items")
+    }
+    return {
+        **_scores(together["scores"]),
+        "quick": any(part["quick"] for part in parts),
+        "tasks": together["tasks"],
+        "data": together["data"],
+        **{k: v for k, v in parts[-1].items() if k not in ("scores", "average", "averages", "quick", *together)},
+        "seconds": round(sum(part["seconds"] for part in parts), 2),
+        "items": together["items"],
     }
 
 
@@ -127,6 +149,11 @@ def _name(spec: Mapping[str, Any]) -> str:
     if spec["pooling"] != "last":
         parts.append(str(spec["pooling"]))
     return " + ".join(parts)
+
+
+def item_values(items: np.ndarray) -> list[float | int]:
+    """Rounded to five places, whole numbers without a point: small enough to commit."""
+    return [int(value) if value == int(value) else value for value in np.round(items, 5).tolist()]
 
 
 def _rounded(value: Any) -> Any:
@@ -242,3 +269,17 @@ def render(results: Sequence[Mapping[str, Any]], style: str = "text") -> str:
         ).rstrip()
         for row in [heads, *rows]
     )
+
+
+def describe(task: str, details: Mapping[str, Any]) -> str:
+    """One task's details on a line or two."""
+    if "subsets" in details:
+        measures = [m for m in ("spearman", "pearson") if m in details]
+        parts = ", ".join(f"{k} {' / '.join(f'{v[m]:.2f}' for m in measures)}" for k, v in details["subsets"].items())
+        overall = " / ".join(f"{details[m]:.2f}" for m in measures)
+        means = f", mean {details['mean']:.2f}, weighted mean {details['wmean']:.2f}: {parts}"
+        text = f"{task}: {' / '.join(measures)} {overall}" + (means if len(details["subsets"]) > 1 else "")
+    else:
+        f1 = f", F1 {details['f1']:.2f}" if "f1" in details else ""
+        text = f"{task}: accuracy {details['acc']:.2f}{f1}, in development {details['devacc']:.2f}, C {details['C']}"
+    return text + "".join(f"\n  note: {note}" for note in details.get("notes", ()))

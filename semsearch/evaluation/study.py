@@ -1,0 +1,184 @@
+"""Encoders × tasks: one file says what, one command runs it, and run again it goes on where it stopped.
+
+    tasks = ["sts", "MR", "CR"]     # names, or sts or transfer for all of a kind
+    quick = false
+    output = "results"              # folder, relative to this file; its own name without .toml where left out
+
+    [[encoder]]
+    name = "OPT 125M, one demonstration"
+    model = "facebook/opt-125m"     # any field of an encoder spec, and preset, adapter, device, batch_tokens
+    demonstrations = [["A man is smoking.", "Smoking"]]
+    method = "PromptEOL+ICL"        # what the plots call the line it belongs to
+    parameters = 125_000_000        # where it stands on the line
+
+Each pair of encoder and task is a result file of its own, kept if the encoder's fingerprint, the precision and the
+data are still the same. From them come one result for each encoder, a table (Markdown and CSV) and plots.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from indexer import embedding
+from indexer.embedding.encoder import Encoder, EncoderSpec
+from indexer.errors import ConfigError, DataError
+from semsearch import encoders
+from semsearch.evaluation import report, runner
+from semsearch.evaluation.data import Data
+from semsearch.evaluation.tasks import STS, TASKS, TRANSFER
+from semsearch.evaluation.vectors import Progress
+from semsearch.settings import Settings
+
+KINDS = {"sts": STS, "transfer": TRANSFER}
+SPEC_FIELDS = {field.name for field in fields(EncoderSpec)} - {"weights", "adapter_weights"}
+OTHER_FIELDS = {"name", "preset", "method", "parameters", "device", "batch_tokens"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One encoder of a study."""
+
+    name: str
+    spec: EncoderSpec
+    method: str | None = None
+    parameters: int | None = None
+    device: str | None = None
+    batch_tokens: int | None = None
+
+    @property
+    def slug(self) -> str:
+        """The name as that of a file."""
+        return re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-.")
+
+
+@dataclass(frozen=True)
+class Study:
+    tasks: tuple[str, ...]
+    quick: bool
+    output: Path
+    entries: tuple[Entry, ...]
+
+
+def read(path: Path) -> Study:
+    """Raises ConfigError for what the file does not say right."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as a study: {error}") from error
+    _known(values, {"tasks", "quick", "output", "encoder"}, str(path))
+    tasks: list[str] = []
+    for name in values.get("tasks", ["sts"]):
+        if name not in TASKS and name not in KINDS:
+            raise ConfigError(f"{path}: no task is named {name!r}; names are {', '.join((*KINDS, *TASKS))}")
+        tasks += KINDS.get(name, (name,))
+    entries = tuple(_entry(table, path) for table in values.get("encoder", []))
+    slugs = [entry.slug for entry in entries]
+    if not entries or len(set(slugs)) < len(slugs) or not all(slugs):
+        raise ConfigError(f"{path}: a study has one [[encoder]] or more, each with a name of its own; names: {slugs}")
+    output = path.parent / values.get("output", path.stem)
+    return Study(tuple(dict.fromkeys(tasks)), bool(values.get("quick", False)), output, entries)
+
+
+def _entry(table: Mapping[str, Any], path: Path) -> Entry:
+    where = f"{path}: encoder {table.get('name')!r}"
+    _known(table, SPEC_FIELDS | OTHER_FIELDS, where)
+    if not isinstance(table.get("name"), str):
+        raise ConfigError(f"{where}: every encoder needs a name, in quotes")
+    flags = {"preset": table.get("preset"), "adapter": table.get("adapter", None if table.get("preset") else "none")}
+    spec = encoders.choose(Settings(), flags, "sts")
+    own = {name: table[name] for name in SPEC_FIELDS & set(table) if name != "adapter"}
+    try:
+        spec = EncoderSpec.from_dict(spec.to_dict() | own, where)
+        rest = {name: table[name] for name in OTHER_FIELDS & set(table) if name != "preset"}
+        return Entry(spec=spec, **rest)
+    except TypeError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _known(table: Mapping[str, Any], known: set[str], where: str) -> None:
+    if unknown := sorted(set(table) - known):
+        raise ConfigError(f"{where}: unknown key {', '.join(unknown)}; keys are {', '.join(sorted(known))}")
+
+
+def run(
+    study: Study,
+    data: Path | None,
+    output: Path | None = None,
+    *,
+    cache: Path | None = None,
+    progress: Progress = lambda what, share: None,
+) -> list[dict[str, Any]]:
+    """Run what has not been run, and write the results, the tables and the plots. Returns a result an encoder."""
+    output = output or study.output
+    loaded = runner.load(study.tasks, data, study.quick)
+    results = []
+    for entry in study.entries:
+        result = _run_entry(entry, loaded, output, cache or runner.cache_folder(), progress)
+        report.write(output / f"{entry.slug}.json", result)
+        results.append(result)
+        for style, ending in (("markdown", "md"), ("csv", "csv")):
+            (output / f"table.{ending}").write_text(report.render(results, style) + "\n", encoding="utf-8")
+    _plots(results, output)
+    return results
+
+
+def _run_entry(entry: Entry, loaded: list[Data], output: Path, cache: Path, progress: Progress) -> dict[str, Any]:
+    spec = embedding.resolve(entry.spec)
+    opened: list[Encoder] = []
+
+    def open_encoder() -> Encoder:
+        if not opened:
+            opened.append(embedding.open_encoder(spec, device=entry.device, batch_tokens=entry.batch_tokens))
+        return opened[0]
+
+    parts = []
+    for data in loaded:
+        path = output / entry.slug / f"{data.task.name}.json"
+        part = _kept(path, spec, data)
+        if part is None:
+            part, _ = runner.run(
+                [data],
+                open_encoder,
+                cache=cache,
+                batch_tokens=entry.batch_tokens,
+                name=entry.name,
+                progress=lambda what, share: progress(f"{entry.name}: {what}", share),
+            )
+            report.write(path, part)
+        parts.append(part)
+    extra = {"method": entry.method, "parameters": entry.parameters}
+    return report.merge(parts) | {key: value for key, value in extra.items() if value is not None}
+
+
+def _kept(path: Path, spec: EncoderSpec, data: Data) -> dict[str, Any] | None:
+    """The result of an earlier run, if it is of this encoder and these examples."""
+    if not path.is_file():
+        return None
+    try:
+        result = report.read(path)
+        same = (
+            result["encoder"]["fingerprint"] == spec.fingerprint
+            and spec.precision in (None, result["dtype"])
+            and result["data"][data.task.name]["sha256"] == data.digests
+        )
+    except (DataError, KeyError):
+        return None
+    return result if same else None
+
+
+def _plots(results: list[dict[str, Any]], output: Path) -> None:
+    """Plots where matplotlib is installed; the figures are in the tables anyway."""
+    from semsearch.evaluation import plot
+
+    if not plot.available():
+        return
+    plot.tasks(results, output / "tasks.svg")
+    if any("parameters" in result for result in results):
+        plot.scaling(results, output / "scaling.svg")
+    if len({result.get("method") for result in results}) > 1:
+        plot.methods(results, output / "methods.svg")
