@@ -1,0 +1,145 @@
+"""The encoder for every transformers model: texts → prompts → batches → pooled vectors.
+
+b batch, d hidden, n texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from indexer.embedding import loading, models, tokens
+from indexer.embedding import precision as precisions
+from indexer.embedding.encoder import EncoderSpec, EncodeStats, Pooling, Role
+from indexer.embedding.plain import Forward, PlainForward
+from indexer.embedding.prompt import PromptTemplate
+from indexer.errors import ModelError
+
+WINDOW = 8192
+"""Texts that are tokenised, and sorted by length, together."""
+BATCH_TOKENS = {"cpu": 2048, "mps": 8192, "cuda": 65536}
+
+
+@dataclass
+class _Window:
+    """A stretch of distinct texts, tokenised."""
+
+    ids: list[list[int]]
+    positions: list[list[int]]
+    """Where each text stands in what the caller gave; several for duplicates."""
+    truncated: int
+
+
+class HFEncoder:
+    """An Encoder around a transformers model. Not safe for several threads at once.
+
+    Vectors are float32 whatever the model computes in. A text's vector does not depend on the texts beside it, but
+    for rounding (in fp32 about 1e-6, in bf16 about 1e-2 relative to length 1).
+    """
+
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        *,
+        device: str | None = None,
+        batch_tokens: int | None = None,
+        device_map: str | None = None,
+    ):
+        """``spec`` is resolved. Raises PrecisionError before anything is read, ModelError."""
+        self.device = precisions.pick_device(device)
+        precision = spec.precision or precisions.default(self.device)
+        precisions.check(precision, self.device)
+        self.spec = replace(spec, precision=precision)
+        self.stats = EncodeStats()
+        self._batch_tokens = batch_tokens or BATCH_TOKENS[self.device.type]
+        located = models.locate(spec)
+        self._folder = located.model
+        self.tokens = tokens.load(located.model)
+        if spec.pooling == "mask" and self.tokens.mask_id is None:
+            raise ModelError(f"pooling is mask, and {spec.model} has no mask token: it is for BERT and its kind")
+        self._model = loading.load(located, self.spec, precision, self.device, device_map)
+        self._positions = loading.max_positions(self._model.config)
+        self._forwards: dict[Pooling, Forward] = {}
+        config = self._model.config
+        self.dim: int = getattr(config, "word_embed_proj_dim", None) or config.hidden_size
+
+    def encode(self, texts: Sequence[str], role: Role = "passage", normalize: bool = True) -> np.ndarray:
+        vectors = np.empty((len(texts), self.dim), np.float32)
+        for rows, values in self.encode_batches(texts, role, normalize):
+            vectors[rows] = values
+        return vectors
+
+    def encode_batches(
+        self, texts: Sequence[str], role: Role = "passage", normalize: bool = True
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for rows, values in self._run(texts, PromptTemplate.of(self.spec, role), self._forward(self.spec.pooling)):
+            vectors = values.float()
+            if normalize:
+                vectors = torch.nn.functional.normalize(vectors, dim=1)
+            copies = [(position, i) for i, positions in enumerate(rows) for position in positions]
+            where, which = np.array(copies, np.int64).T
+            yield where, vectors.cpu().numpy()[which]
+
+    def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
+        return self.tokens.count(texts)
+
+    def terms(self, texts: Sequence[str], k: int) -> list[list[tuple[str, float]]]:
+        head = loading.lm_head(self._folder, self._model)  # (v, d)
+        result: list[list[tuple[str, float]]] = [[] for _ in texts]
+        with torch.inference_mode():
+            for rows, hidden in self._run(texts, PromptTemplate.of(self.spec), self._forward("last")):
+                chances = (hidden.to(head) @ head.T).float().softmax(1)  # (b, v)
+                weights, best = chances.topk(min(k, len(head)))
+                for positions, ids, values in zip(rows, best.tolist(), weights.tolist(), strict=True):
+                    words = [self.tokens.backend.decode([i], skip_special_tokens=False) for i in ids]
+                    for position in positions:
+                        result[position] = list(zip(words, values, strict=True))
+        return result
+
+    def _forward(self, pooling: Pooling) -> Forward:
+        if pooling not in self._forwards:
+            self._forwards[pooling] = PlainForward(self._model, pooling, self.tokens.pad_id, self.tokens.mask_id)
+        return self._forwards[pooling]
+
+    def _run(
+        self, texts: Sequence[str], template: PromptTemplate, forward: Forward
+    ) -> Iterator[tuple[list[list[int]], torch.Tensor]]:
+        """Each distinct text once: (positions of each vector's texts, (b, d)), longest first within a window."""
+        where: dict[str, list[int]] = {}
+        for position, text in enumerate(texts):
+            where.setdefault(text, []).append(position)
+        distinct = list(where)
+        windows = [distinct[i : i + WINDOW] for i in range(0, len(distinct), WINDOW)]
+
+        def tokenise(window: list[str]) -> _Window:
+            prompts = self.tokens.prompts(template, window, self.spec.max_tokens, self._positions)
+            return _Window(prompts.ids, [where[text] for text in window], prompts.truncated)
+
+        with ThreadPoolExecutor(1) as ahead:  # the tokenizer lets other threads run
+            coming = ahead.submit(tokenise, windows[0]) if windows else None
+            for following in [*windows[1:], None] if windows else []:
+                assert coming is not None
+                window = coming.result()
+                coming = ahead.submit(tokenise, following) if following is not None else None
+                self.stats.truncated += window.truncated
+                for rows in batches([len(ids) for ids in window.ids], self._batch_tokens):
+                    vectors = forward([window.ids[i] for i in rows])
+                    self.stats.texts += sum(len(window.positions[i]) for i in rows)
+                    self.stats.tokens += forward.sent
+                    yield [window.positions[i] for i in rows], vectors
+
+
+def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Rows by falling length, as many at once as their padded size stays within ``budget``; at least one."""
+    batch: list[int] = []
+    for row in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > budget:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch

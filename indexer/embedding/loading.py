@@ -1,0 +1,176 @@
+"""A model folder → a transformers model without LM head, ready to run: depth cut, adapter on, in its precision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from indexer.embedding import lora, models
+from indexer.embedding.encoder import EncoderSpec, Precision
+from indexer.embedding.precision import DTYPES
+from indexer.errors import ModelError
+
+
+def load(
+    located: models.Located, spec: EncoderSpec, precision: Precision, device: torch.device, device_map: str | None
+) -> nn.Module:
+    """The model in eval mode on its device. "int8" is loaded as fp32: the forward quantises. Raises ModelError."""
+    config = read_config(located.model, spec.layers)
+    merging = located.adapter is not None and spec.merge_adapter
+    target = DTYPES[precision]
+    # What is merged or quantised is read as it was stored, so that it is rounded once.
+    dtype: torch.dtype | str = "auto" if target != torch.float32 and (merging or precision == "nf4") else target
+    model = _read(located.model, config, dtype, device_map)
+    if merging and located.adapter is not None:
+        lora.merge(model, located.adapter)
+    if precision == "nf4":
+        _quantise_nf4(model, device)
+    if device_map is None:
+        model = model.to(device)
+    model = model.to(target) if precision != "nf4" else model
+    if located.adapter is not None and not spec.merge_adapter:
+        model = lora.attach(model, located.adapter)
+    return model.eval().requires_grad_(False)
+
+
+def read_config(folder: Path, layers: int | None = None) -> Any:
+    """transformers' configuration, cut to the first ``layers`` blocks."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(str(folder))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{folder}/config.json cannot be read: {error}") from error
+    config.use_cache = False
+    if layers is not None:
+        if layers > config.num_hidden_layers:
+            raise ModelError(f"layers is {layers}; the model has {config.num_hidden_layers} blocks")
+        config.num_hidden_layers = layers
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[:layers]
+    return config
+
+
+def max_positions(config: Any) -> int | None:
+    """The longest input a model can read; None where positions are relative (T5)."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and config.model_type in ("roberta", "xlm-roberta", "camembert"):
+        positions -= config.pad_token_id + 1  # positions start after the padding's
+    return positions
+
+
+def _read(folder: Path, config: Any, dtype: torch.dtype | str, device_map: str | None) -> nn.Module:
+    from transformers import AutoModel
+
+    kind: Any = AutoModel
+    if config.model_type == "t5":
+        from transformers import T5EncoderModel
+
+        kind = T5EncoderModel
+    try:
+        with _quiet():
+            model, info = kind.from_pretrained(
+                str(folder), config=config, dtype=dtype, device_map=device_map, output_loading_info=True
+            )
+    except Exception as error:  # transformers, safetensors and pickle have no common one
+        raise ModelError(
+            f"the weights in {folder} cannot be loaded: {type(error).__name__}: {error}; if the files are damaged, "
+            "delete the folder and fetch the model again"
+        ) from error
+    missing = sorted(name for name in info["missing_keys"] if "pooler" not in name)
+    mismatched = sorted(str(name) for name in info["mismatched_keys"])
+    if missing or mismatched:  # transformers would fill them with random numbers
+        raise ModelError(
+            f"the weights in {folder} do not belong to its config.json: {len(missing)} missing, "
+            f"{len(mismatched)} of another shape (the first: {(missing or mismatched)[0]})"
+        )
+    return model
+
+
+def lm_head(folder: Path, model: Any) -> torch.Tensor:
+    """The (vocabulary, d) matrix that turns a hidden state into logits, on the embeddings' device and dtype.
+
+    The input embeddings where they are tied; raises ModelError for a model that does not predict the next token.
+    """
+    embeddings = model.get_input_embeddings().weight
+    if getattr(model.config, "is_encoder_decoder", False) or model.config.model_type in ("bert", "roberta", "t5"):
+        raise ModelError(f"a {model.config.model_type} encoder does not predict a next token, so it has no terms")
+    if getattr(model.config, "tie_word_embeddings", True):
+        return embeddings
+    from safetensors import safe_open
+
+    for name in models.weight_files(folder):
+        if name.endswith(".safetensors"):
+            with safe_open(folder / name, "pt") as file:
+                if "lm_head.weight" in file.keys():  # noqa: SIM118 - not a dict
+                    return file.get_tensor("lm_head.weight").to(embeddings)
+        else:
+            weights = torch.load(folder / name, weights_only=True, mmap=True)
+            if "lm_head.weight" in weights:
+                return weights["lm_head.weight"].to(embeddings)
+    raise ModelError(f"{folder} has no lm_head.weight: the model was saved without its LM head, so it has no terms")
+
+
+def _quantise_nf4(model: nn.Module, device: torch.device) -> None:
+    """NF4 with double quantisation, bf16 compute, on every linear layer (Dettmers et al. 2023, Section 3).
+
+    On a CPU the weights are rounded to NF4 and kept as bf16: bitsandbytes' 4-bit kernels there repack weights in
+    place on the first forward, and are slower; the numbers are the same.
+    """
+    import bitsandbytes as bnb
+
+    for name, module in list(model.named_modules()):
+        if not isinstance(module, nn.Linear):
+            continue
+        weight = module.weight.data
+        if device.type == "cpu":
+            packed, state = bnb.functional.quantize_4bit(
+                weight.to(torch.bfloat16), quant_type="nf4", compress_statistics=True
+            )
+            module.weight.data = bnb.functional.dequantize_4bit(packed, state).to(torch.bfloat16)
+        else:
+            small = bnb.nn.Linear4bit(
+                module.in_features, module.out_features, module.bias is not None,
+                compute_dtype=torch.bfloat16, compress_statistics=True, quant_type="nf4",
+            )  # fmt: skip
+            small.weight = bnb.nn.Params4bit(
+                weight.to(torch.bfloat16), requires_grad=False, compress_statistics=True, quant_type="nf4"
+            )
+            if module.bias is not None:
+                small.bias = nn.Parameter(module.bias.data)
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, small)
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(torch.bfloat16)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' warnings of weights that are not used: the LM head, and blocks beyond ``layers``."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def stored_config(folder: Path) -> dict[str, Any]:
+    """config.json as it is, without importing transformers."""
+    try:
+        return json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}/config.json cannot be read: {error}") from error
