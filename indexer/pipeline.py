@@ -37,7 +37,7 @@ class Report:
     """Files that could not be read, or not wholly, in this run or an earlier one since which they have not changed."""
     skipped: int = 0
     embedded: int = 0
-    """Passages that went through the model in this run."""
+    """Texts that went through the model in this run: passages, each distinct text once."""
     reused: int = 0
     """New passages whose text was already embedded."""
     total: int = 0
@@ -265,7 +265,8 @@ def _embed(
         ids, texts = [id for id, _ in batch], [text for _, text in batch]
         lengths = encoder.count_tokens(texts)
         for positions, vectors in encoder.encode_batches(texts, role="passage"):
-            report.embedded += store.add_vectors([ids[i] for i in positions], vectors)
+            store.add_vectors([ids[i] for i in positions], vectors)
+            report.embedded += len(positions)
             observer.embedded(len(positions), int(lengths[positions].sum()))
             if time.monotonic() - last_commit > COMMIT_SECONDS:
                 store.commit()

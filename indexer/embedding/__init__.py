@@ -38,6 +38,28 @@ def open_encoder(
     return HFEncoder(resolve(spec), device=device, batch_tokens=batch_tokens, device_map=device_map)
 
 
+def shipped_adapters() -> list[str]:
+    """Names of the adapters that come with the package."""
+    from indexer.embedding import models
+
+    return models.shipped_adapters()
+
+
+def adapter_description(name: str) -> dict[str, object]:
+    """Fields of EncoderSpec that an adapter was trained with (template, normalise, layers …), from its
+    ``encoder.json``; none where it has no such file. Raises ModelError where there is no such adapter."""
+    from indexer.embedding import models
+
+    return models.adapter_description(name)
+
+
+def preset(name: str) -> EncoderSpec:
+    """The encoder of a preset, by name, or of a TOML or JSON file. Raises ConfigError."""
+    from indexer.embedding import presets
+
+    return presets.load(name)
+
+
 def tokenizer(spec: EncoderSpec) -> Tokenizer | Callable[[str], int]:
     """What counts a text's tokens for the splitter: the model's own tokenizer. Loads no torch."""
     if spec.model.startswith("hash:"):

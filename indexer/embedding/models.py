@@ -347,6 +347,17 @@ def shipped_adapters() -> list[str]:
     return sorted(path.parent.name for path in (Path(__file__).parent / "adapters").glob("*/adapter_config.json"))
 
 
+def adapter_description(name: str, notify: Notify = say) -> dict[str, object]:
+    """What an adapter's ``encoder.json`` says of the encoder it was trained as; {} without that file."""
+    path = _adapter(name, notify) / "encoder.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read as JSON: {error}") from error
+
+
 def _from_hub(name: str, revision: str | None, what: str, notify: Notify, refresh: bool = False) -> Path:
     """The snapshot folder of a hub repository: from the local cache (HF_HOME) where it is complete, else fetched.
 
