@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -211,25 +212,46 @@ class _IgnoreFile:
         self.path = os.path.join(folder, name)
 
     @cached_property
-    def spec(self) -> GitIgnoreSpec:
-        """Its patterns; one that git would not accept is passed over, and so is a file that cannot be read."""
+    def rules(self) -> list[tuple[str, GitIgnoreSpec]]:
+        """(pattern without its marks, matcher) of each line, the deciding last one first. A line that git would not
+        accept is passed over, and so is a file that cannot be read."""
         try:
             with opened(self.path) as stream:
                 lines = stream.read().decode("utf-8-sig", "surrogateescape").splitlines()
         except ReadError:
             lines = []
-        patterns = []
-        for line in lines:
-            try:
-                patterns.extend(GitIgnoreSpec.from_lines([line]).patterns)
-            except ValueError:
-                continue
-        return GitIgnoreSpec(patterns)
+        rules = []
+        for line in reversed(lines):
+            with suppress(ValueError):
+                rules.append((line.strip().removeprefix("!").rstrip("/"), GitIgnoreSpec.from_lines([line])))
+        return rules
+
+    @cached_property
+    def any_rule(self) -> GitIgnoreSpec:
+        """Matches what any line matches: most paths are mentioned by none."""
+        return GitIgnoreSpec([pattern for _, spec in reversed(self.rules) for pattern in spec.patterns])
 
     def verdict(self, path: str, is_folder: bool) -> bool | None:
-        """True: ignored; False: expressly not; None: not mentioned."""
+        """True: ignored; False: expressly not; None: not mentioned.
+
+        pathspec lets a pattern that matches a folder decide about all below it. Git does not: an ignored folder is
+        never entered, and one that is expressly kept says nothing of its content. So the match must be the
+        path's own: of its last name, or over as many folders as the pattern has."""
         relative = os.path.relpath(path, self.folder).replace(os.sep, "/")
-        return self.spec.check_file(relative + "/" * is_folder).include
+        end = "/" * is_folder
+        if self.any_rule.check_file(relative + end).include is None:
+            return None
+        for pattern, spec in self.rules:
+            pattern = pattern.removeprefix("**/")
+            subject = relative
+            if "/" not in pattern:
+                subject = os.path.basename(path)
+            elif "**" not in pattern and pattern.lstrip("/").count("/") != relative.count("/"):
+                continue
+            include = spec.check_file(subject + end).include
+            if include is not None:
+                return include
+        return None
 
 
 def _ignored(path: str, is_folder: bool, files: list[_IgnoreFile]) -> str | None:

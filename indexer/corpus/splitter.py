@@ -21,6 +21,7 @@ LEAST_TOKENS = 8
 BLOCK = 64
 """Characters of a block for each token of a passage: about a dozen passages of prose."""
 
+_FRONT_MATTER = re.compile(r"---[ \t]*\n[\w\"'-]+:.*?^(?:---|\.\.\.)[ \t]*$", re.DOTALL | re.MULTILINE)
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _ATX = re.compile(r" {0,3}#{1,6}(?:[ \t]|$)")
 _SETEXT = re.compile(r" {0,3}(?:=+|-{2,})[ \t]*$")
@@ -131,13 +132,16 @@ def _sections(text: str, kind: str) -> Iterator[tuple[int, int]]:
 
 
 def _markdown_headings(text: str) -> Iterator[tuple[int, int]]:
-    """(start, end) of each heading that stands outside fenced code."""
+    """(start, end) of each heading outside front matter and fenced code."""
+    front = _FRONT_MATTER.match(text)
     fence = ""
-    offset, before = 0, (0, "")
+    end, before = 0, (0, "")
     for line in text.splitlines(keepends=True):
         bare = line.rstrip("\n")
-        end = offset + len(line)
-        if match := _FENCE.match(bare):
+        offset, end = end, end + len(line)
+        if front and offset < front.end():
+            bare = ""
+        elif match := _FENCE.match(bare):
             if not fence:
                 fence = match[1]
             elif match[1].startswith(fence) and not bare[match.end() :].strip():
@@ -148,7 +152,6 @@ def _markdown_headings(text: str) -> Iterator[tuple[int, int]]:
             elif _SETEXT.match(bare) and not _NOT_TITLE.match(before[1]):
                 yield before[0], end
         before = (offset, "" if fence else bare)
-        offset = end
 
 
 def _rst_headings(text: str) -> Iterator[tuple[int, int]]:
@@ -168,6 +171,8 @@ def _rst_headings(text: str) -> Iterator[tuple[int, int]]:
 
 def _marked_headings(text: str) -> Iterator[tuple[int, int]]:
     """Headings of extracted text (HTML, DOCX): the readers put two blank lines before each, and nowhere else."""
+    if first := re.match(r"[^\n]+(?=\n{3})", text):  # the page's title, most likely
+        yield 0, first.end()
     for match in re.finditer(r"\n{3,}([^\n]*)", text):
         yield match.start(1), match.end(1)
 

@@ -1,0 +1,160 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from indexer.corpus.splitter import BLOCK, Splitter
+from indexer.errors import ConfigError
+from indexer.types import Document
+from tests.corpus.files import tiny_tokenizer
+
+TOKENIZER = tiny_tokenizer()
+KINDS = ("text", "markdown", "rst", "html", "docx", "code", "pdf")
+
+
+def split(text: str, kind: str = "text", tokens: int = 32, **values: object) -> list:
+    return Splitter(TOKENIZER, tokens).split(Document(path="/f", text=text, kind=kind, **values))
+
+
+WORDS = (
+    *("the", "fox", "naïve", "漢字", "🦊", "e\u0301", "x" * 40, "A. ", "Yes! ", "<p>", "[a](b)"),
+    *("\n", "\n\n", "\n\n\n\n", "\t", " ", "\u00a0", "\x1c", "\u2028", "\x0c", "\r"),
+    *("# ", "## Title", "```\n", "- ", "> ", "---\n", "===\n", "| a | b |\n", ".. x::\n\n"),
+)
+words = st.sampled_from(WORDS)
+texts = st.one_of(st.lists(words, max_size=120).map(" ".join), st.lists(words, max_size=120).map("".join), st.text())
+
+
+@given(text=texts, kind=st.sampled_from(KINDS), tokens=st.sampled_from([16, 24, 100]))
+@settings(max_examples=300, deadline=None)
+def test_every_character_is_in_exactly_one_passage_within_the_budget(text: str, kind: str, tokens: int) -> None:
+    passages = split(text, kind, tokens)
+    covered = 0
+    for passage in passages:
+        assert passage.start >= covered
+        assert not text[covered : passage.start].strip(), "characters fell between two passages"
+        assert text[passage.start : passage.end] == passage.text == passage.text.strip() != ""
+        assert passage.tokens == len(TOKENIZER.encode(passage.text, add_special_tokens=False).ids) <= tokens
+        assert passage.line_start == 1 + text.count("\n", 0, passage.start)
+        assert passage.line_end == 1 + text.count("\n", 0, passage.end)
+        covered = passage.end
+    assert not text[covered:].strip(), "the end is missing"
+
+
+@given(st.lists(st.sampled_from(["word", "Ends here.", "\n\n", "x" * 200]), max_size=400), st.sampled_from([8, 9, 33]))
+@settings(max_examples=40, deadline=None)
+def test_blocks_of_long_texts_lose_nothing(parts: list[str], tokens: int) -> None:
+    text = " ".join(parts)
+    assert "".join("".join(p.text for p in split(text, tokens=tokens)).split()) == "".join(text.split())
+
+
+def test_prose_is_cut_at_sentences() -> None:
+    sentence = "The quick brown fox jumps over the lazy dog."
+    passages = split(" ".join([sentence] * 200), tokens=50)
+    assert len(passages) > 10
+    assert all(p.text.startswith("The quick") and p.text.endswith("dog.") for p in passages)
+
+
+def test_a_paragraph_is_not_torn_where_it_fits() -> None:
+    paragraph = "the quick brown fox jumps. and then it sleeps."
+    passages = split("\n\n".join([paragraph] * 50), tokens=48)
+    assert len(passages) > 5
+    assert all(set(p.text.split("\n\n")) == {paragraph} for p in passages)
+
+
+MARKDOWN = "# One\n\nthe fox.\n\n## Two\n\n### Three\n\nthe dog.\n\n```\n# no heading\n```\n\nFour\n----\n\nend\n"
+RST = "One\n===\n\nthe fox.\n\n###\nTwo\n###\n\nThree\n-----\n\nthe dog.\n\nEnd\n~~~\nend\n"
+MARKED = "One\n\nthe fox.\n\n\nTwo\n\n\nThree\n\nthe dog."
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "begin"),
+    [
+        ("markdown", MARKDOWN, ["# One", "## Two", "Four"]),
+        ("rst", RST, ["One", "###", "End"]),
+        ("html", MARKED, ["One", "Two"]),
+        ("docx", MARKED, ["One", "Two"]),
+        ("html", "One\n\n\nTwo\n\nthe fox.", ["One"]),
+        ("text", MARKED, ["One"]),
+        ("markdown", "---\ntitle: x\n---\nBody", ["---"]),
+        ("markdown", "a | b\n--|--\n1 | 2", ["a |"]),
+    ],
+)
+def test_a_passage_never_ends_with_the_next_sections_heading(kind: str, text: str, begin: list[str]) -> None:
+    passages = split(text, kind, tokens=200)
+    assert [p.text[: len(b)] for p, b in zip(passages, begin, strict=True)] == begin
+
+
+def test_pages_and_lines() -> None:
+    text = "one one\n\ntwo two\n\nthree"
+    passages = split(text, "pdf", 8, page_starts=(0, 9, 18))
+    assert [p.page for p in passages] == [1, 2, 3][: len(passages)] or {p.page for p in passages} <= {1, 2, 3}
+    assert passages[-1].line_end == 5
+    assert passages[0].page == 1
+    assert split("x", "pdf", 8, page_starts=(0,))[0].page == 1
+    assert split("x")[0].page is None
+
+
+def test_a_passage_lies_on_the_page_on_which_it_begins() -> None:
+    pages = ["the quick brown fox jumps over the lazy dog " * 4] * 3
+    starts = (0, len(pages[0]) + 2, 2 * len(pages[0]) + 4)
+    for passage in split("\n\n".join(pages), "pdf", 16, page_starts=starts):
+        assert passage.page == sum(start <= passage.start for start in starts)
+
+
+def test_passages_of_a_record_carry_its_line() -> None:
+    passages = split("one\n\ntwo " * 60, "jsonl", 16, record="7", line_start=12)
+    assert len(passages) > 3
+    assert {(p.line_start, p.line_end) for p in passages} == {(12, 12)}
+
+
+def test_a_document_further_down_a_file_counts_lines_from_there() -> None:
+    assert [(p.line_start, p.line_end) for p in split("one\ntwo", line_start=10)] == [(10, 11)]
+
+
+def test_no_text_gives_no_passages() -> None:
+    assert split("") == split(" \n\t\u00a0\x1c") == []
+
+
+def test_a_counting_function_serves_as_tokenizer() -> None:
+    splitter = Splitter(lambda text: len(text.split()), 10)
+    passages = splitter.split(Document(path="/f", text="One two three four. " * 20, kind="text"))
+    assert [p.tokens for p in passages] == [8] * 10
+
+
+def test_truncation_and_padding_of_the_tokenizer_are_switched_off() -> None:
+    tokenizer = Tokenizer.from_str(TOKENIZER.to_str())
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=64)
+    text = "the quick brown fox jumps over the lazy dog " * 20
+    document = Document(path="/f", text=text, kind="text")
+    assert Splitter(tokenizer, 16).split(document) == Splitter(TOKENIZER, 16).split(document)
+    assert tokenizer.truncation["max_length"] == 4, "the caller's tokenizer was changed"
+
+
+def test_too_small_a_budget_is_refused() -> None:
+    with pytest.raises(ConfigError, match="passage_tokens is 7"):
+        Splitter(TOKENIZER, 7)
+
+
+@pytest.mark.parametrize("kind", ["text", "markdown"])
+@pytest.mark.parametrize(
+    "piece", ["x", "漢", "the fox sleeps ", "- a\n", "the dog. \n\n", "# T\n", " \n"], ids=lambda p: repr(p)
+)
+def test_the_work_grows_no_faster_than_the_text(piece: str, kind: str) -> None:
+    """Characters handed to the tokenizer, counted: time would say the same less surely."""
+
+    def work(length: int) -> int:
+        seen = 0
+
+        def count(text: str) -> int:
+            nonlocal seen
+            seen += len(text)
+            return -(-len(text) // 4)
+
+        text = (piece * length)[:length]
+        Splitter(count, 32).split(Document(path="/f", text=text, kind=kind))
+        return seen
+
+    small = 4 * BLOCK * 32
+    assert work(8 * small) <= 8.8 * work(small) + 100
