@@ -213,15 +213,15 @@ def test_what_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "permission denied" in left["closed"][1]
 
 
-def test_a_very_deep_tree(tmp_path: Path) -> None:
-    descriptor = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(1200):
-        os.mkdir("d", dir_fd=descriptor)
-        inner = os.open("d", os.O_RDONLY, dir_fd=descriptor)
-        os.close(descriptor)
-        descriptor = inner
-    os.close(descriptor)
-    assert walk(tmp_path) == ([], {})
+def test_a_tree_deeper_than_pythons_stack(tmp_path: Path) -> None:
+    folders = [f"{tmp_path}{'/d' * depth}" for depth in range(1, 1200)]
+    for folder in folders:
+        os.mkdir(folder)
+    try:
+        assert walk(tmp_path) == ([], {})
+    finally:  # pytest could not remove it
+        for folder in reversed(folders):
+            os.rmdir(folder)
 
 
 def test_the_whole_disk_and_the_home_folder_need_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
