@@ -213,3 +213,5 @@ def study(file: Path, data: Path | None, output: Path | None, as_json: bool) -> 
         click.echo(json.dumps([report.public(result) for result in results], ensure_ascii=False))
     else:
         click.echo(report.render(results))
+
+
