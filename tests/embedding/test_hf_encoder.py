@@ -1,0 +1,264 @@
+"""Every family, template, pooling and length against a plain, unbatched transformers forward written here."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, T5EncoderModel
+
+from indexer.embedding import open_encoder, resolve
+from indexer.embedding.encoder import PROMPTEOL, EncoderSpec
+from indexer.embedding.hf_encoder import HFEncoder, batches
+from indexer.errors import ModelError
+from tests.models import CAUSAL, FAMILIES
+
+Tiny = Callable[[str], Path]
+
+TEXTS = [
+    "",
+    "A",
+    "Two dogs are running on the beach",
+    'Is "this" a question?',
+    "  spaces  and\ttabs\nand lines  ",
+    "naïve café, 日本語, 😀",
+    "word " * 20,
+    "Two dogs are running on the beach",
+]
+BARE = "{text}"
+ICL = (("A jockey riding a horse.", "Equestrian"), ("meat from a deer.", "Venison"))
+
+
+@cache
+def _reference_model(folder: Path) -> tuple:
+    if folder.name in CAUSAL:  # with the LM head, as the paper's authors load it
+        model = AutoModelForCausalLM.from_pretrained(folder)
+    else:
+        model = (T5EncoderModel if folder.name == "t5" else AutoModel).from_pretrained(folder)
+    return model.eval(), AutoTokenizer.from_pretrained(folder)
+
+
+def reference(folder: Path, prompt: str, pooling: str) -> np.ndarray:
+    """(d,): one prompt alone, no padding, no mask."""
+    model, tokenizer = _reference_model(folder)
+    ids = tokenizer(prompt, return_tensors="pt").input_ids
+    with torch.no_grad():
+        states = model(input_ids=ids, output_hidden_states=True).hidden_states
+    top = states[-1][0]  # (s, d)
+    if pooling == "last":
+        vector = top[-1]
+    elif pooling == "cls":
+        vector = top[0]
+    elif pooling == "mean":
+        vector = top.mean(0)
+    elif pooling == "first-last":
+        vector = ((states[1][0] + top) / 2).mean(0)
+    else:
+        vector = top[(ids[0] == tokenizer.mask_token_id).nonzero()[-1, 0]]
+    return vector.numpy()
+
+
+def encoder(folder: Path, **fields: object) -> HFEncoder:
+    spec = EncoderSpec.from_dict({"model": str(folder), "precision": "fp32", **fields})
+    opened = open_encoder(spec)
+    assert isinstance(opened, HFEncoder)
+    return opened
+
+
+def paper(text: str) -> str:
+    """The paper's normalisation, written a second time."""
+    if len(text) > 0 and text[-1] not in [".", "?", '"', "'"]:
+        text = text + "."
+    text = text.replace('"', "'")
+    if len(text) > 0 and text[-1] == "?":
+        text = text[:-1] + "."
+    return text
+
+
+CASES = [
+    *((family, PROMPTEOL, "last") for family in CAUSAL),
+    *((family, BARE, "last") for family in CAUSAL),
+    *((family, BARE, "mean") for family in FAMILIES),
+    ("llama", PROMPTEOL, "first-last"),
+    ("bert", BARE, "cls"),
+    ("bert", BARE, "first-last"),
+    ("bert", 'This sentence of "{text}" means [MASK].', "mask"),
+    ("roberta", BARE, "cls"),
+    ("roberta", "This sentence : ' {text} ' means<mask>.", "mask"),
+    ("t5", BARE, "first-last"),
+]
+
+
+@pytest.mark.parametrize(("family", "template", "pooling"), CASES)
+def test_equals_plain_transformers(tiny: Tiny, family: str, template: str, pooling: str) -> None:
+    folder = tiny(family)
+    texts = [t for t in TEXTS if t] if template == BARE else TEXTS  # transformers cannot run an empty prompt
+    got = encoder(folder, template=template, pooling=pooling, normalise=template != BARE)
+    vectors = got.encode(texts, normalize=False)
+    render = paper if template != BARE else str
+    expected = np.stack([reference(folder, template.replace("{text}", render(t)), pooling) for t in texts])
+    assert vectors.dtype == np.float32
+    assert vectors.shape == (len(texts), got.dim)
+    np.testing.assert_allclose(vectors, expected, atol=2e-5, rtol=1e-4)
+    assert np.abs(expected[1] - expected[2]).max() > 0.01  # the texts do differ, by far more than the tolerance
+
+
+@pytest.mark.parametrize("family", CAUSAL)
+def test_demonstrations_are_part_of_the_prompt(tiny: Tiny, family: str) -> None:
+    folder = tiny(family)
+    prefix = "".join(PROMPTEOL.replace("{text}", s) + w + '".' for s, w in ICL)
+    vectors = encoder(folder, demonstrations=ICL).encode(TEXTS[:4], normalize=False)
+    expected = [reference(folder, prefix + PROMPTEOL.replace("{text}", paper(t)), "last") for t in TEXTS[:4]]
+    np.testing.assert_allclose(vectors, np.stack(expected), atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "bert", "t5"])
+def test_length_one_is_only_a_scale(tiny: Tiny, family: str) -> None:
+    opened = encoder(tiny(family), pooling="mean")
+    raw, unit = opened.encode(TEXTS[:3], normalize=False), opened.encode(TEXTS[:3])
+    np.testing.assert_allclose(unit, raw / np.linalg.norm(raw, axis=1, keepdims=True), atol=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layers_are_the_first_blocks_and_the_final_norm(tiny: Tiny, family: str) -> None:
+    """Against the hidden state that the whole model has after two of its blocks, put through its own last norm."""
+    folder = tiny(family)
+    pooling = "last" if family in CAUSAL else "mean"
+    vectors = encoder(folder, layers=2, pooling=pooling).encode(["Two dogs are running"], normalize=False)
+    model, tokenizer = _reference_model(folder)
+    ids = tokenizer(PROMPTEOL.replace("{text}", "Two dogs are running."), return_tensors="pt").input_ids
+    with torch.no_grad():
+        hidden = model(input_ids=ids, output_hidden_states=True).hidden_states[2]  # embeddings, block 1, block 2
+        match family:
+            case "opt":
+                hidden = model.model.decoder.final_layer_norm(hidden)
+            case "opt-350m":
+                hidden = model.model.decoder.project_out(hidden)
+            case "gpt2":
+                hidden = model.transformer.ln_f(hidden)
+            case "t5":
+                hidden = model.encoder.final_layer_norm(hidden)
+            case "llama" | "qwen3" | "gemma3":
+                hidden = model.model.norm(hidden)
+    expected = hidden[0, -1] if pooling == "last" else hidden[0].mean(0)
+    np.testing.assert_allclose(vectors[0], expected.numpy(), atol=2e-5, rtol=1e-4)
+
+
+def test_more_layers_than_there_are(tiny: Tiny) -> None:
+    with pytest.raises(ModelError, match="layers is 9; the model has 3 blocks"):
+        encoder(tiny("llama"), layers=9)
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "gemma3", "bert", "t5"])
+@pytest.mark.parametrize("length", [15, 16, 17, 40])
+def test_truncation_cuts_the_text_and_keeps_the_suffix(tiny: Tiny, family: str, length: int) -> None:
+    """At the limit nothing is cut; past it the prompt is that of the text's first tokens, its suffix whole."""
+    folder, limit = tiny(family), 16
+    opened = encoder(folder, max_tokens=limit, normalise=False, pooling="mean")
+    _, tokenizer = _reference_model(folder)
+    text = "horse " * 60
+    ids = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    text = text[: ids["offset_mapping"][length - 1][1]]
+    assert opened.count_tokens([text]).tolist() == [length]
+    kept = text[: ids["offset_mapping"][min(length, limit) - 1][1]]
+    expected = reference(folder, PROMPTEOL.replace("{text}", kept), "mean")
+    np.testing.assert_allclose(opened.encode([text, "a"], normalize=False)[0], expected, atol=2e-5, rtol=1e-4)
+    assert opened.stats.truncated == (length > limit)
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "bert", "roberta"])
+def test_a_prompt_longer_than_the_models_positions_is_cut_in_the_text(tiny: Tiny, family: str) -> None:
+    opened = encoder(tiny(family), max_tokens=512, pooling="mean")
+    vectors = opened.encode(["horse " * 300, "horse " * 400], normalize=False)
+    assert opened.stats.truncated == 2
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)
+    prompts = opened.tokens.prompts(_prompt(opened), ["horse " * 300], 512, 160)
+    assert 150 < len(prompts.ids[0]) <= 160
+
+
+def test_a_prompt_that_leaves_no_room(tiny: Tiny) -> None:
+    opened = encoder(tiny("opt"), template="word " * 200 + "{text}")
+    with pytest.raises(ModelError, match="the model reads 160"):
+        opened.encode(["a"])
+
+
+def test_mask_pooling_needs_a_mask_token(tiny: Tiny) -> None:
+    with pytest.raises(ModelError, match="has no mask token"):
+        encoder(tiny("llama"), pooling="mask")
+
+
+@pytest.fixture(scope="module")
+def small(tiny: Tiny) -> HFEncoder:
+    """A budget so small that a few texts make several batches."""
+    return open_encoder(resolve(EncoderSpec(model=str(tiny("llama")), precision="fp32")), batch_tokens=96)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text(max_size=60), max_size=12))
+def test_order_duplicates_and_batches_do_not_matter(small: HFEncoder, texts: list[str]) -> None:
+    together = small.encode(texts, normalize=False)
+    assert together.shape == (len(texts), small.dim)
+    for text, vector in zip(texts, together, strict=True):
+        np.testing.assert_allclose(vector, small.encode([text], normalize=False)[0], atol=2e-5, rtol=1e-4)
+    np.testing.assert_allclose(small.encode(texts[::-1], normalize=False)[::-1], together, atol=2e-5, rtol=1e-4)
+
+
+def test_duplicates_are_computed_once(tiny: Tiny) -> None:
+    opened = encoder(tiny("llama"))
+    opened.encode(["one text"])
+    once = opened.stats.tokens
+    opened.encode(["one text"] * 50)
+    assert opened.stats.tokens == 2 * once
+    assert opened.stats.texts == 51
+
+
+def test_every_position_comes_exactly_once(small: HFEncoder) -> None:
+    texts = [f"text {i % 7} " * (i % 5) for i in range(40)]
+    rows, vectors = zip(*small.encode_batches(texts), strict=True)
+    assert sorted(np.concatenate(rows).tolist()) == list(range(40))
+    assert len(rows) > 1
+    assert all(len(r) == len(v) for r, v in zip(rows, vectors, strict=True))
+
+
+def test_no_texts(small: HFEncoder) -> None:
+    assert small.encode([]).shape == (0, 32)
+    assert list(small.encode_batches([])) == []
+    assert small.terms([], 3) == []
+
+
+@given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 500))
+def test_batches_hold_the_budget(lengths: list[int], budget: int) -> None:
+    made = list(batches(lengths, budget))
+    assert sorted(row for batch in made for row in batch) == list(range(len(lengths)))
+    for batch in made:
+        assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= budget
+
+
+@pytest.mark.parametrize("family", CAUSAL)
+def test_terms_are_the_language_models_next_tokens(tiny: Tiny, family: str) -> None:
+    folder = tiny(family)
+    model, tokenizer = _reference_model(folder)
+    ids = tokenizer(PROMPTEOL.replace("{text}", "Two dogs."), return_tensors="pt").input_ids
+    with torch.no_grad():
+        chances = model(input_ids=ids).logits[0, -1].softmax(0)
+    weights, best = chances.topk(5)
+    got = encoder(folder, pooling="mean").terms(["A", "Two dogs", "Two dogs"], 5)
+    assert got[1] == got[2]
+    assert [term for term, _ in got[1]] == [tokenizer.decode([i]) for i in best.tolist()]
+    np.testing.assert_allclose([w for _, w in got[1]], weights.numpy(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "t5"])
+def test_encoders_have_no_terms(tiny: Tiny, family: str) -> None:
+    with pytest.raises(ModelError, match="no terms"):
+        encoder(tiny(family), pooling="mean").terms(["a"], 3)
+
+
+def _prompt(opened: HFEncoder):
+    from indexer.embedding.prompt import PromptTemplate
+
+    return PromptTemplate.of(opened.spec)

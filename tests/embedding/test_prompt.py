@@ -1,0 +1,64 @@
+"""Text → prompt, checked against the strings that the paper and its authors' repository print."""
+
+import pytest
+
+from indexer.embedding.encoder import PROMPTEOL, EncoderSpec
+from indexer.embedding.presets import load
+from indexer.embedding.prompt import PromptTemplate, normalise
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A man", "A man."),
+        ("A man.", "A man."),
+        ("Is it?", "Is it."),
+        ('He said "yes"', "He said 'yes'"),
+        ("the dog's'", "the dog's'"),
+        ("Stop!", "Stop!."),
+        ('Who said "why?"', "Who said 'why?'"),
+        ("Really ?", "Really ."),
+        ("", ""),
+        (" ", " ."),
+        ("?", "."),
+        ("a\n", "a\n."),
+    ],
+)
+def test_normalises_as_the_paper(text: str, expected: str) -> None:
+    assert normalise(text) == expected
+
+
+def test_prompteol_as_published() -> None:
+    prompt = PromptTemplate.of(EncoderSpec())
+    assert prompt.render("A jockey rides?") == 'This sentence : "A jockey rides." means in one word:"'
+
+
+def test_demonstration_as_published() -> None:
+    """The string in the authors' script for OPT 2.7B, its underscores read as spaces."""
+    prompt = PromptTemplate.of(load("prompteol-icl-opt-2.7b"))
+    assert prompt.render("{text}") == (
+        'This sentence : "A jockey riding a horse." means in one word:"Equestrian".'
+        'This sentence : "{text}." means in one word:"'
+    )
+
+
+def test_several_demonstrations_follow_each_other() -> None:
+    prompt = PromptTemplate("<{text}> is ", (("a", "A"), ("b", "B")), normalise=False)
+    assert prompt.render("c") == "<a> is A.<b> is B.<c> is "
+
+
+def test_a_query_has_its_own_template_where_one_is_given() -> None:
+    spec = EncoderSpec(template="p {text}", query_template="q {text}", normalise=False)
+    assert PromptTemplate.of(spec, "query").render("x") == "q x"
+    assert PromptTemplate.of(spec, "passage").render("x") == "p x"
+    assert PromptTemplate.of(EncoderSpec(template="p {text}"), "query").render("x") == "p x."
+
+
+def test_braces_in_text_and_template_are_only_characters() -> None:
+    assert PromptTemplate("{0} {text} {}", (), False).render("{text} {x}") == "{0} {text} {x} {}"
+    assert PROMPTEOL.count("{text}") == 1
+
+
+def test_prefix_text_and_suffix_make_the_prompt() -> None:
+    prompt = PromptTemplate.of(load("prompteol-icl"))
+    assert prompt.prefix + "A." + prompt.suffix == prompt.render("A")
