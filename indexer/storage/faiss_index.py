@@ -93,6 +93,13 @@ class FaissIndex:
         ids = np.sort(faiss.vector_to_array(self._index.id_map))
         return ids[~np.isin(ids, self._dead)] if len(self._dead) else ids
 
+    def reconstruct(self, ids: np.ndarray) -> np.ndarray:
+        """(n, d) float32 of ids that are in the index, as far as its kind keeps them."""
+        if not len(ids):
+            return np.empty((0, self.dim), np.float32)
+        with _translated("to read vectors"):
+            return self._index.reconstruct_batch(ids)
+
     def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
         check(self.dim, ids, vectors)
         if not len(ids):
@@ -134,7 +141,7 @@ class FaissIndex:
             again = []
             for number, scores, found in zip(todo, rough, ids, strict=True):
                 scores, found = scores[found >= 0], found[found >= 0]
-                precise = rescore(queries[number], self._index.reconstruct_batch(found)) if len(found) else scores
+                precise = rescore(queries[number], self.reconstruct(found))
                 rows[number] = best(found[None], precise[None], k)
                 if exact and wanted < total and not settled(scores, precise, k):
                     again.append(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -83,3 +84,43 @@ def matches(filter: Filter, path: str, kind: str, mtime_ns: int, fields: Mapping
     for name, value in filter.fields:
         values.setdefault(name, set()).add(value)
     return all(fields.get(name) in wanted for name, wanted in values.items())
+
+
+def conditions(filter: Filter | None) -> tuple[str, dict[str, object]]:
+    """The same as SQL: conditions on documents ``d``, each beginning with AND, and their values.
+
+    ``matches_path`` is a function of the connection, given the globs as JSON."""
+    parts: list[str] = []
+    values: dict[str, object] = {}
+    if filter is None:
+        return "", values
+    if filter.paths:
+        parts.append(
+            "d.path IN (SELECT path FROM (SELECT DISTINCT path FROM documents) WHERE matches_path(:paths, path))"
+        )
+        values["paths"] = json.dumps(filter.paths)
+    if filter.kinds:
+        options = []
+        for number, kind in enumerate(filter.kinds):
+            name = kind.lower().lstrip(".")
+            values[f"kind{number}"] = name
+            values[f"ending{number}"] = "%." + re.sub(r"([%_\\])", r"\\\1", name)
+            options.append(f"d.kind = :kind{number} OR lower(d.path) LIKE :ending{number} ESCAPE '\\'")
+        parts.append(" OR ".join(options))
+    if filter.since is not None:
+        parts.append("d.mtime_ns >= :since")
+        values["since"] = nanoseconds(filter.since)
+    if filter.until is not None:
+        parts.append("d.mtime_ns < :until")
+        values["until"] = nanoseconds(filter.until)
+    wanted: dict[str, list[str]] = {}
+    for name, value in filter.fields:
+        wanted.setdefault(name, []).append(value)
+    for number, (name, options) in enumerate(wanted.items()):
+        parts.append(
+            f"EXISTS (SELECT 1 FROM json_each(d.fields) WHERE key = :name{number} "
+            f"AND value IN (SELECT value FROM json_each(:options{number})))"
+        )
+        values[f"name{number}"] = name
+        values[f"options{number}"] = json.dumps(options)
+    return "".join(f" AND ({part})" for part in parts), values

@@ -15,7 +15,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration."""
 
 metadata = MetaData()
@@ -110,7 +110,8 @@ shards = Table(
 LEXICAL = (
     # What a search by words sees: the published passages, with their document's title.
     """CREATE VIEW words_content AS SELECT p.id AS id, coalesce(d.title, '') AS title, p.text AS text
-       FROM passages p JOIN documents d ON d.id = p.document_id WHERE d.born IS NOT NULL""",
+       FROM passages p JOIN documents d ON d.id = p.document_id 
+       WHERE d.born < coalesce(d.died, d.born + 1)""",
     """CREATE VIRTUAL TABLE words USING fts5(title, text, content='words_content', content_rowid='id',
        tokenize='porter unicode61 remove_diacritics 2')""",
 )

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from indexer.errors import CorruptError, StoreError
 from indexer.storage import shards as shard_files
-from indexer.storage.files import ASIDE, WriterLock, sha256, sync_folder, unchanged, write_aside
+from indexer.storage.files import ASIDE, WriterLock, sha256, sync_folder, write_aside
+from indexer.storage.manifest import NAME as MANIFEST
 from indexer.storage.manifest import IndexFile, Manifest
-from indexer.storage.shards import DTYPES, ShardSet
+from indexer.storage.shards import DTYPES, Shard
 from indexer.storage.sql_catalog import NAME as CATALOG
-from indexer.storage.sql_catalog import SqlCatalog, check_revision
-from indexer.storage.vectors import LayeredIndex, VectorIndex, check, nearest, widen
+from indexer.storage.sql_catalog import SqlCatalog
+from indexer.storage.vectors import check, check_queries
+from indexer.storage.view import INDEX, VECTORS, View
 from indexer.types import Counts, Document, FileRecord, Filter, Neighbours, Passage, StoredPassage
 
-INDEX = "index.faiss"
-VECTORS = "vectors"
+if TYPE_CHECKING:
+    from indexer.embedding.encoder import Encoder
+    from indexer.storage.doctor import Problem
+    from indexer.storage.faiss_index import FaissIndex
+
 SEAL_AT = 8_192
 """Staged vectors that make a shard."""
-FEW = 4_096
-"""Allowed passages up to which the raw vectors are compared one by one, exact whatever the index's kind."""
+MERGE_AT = 8
+"""Shards of fewer rows than SEAL_AT that are made into one."""
+SHARD_ROWS = 65_536
+"""Most rows of a merged shard."""
+TOMBSTONES = 0.25
+"""Share of dead passages past which ``finish`` compacts."""
+STALE = 0.02
+"""Share of changed passages up to which ``finish`` leaves the FAISS file as it is: searches add the changes."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -39,21 +53,32 @@ class Staged:
 class Store:
     """One collection. Readers see the generation they opened at, until they refresh; a writer is alone.
 
-    A writer's changes are neither durable nor visible before ``commit``. Calls from several threads are safe for a
-    reader; a writer belongs to one thread at a time.
+    A writer's changes are neither durable nor visible before ``commit``. A reader may be used from several threads;
+    a writer from one at a time.
     """
 
     def __init__(self, path: Path, manifest: Manifest, catalog: SqlCatalog, lock: WriterLock | None, index_device: str):
         """Use ``create`` or ``open``."""
         self.path = path
-        self.manifest = manifest
         self._catalog = catalog
         self._lock = lock
-        self._device = index_device
-        self._dtype = DTYPES[manifest.vector_dtype]
-        self._shards: ShardSet | None = None
-        self._index: VectorIndex | None = None
-        self.generation = catalog.state()[0]
+        self._view = View(path, manifest, catalog, catalog.state()[0], index_device)
+        self.swept = self._sweep() if lock is not None else []
+        """Files that a killed writer had left, removed on opening."""
+
+    @property
+    def catalog(self) -> SqlCatalog:
+        """For checks."""
+        return self._catalog
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._view.manifest
+
+    @property
+    def generation(self) -> int:
+        """The commit that reads see."""
+        return self._view.generation
 
     # Opening and closing
 
@@ -67,17 +92,21 @@ class Store:
             raise StoreError(f"cannot make {folder}: {error.strerror or error}") from error
         lock = WriterLock(folder)
         lock.acquire()
+        catalog = None
         try:
-            if (folder / "manifest.json").exists():
+            if (folder / MANIFEST).exists():
                 raise StoreError(f"{folder} holds a collection already; open it, or remove it first")
             # The manifest comes last: a folder without one is no collection, whatever a killed process left in it.
             for name in (CATALOG, CATALOG + "-wal", CATALOG + "-shm", INDEX):
                 (folder / name).unlink(missing_ok=True)
             catalog = SqlCatalog.create(folder / CATALOG)
-            manifest.with_index(None).save(folder)
+            manifest = manifest.with_index(None)
+            manifest.save(folder)
             sync_folder(folder.absolute().parent)
-            return cls(folder, manifest.with_index(None), catalog, lock, index_device)
+            return cls(folder, manifest, catalog, lock, index_device)
         except BaseException:
+            if catalog is not None:
+                catalog.close()
             lock.release()
             raise
 
@@ -85,28 +114,44 @@ class Store:
     def open(cls, path: str | Path, writable: bool = False, index_device: str = "cpu") -> Store:
         """Raises CollectionNotFound, LockedError (another process writes), CorruptError or FormatError."""
         folder = Path(path)
-        Manifest.load(folder)
+        manifest = Manifest.load(folder)
         if not (folder / CATALOG).is_file():
             raise CorruptError(f"{folder} has lost its {CATALOG}; restore it from a copy, or index anew")
         lock = WriterLock(folder) if writable else None
         if lock is not None:
             lock.acquire()
+        catalog = SqlCatalog(folder / CATALOG, writable)
         try:
-            catalog = SqlCatalog(folder / CATALOG, writable)
-            check_revision(catalog.revision(), folder)
-            store = cls(folder, Manifest.load(folder), catalog, lock, index_device)
-            if writable:
-                store._sweep()
-            return store
+            if catalog.outdated():
+                cls._migrate(folder, catalog, lock)
+            # Manifest first, generation after: the index that the manifest notes is then never newer than the view.
+            return cls(folder, Manifest.load(folder) if writable else manifest, catalog, lock, index_device)
         except BaseException:
+            catalog.close()
             if lock is not None:
                 lock.release()
             raise
 
+    @staticmethod
+    def _migrate(folder: Path, catalog: SqlCatalog, lock: WriterLock | None) -> None:
+        """Bring the tables up to date: also on opening for reading, which takes the writer's lock for this."""
+        if lock is not None:
+            catalog.migrate()
+            return
+        lock = WriterLock(folder)
+        lock.acquire()
+        try:
+            writer = SqlCatalog(folder / CATALOG, writable=True)
+            try:
+                writer.migrate()
+            finally:
+                writer.close()
+        finally:
+            lock.release()
+
     def close(self) -> None:
         """Let go of files and lock; what was not committed is lost."""
         self._catalog.close()
-        self._index = self._shards = None
         if self._lock is not None:
             self._lock.release()
 
@@ -118,36 +163,45 @@ class Store:
     ) -> None:
         self.close()
 
-    def _sweep(self) -> None:
+    def _sweep(self) -> list[str]:
         """Remove what a killed writer left: half-written files and shards that were never registered."""
         known = {shard.name for shard in self._catalog.shards()}
-        left = [p.name for p in (self.path / VECTORS).iterdir() if p.name not in known]
+        left = sorted(p.name for p in (self.path / VECTORS).glob("*") if p.name not in known)
         shard_files.remove(self.path / VECTORS, left)
         for path in self.path.glob("*" + ASIDE):
+            left.append(path.name)
             path.unlink(missing_ok=True)
+        return left
 
     # Reading
 
     def refresh(self) -> bool:
         """Move to the newest generation. Whether there was one."""
-        generation = self._catalog.state()[0]
-        if generation == self.generation and self._index is None:
-            return False
-        moved = generation != self.generation
+        old = self._view
         manifest = Manifest.load(self.path)
-        if moved or manifest.index != self.manifest.index:
-            self.manifest, self.generation = manifest, generation
-            self._index = self._shards = None
-        return moved
+        generation = self._catalog.state()[0]
+        if generation == old.generation and manifest.index == old.manifest.index:
+            return False
+        self._view = old.at(generation, manifest)
+        return generation != old.generation
 
-    def _current(self) -> int:
-        """The generation to read at: a newer one than ours where ours has been compacted away."""
-        if self._lock is None and self._catalog.state()[1] > self.generation:
-            self.refresh()
-        return self.generation
+    def _consistently(self, read: Callable[[View], T]) -> T:
+        """Read at our generation; where a compaction took that away in the meantime, again at the newest."""
+        while True:
+            view, error = self._view, None
+            try:
+                result = read(view)
+            except StoreError as caught:
+                error = caught
+            if self._lock is None and self._catalog.state()[1] > view.generation:
+                self.refresh()
+            elif error is not None:
+                raise error
+            else:
+                return result
 
     def counts(self) -> Counts:
-        return self._catalog.counts(self._current())
+        return self._consistently(lambda view: self._catalog.counts(view.generation))
 
     def files(self, status: str | None = None) -> Iterator[FileRecord]:
         """By path, as the last commit left them; all, or those of one status."""
@@ -163,102 +217,26 @@ class Store:
 
     def passages(self, path: str | None = None) -> Iterator[StoredPassage]:
         """Every passage that a search can find, by id; of one file where a path is given."""
-        return self._catalog.passages(self._current(), path)
+        self._consistently(lambda view: None)
+        return self._catalog.passages(self.generation, path)
 
     def allowed(self, filter: Filter | None) -> np.ndarray:
         """(n,) int64, ascending: the passages that a search with this filter can find."""
-        return self._catalog.live(self._current(), filter)
+        return self._consistently(lambda view: view.allowed(filter))
 
     def search_text(self, query: str, k: int, filter: Filter | None = None) -> Neighbours:
         """(1, k) by BM25 over titles and texts; the query is a user's text, of which any word may match."""
-        return self._catalog.search_text(query, k, self._current(), filter)
+        check_queries(1, np.zeros((1, 1)), k)
+        return self._consistently(lambda view: self._catalog.search_text(query, k, view.generation, filter))
 
     def search(self, queries: np.ndarray, k: int, filter: Filter | None = None) -> Neighbours:
         """(q, k) nearest passages of unit query vectors (q, d) float32; the filter applies before the top k."""
-        self._current()
-        if filter is None or filter == Filter():
-            return self._dense().search(queries, k)
-        allowed = self.allowed(filter)
-        if len(allowed) <= FEW:
-            return nearest(allowed, self.vectors, np.asarray(queries, np.float32), k)
-        return self._dense().search(queries, k, allowed)
+        queries = check_queries(self.manifest.dim, queries, k)
+        return self._consistently(lambda view: view.search(queries, k, filter))
 
-    def vectors(self, ids: np.ndarray) -> np.ndarray:
+    def vectors(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """(n, d) float32 of passages that have one. Raises StoreError for an id without a vector."""
-        return widen(self._raw(np.asarray(ids, np.int64)))
-
-    def _raw(self, ids: np.ndarray) -> np.ndarray:
-        """(n, d) as stored."""
-        for last in (False, True):  # a compaction may take a shard away between the look-up and the opening
-            if self._shards is None:
-                self._shards = ShardSet(self.path / VECTORS, self._catalog.shards(), self.manifest.dim, self._dtype)
-            try:
-                present, sealed = self._shards.find(ids)
-            except FileNotFoundError as error:
-                if last:
-                    raise CorruptError(f"{error} is missing; run `semsearch doctor`") from error
-                self._shards = None
-                continue
-            vectors = np.empty((len(ids), self.manifest.dim), self._dtype)
-            vectors[present] = sealed
-            absent = np.flatnonzero(~present)
-            if not len(absent):
-                return vectors
-            staged, blobs = self._catalog.staged(np.unique(ids[absent]))
-            at = np.searchsorted(staged, ids[absent])
-            if len(staged) and np.array_equal(staged[np.minimum(at, len(staged) - 1)], ids[absent]):
-                vectors[absent] = self._matrix(blobs)[at]
-                return vectors
-            self._shards = None  # sealed since we looked
-        raise StoreError(f"passage {int(ids[absent][0])} has no vector; run `semsearch doctor`")
-
-    def _matrix(self, blobs: Sequence[bytes]) -> np.ndarray:
-        try:
-            return np.frombuffer(b"".join(blobs), self._dtype).reshape(len(blobs), self.manifest.dim)
-        except ValueError as error:
-            raise CorruptError(f"staged vectors have a wrong length in {self.path}; run `semsearch doctor`") from error
-
-    def _dense(self) -> VectorIndex:
-        """The index of this generation: the FAISS file, where it is whole, with what has changed since."""
-        if self._index is None:
-            base = self._load_index()
-            since = 0 if base is None else self.manifest.index.generation
-            added, removed = self._catalog.changes(since, self.generation)
-            if base is None:
-                self._index = self._build(added)
-            elif len(added) or len(removed):
-                base.remove(removed)
-                self._index = LayeredIndex(base, self._build(added))
-            else:
-                self._index = base
-        return self._index
-
-    def _load_index(self) -> VectorIndex | None:
-        """The saved FAISS index; None where there is none that can be relied on (the vectors are then used)."""
-        from indexer.storage.faiss_index import FaissIndex
-
-        note, path = self.manifest.index, self.path / INDEX
-        oldest = self._catalog.state()[1]
-        if note is None or not oldest <= note.generation <= self.generation:
-            return None
-        if not unchanged(path, note.size, note.mtime_ns, note.sha256):
-            return None
-        try:
-            index = FaissIndex.load(path, self.manifest.dim, note.kind, self._device)
-        except CorruptError:
-            return None
-        return index if len(index) == note.rows else None
-
-    def _build(self, ids: np.ndarray, kind: str = "flat") -> VectorIndex:
-        from indexer.storage.faiss_index import FaissIndex
-
-        index = FaissIndex(self.manifest.dim, kind, self.manifest.vector_dtype, self._device, rows=len(ids))
-        if len(ids) > SEAL_AT:
-            index.train(self._raw(np.sort(np.random.default_rng(0).choice(ids, min(len(ids), 65_536), replace=False))))
-        for start in range(0, len(ids), SEAL_AT):
-            part = ids[start : start + SEAL_AT]
-            index.add(part, self._raw(part))
-        return index
+        return self._consistently(lambda view: view.vectors(np.asarray(ids, np.int64)))
 
     def sizes(self) -> dict[str, int]:
         """Bytes on disk of catalog, vectors and index."""
@@ -295,7 +273,7 @@ class Store:
         total, kept, twins = catalog.stage(file, contents)
         if twins:
             sources = np.unique(np.fromiter(twins.values(), np.int64))
-            vectors = dict(zip(sources.tolist(), (row.tobytes() for row in self._raw(sources)), strict=True))
+            vectors = dict(zip(sources.tolist(), (row.tobytes() for row in self._view.raw(sources)), strict=True))
             catalog.embed({new: vectors[old] for new, old in twins.items()}, twins=False)
         return Staged(total, kept + len(twins))
 
@@ -321,53 +299,138 @@ class Store:
         check(self.manifest.dim, numbers, vectors)
         if not np.isfinite(vectors).all():
             raise StoreError("a vector holds NaN or infinity; encode at another precision")
-        rows = np.ascontiguousarray(vectors, self._dtype)
+        rows = np.ascontiguousarray(vectors, DTYPES[self.manifest.vector_dtype])
         self._write().embed({int(n): row.tobytes() for n, row in zip(numbers, rows, strict=True)})
 
     def commit(self) -> int:
         """Make everything so far durable and publish the documents that are complete. The generation now."""
         catalog = self._write()
-        self.generation = catalog.commit()
-        self._index = None
+        generation = catalog.commit()
+        if generation != self.generation:
+            self._view = self._view.at(generation, self.manifest)
         if catalog.staged_count() >= SEAL_AT:
             self._seal()
-        return self.generation
+        return generation
 
     def rollback(self) -> None:
         """Undo everything since the last commit."""
         self._write().rollback()
+
+    def finish(self) -> None:
+        """Commit, then put the files in their lasting form: shards sealed and merged, dead passages dropped where
+        they are many, the FAISS index saved."""
+        self.commit()
+        self._seal()
+        counts = self.counts()
+        if counts.tombstones > TOMBSTONES * (counts.tombstones + counts.passages):
+            self._rewrite(forget=True)
+        elif sum(shard.rows < SEAL_AT for shard in self._catalog.shards()) > MERGE_AT:
+            self._rewrite(forget=False)
+        self.save_index(STALE)
+
+    def compact(self) -> None:
+        """Drop dead passages from every file and give their space back, whatever their share."""
+        self.commit()
+        self._seal()
+        self._rewrite(forget=True)
+        self.save_index()
+        self._write().shrink()
 
     def _seal(self) -> None:
         """Move the staged vectors into a shard."""
         catalog = self._write()
         ids, blobs = catalog.staged()
         if len(ids):
-            shard = shard_files.write(self.path / VECTORS, ids, self._matrix(blobs))
+            shard = shard_files.write(self.path / VECTORS, ids, self._view.matrix(blobs))
             catalog.register([shard], [], ids)
             catalog.flush()
-            self._shards = None
+            self._view = self._view.at(self.generation, self.manifest)
+            self._view.look_again()
 
-    def finish(self) -> None:
-        """Commit, then put the files in their lasting form: shards sealed, the FAISS index saved."""
-        self.commit()
-        self._seal()
-        self._save_index()
-
-    def _save_index(self) -> None:
-        """Build the FAISS file of the present generation, unless it is there."""
-        note = self.manifest.index
-        if note is not None and note.generation == self.generation and self._load_index() is not None:
+    def _rewrite(self, forget: bool) -> None:
+        """Put the rows of small shards, and of those that hold forgotten passages, into new ones."""
+        catalog = self._write()
+        if forget:
+            catalog.forget_dead()
+        wanted = catalog.embedded()
+        old, ids, lost = [], [], 0
+        for shard in catalog.shards():
+            numbers = np.asarray(shard_files.read(self.path / VECTORS / shard.name)[0])
+            kept = numbers[np.isin(numbers, wanted)]
+            if len(kept) < len(numbers) or shard.rows < SEAL_AT:
+                old.append(shard.name)
+                ids.append(kept)
+                lost += len(numbers) - len(kept)
+        if len(old) < 2 and not lost:
+            catalog.flush()
             return
-        ids = self._catalog.live(self.generation)
-        index = self._build(ids, self.manifest.index_kind)
+        rows = np.sort(np.concatenate(ids))
+        parts = [rows[start : start + SHARD_ROWS] for start in range(0, len(rows), SHARD_ROWS)]
+        new = [shard_files.write(self.path / VECTORS, part, self._view.raw(part)) for part in parts]
+        catalog.register(new, old, rows[:0])
+        catalog.flush()
+        self._view = self._view.at(self.generation, self.manifest)
+        self._view.look_again()
+        shard_files.remove(self.path / VECTORS, old)
+
+    def save_index(self, stale: float = 0.0, force: bool = False) -> None:
+        """Build and save the FAISS file, unless the one there lacks at most this share of the passages."""
+        view, note = self._view, self.manifest.index
+        if not force and note is not None and note.kind == view.manifest.index_kind and view.saved() is not None:
+            added, removed = self._catalog.changes(note.generation, view.generation)
+            if len(added) + len(removed) <= stale * note.rows:
+                return
+        ids = self._catalog.live(view.generation)
         path = self.path / INDEX
-        write_aside(path, index.save)
+        write_aside(path, view.build(ids, view.manifest.index_kind).save)
         stat = path.stat()
         entry = IndexFile(
-            self.manifest.index_kind, self.generation, len(ids), stat.st_size, stat.st_mtime_ns, sha256(path)
+            view.manifest.index_kind, view.generation, len(ids), stat.st_size, stat.st_mtime_ns, sha256(path)
         )
-        self.manifest = self.manifest.with_index(entry)
-        self.manifest.save(self.path)
-        self._index = None
+        manifest = view.manifest.with_index(entry)
+        manifest.save(self.path)
+        self._view = view.at(view.generation, manifest)
 
+    # Checking
 
+    def folder(self, shard: Shard) -> Path:
+        """Where a shard lies."""
+        return self.path / VECTORS / shard.name
+
+    def saved_index(self, check: bool = False) -> FaissIndex | None:
+        """The FAISS file's index; None where it is missing or damaged (``check``: read whole to see)."""
+        note = self.manifest.index
+        if check and note is not None:
+            path = self.path / INDEX
+            if not path.is_file() or sha256(path) != note.sha256:
+                return None
+        return self._view.saved()
+
+    def replace_vectors(self, ids: np.ndarray, vectors: np.ndarray, drop: Sequence[str], lost: np.ndarray) -> int:
+        """For repairs: vectors (n, d) from elsewhere in place of shards; the passages ``lost`` wait to be embedded
+        again. The number of documents that do."""
+        catalog = self._write()
+        documents = catalog.lose(lost) if len(lost) else 0
+        new = []
+        if len(ids):
+            new.append(shard_files.write(self.path / VECTORS, ids, vectors.astype(DTYPES[self.manifest.vector_dtype])))
+        catalog.register(new, drop, ids[:0])
+        catalog.flush()
+        shard_files.remove(self.path / VECTORS, drop)
+        self._view = self._view.at(catalog.state()[0], self.manifest)
+        self._view.look_again()
+        self._rewrite(forget=True)
+        return documents
+
+    def verify(self, encoder: Encoder | None = None) -> list[Problem]:
+        """What is wrong with the collection's files; with an encoder, sampled passages are embedded again."""
+        from indexer.storage.doctor import verify
+
+        return verify(self, encoder)
+
+    def repair(self, encoder: Encoder | None = None) -> list[Problem]:
+        """The same, mending what can be."""
+        from indexer.storage.doctor import repair
+
+        self._write()
+        return repair(self, encoder)

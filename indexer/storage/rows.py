@@ -1,0 +1,99 @@
+"""Between our values and what tables hold: text that any database takes, digests, words, rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+
+from indexer.types import Document, FileRecord, Passage, StoredPassage
+
+MOST_WORDS = 256
+"""Distinct words of one query that are looked up; a whole page pasted in does not need more."""
+
+
+def printable(path: str) -> str:
+    """The path as it is stored: bytes that are no UTF-8 (lone surrogates) written as ``\\xNN``."""
+    return re.sub(r"[\ud800-\udfff]", lambda m: f"\\x{ord(m[0]) & 0xFF:02x}", path)
+
+
+def storable(value: str) -> str:
+    """Text without lone surrogates, which no UTF-8 holds; the length stays, so that offsets still hold."""
+    return re.sub(r"[\ud800-\udfff]", "\ufffd", value)
+
+
+def text_digest(value: str) -> int:
+    """A signed 64-bit hash of a text."""
+    return int.from_bytes(hashlib.blake2b(value.encode(), digest_size=8).digest(), "little", signed=True)
+
+
+def words_of(query: str) -> list[str]:
+    """The distinct words of a query, in order, at most MOST_WORDS."""
+    return list(dict.fromkeys(re.findall(r"\w+", storable(query).lower())))[:MOST_WORDS]
+
+
+def document_digest(document: Document, parts: Sequence[Passage]) -> bytes:
+    """Of all that is stored of a document but its place in the catalog and its file's times."""
+    content = [
+        document.kind,
+        document.record,
+        document.title,
+        sorted(document.fields.items()),
+        [(p.text, p.start, p.end, p.line_start, p.line_end, p.tokens, p.page) for p in parts],
+    ]
+    return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).digest()
+
+
+def file_row(file: FileRecord) -> dict[str, object]:
+    return {
+        **vars(file),
+        "path": printable(file.path),
+        "root": printable(file.root),
+        "reason": None if file.reason is None else storable(file.reason),
+    }
+
+
+def document_row(
+    number: int, path: str, mtime_ns: int, document: Document, digest: bytes, missing: int
+) -> dict[str, object]:
+    return {
+        "id": number,
+        "path": path,
+        "record": None if document.record is None else storable(document.record),
+        "kind": document.kind,
+        "title": None if document.title is None else storable(document.title),
+        "fields": json.dumps({storable(k): storable(v) for k, v in document.fields.items()}, ensure_ascii=False),
+        "mtime_ns": mtime_ns,
+        "digest": digest,
+        "missing": missing,
+    }
+
+
+def passage_row(number: int, document_id: int, part: Passage) -> dict[str, object]:
+    value = storable(part.text)
+    return {
+        "id": number,
+        "document_id": document_id,
+        "text": value,
+        "digest": text_digest(value),
+        "start": part.start,
+        "end": part.end,
+        "line_start": part.line_start,
+        "line_end": part.line_end,
+        "tokens": part.tokens,
+        "page": part.page,
+    }
+
+
+STORED = (
+    'SELECT p.id, p.text, p.start, p."end", p.line_start, p.line_end, p.tokens, p.page, '
+    "d.path, d.kind, d.record, d.title, d.fields, d.mtime_ns FROM passages p JOIN documents d ON d.id = p.document_id"
+)
+"""The query whose rows ``stored`` takes."""
+
+
+def stored(row: Sequence) -> StoredPassage:
+    number, value, start, end, line_start, line_end, tokens, page, path, kind, record, title, fields, mtime_ns = row
+    passage = Passage(value, start, end, line_start, line_end, tokens, page)
+    return StoredPassage(number, passage, path, kind, record, title, json.loads(fields), mtime_ns)

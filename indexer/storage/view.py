@@ -1,0 +1,148 @@
+"""A view: what one generation of a collection shows, and the vectors and index to search it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from indexer.errors import CorruptError, StoreError
+from indexer.storage.files import unchanged
+from indexer.storage.manifest import Manifest
+from indexer.storage.shards import DTYPES, ShardSet
+from indexer.storage.sql_catalog import SqlCatalog
+from indexer.storage.vectors import LayeredIndex, VectorIndex, nearest, widen
+from indexer.types import Filter, Neighbours
+
+if TYPE_CHECKING:
+    from indexer.storage.faiss_index import FaissIndex
+
+INDEX = "index.faiss"
+VECTORS = "vectors"
+FEW = 4_096
+"""Allowed passages up to which the raw vectors are compared one by one, exact whatever the index's kind."""
+BLOCK = 8_192
+SAMPLE = 65_536
+"""Vectors that an index's cells or ranges are fitted to."""
+
+
+class View:
+    """Fixed to one generation; files are opened on first use. Safe to read from several threads."""
+
+    def __init__(self, path: Path, manifest: Manifest, catalog: SqlCatalog, generation: int, device: str):
+        self.path = path
+        self.manifest = manifest
+        self.generation = generation
+        self._catalog = catalog
+        self._device = device
+        self._dtype = DTYPES[manifest.vector_dtype]
+        self._lock = threading.Lock()
+        self._shards: ShardSet | None = None
+        self._index: VectorIndex | None = None
+
+    def at(self, generation: int, manifest: Manifest) -> View:
+        """The same files seen at another generation."""
+        view = View(self.path, manifest, self._catalog, generation, self._device)
+        view._shards = self._shards
+        return view
+
+    def look_again(self) -> None:
+        """Forget which shards there are: they have been replaced."""
+        self._shards = None
+
+    def allowed(self, filter: Filter | None) -> np.ndarray:
+        return self._catalog.live(self.generation, filter)
+
+    def search(self, queries: np.ndarray, k: int, filter: Filter | None) -> Neighbours:
+        if filter is None or filter == Filter():
+            return self.index().search(queries, k)
+        allowed = self.allowed(filter)
+        if len(allowed) <= FEW:
+            return nearest(allowed, self.raw, queries, k)
+        return self.index().search(queries, k, allowed)
+
+    # Vectors
+
+    def vectors(self, ids: np.ndarray) -> np.ndarray:
+        return widen(self.raw(np.asarray(ids, np.int64)))
+
+    def raw(self, ids: np.ndarray) -> np.ndarray:
+        """(n, d) as stored, from the shards and from those yet in the catalog."""
+        for last in (False, True):  # a writer may move vectors between two looks
+            shards = self._shards
+            if shards is None:
+                shards = ShardSet(self.path / VECTORS, self._catalog.shards(), self.manifest.dim, self._dtype)
+            try:
+                present, sealed = shards.find(ids)
+            except FileNotFoundError as error:
+                if last:
+                    raise CorruptError(f"{error} is missing; run `semsearch doctor`") from error
+                self._shards = None
+                continue
+            self._shards = shards
+            if present.all():
+                return sealed
+            absent = np.flatnonzero(~present)
+            staged, blobs = self._catalog.staged(np.unique(ids[absent]))
+            at = np.searchsorted(staged, ids[absent])
+            if len(staged) and np.array_equal(staged[np.minimum(at, len(staged) - 1)], ids[absent]):
+                vectors = np.empty((len(ids), self.manifest.dim), self._dtype)
+                vectors[present] = sealed
+                vectors[absent] = self.matrix(blobs)[at]
+                return vectors
+            self._shards = None
+        raise StoreError(f"passage {int(ids[absent][0])} has no vector; run `semsearch doctor`")
+
+    def matrix(self, blobs: Sequence[bytes]) -> np.ndarray:
+        """(n, d) as stored, of staged vectors."""
+        try:
+            return np.frombuffer(b"".join(blobs), self._dtype).reshape(len(blobs), self.manifest.dim)
+        except ValueError as error:
+            raise CorruptError(f"staged vectors have a wrong length in {self.path}; run `semsearch doctor`") from error
+
+    # The index
+
+    def index(self) -> VectorIndex:
+        """The saved index, where it is whole, with what has changed since; else one made of the vectors."""
+        with self._lock:
+            if self._index is None:
+                base = self.saved()
+                added, removed = self._catalog.changes(self.manifest.index.generation if base else 0, self.generation)
+                if base is None:
+                    self._index = self.build(added)
+                elif len(added) or len(removed):
+                    base.remove(removed)
+                    self._index = LayeredIndex(base, self.build(added))
+                else:
+                    self._index = base
+            return self._index
+
+    def saved(self) -> FaissIndex | None:
+        """The FAISS file; None where it is not the one that was written, or of no use to this generation."""
+        from indexer.storage.faiss_index import FaissIndex
+
+        note, path = self.manifest.index, self.path / INDEX
+        if note is None or not self._catalog.state()[1] <= note.generation <= self.generation:
+            return None
+        if not unchanged(path, note.size, note.mtime_ns, note.sha256):
+            return None
+        try:
+            index = FaissIndex.load(path, self.manifest.dim, note.kind, self._device)
+        except CorruptError:
+            return None
+        return index if len(index) == note.rows else None
+
+    def build(self, ids: np.ndarray, kind: str = "flat") -> VectorIndex:
+        """An index of these passages (n,) ascending."""
+        from indexer.storage.faiss_index import FaissIndex
+
+        index = FaissIndex(self.manifest.dim, kind, self.manifest.vector_dtype, self._device, rows=len(ids))
+        if kind != "flat" and len(ids):
+            index.train(self.raw(np.random.default_rng(0).choice(ids, min(len(ids), SAMPLE), replace=False)))
+        for start in range(0, len(ids), BLOCK):
+            part = ids[start : start + BLOCK]
+            index.add(part, self.raw(part))
+        return index
