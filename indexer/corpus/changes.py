@@ -178,7 +178,7 @@ class _Walk:
             return "skipped", f"a link out of the root, to {printable(target)}: index that by its own name"
         if _within(os.path.realpath(os.path.dirname(path)), target):
             return "failed", f"a link loop: it leads to {printable(target)}, the folder it lies in"
-        return "skipped", f"a link to {printable(target)}, which is read at its own place"
+        return "skipped", f"a link to {printable(target)}, which lies under the same root"
 
     def file(self, path: str, info: os.stat_result) -> Found:
         if name := special(info.st_mode):

@@ -29,7 +29,7 @@ KINDS: dict[str, tuple[str, ...]] = {
 """Kind → file name endings, without the dot and in lower case. Any other name is ``text`` unless it is binary."""
 
 BINARY = frozenset(
-    "7z a avi bin bmp bz2 class dat db deb dll dmg doc dylib egg exe flac gguf gif gz ico iso jar jpeg jpg lz4 mkv mov "
+    "7z a avi bin bmp bz2 class db deb dll dmg doc dylib egg exe flac gguf gif gz ico iso jar jpeg jpg lz4 mkv mov "
     "mp3 mp4 npy npz o ods odt ogg onnx otf parquet pickle pkl png ppt pptx psd pt pth pyc pyo rar rpm safetensors so "
     "sqlite sqlite3 tar tgz tif tiff ttf wasm wav webm webp whl woff woff2 xls xlsx xz zip zst".split()
 )
@@ -46,10 +46,11 @@ class ReadOptions:
     """What the person who indexes may choose. Kept with each root of a collection."""
 
     text_fields: tuple[str, ...] = ()
-    """Fields of a record whose values, joined by newlines, are its text; none: ``title`` and ``text`` where
-    present, else every string."""
+    """Fields of a record whose values, joined by newlines, are its text; none: ``text``, where a record has it,
+    else every string."""
     title_field: str | None = None
-    """Field that holds a record's title, which is put before its text; None: ``title``."""
+    """Field that holds a record's title, which is put before its text; None: ``title``, put before the text
+    unless ``text_fields`` says what the text is."""
     id_field: str | None = None
     """Field that holds a record's identifier; None: ``id`` or ``_id``, else the record's number in its file."""
     max_bytes: int = 64 << 20

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from indexer.corpus import headings
 from indexer.corpus import text as texts
 from indexer.corpus.formats import RECORD_KINDS, ReadOptions, kind_of, looks_binary, printable
 from indexer.corpus.records import read_records
@@ -61,20 +61,8 @@ def _parse(data: bytes, name: str, kind: str) -> Document:
         text, title = read_html(data)
     else:
         text = texts.decode(data)
-        title = _heading(text, kind)
+        title = headings.title(text, kind)
         if not text.strip():
             raise ReadError("it holds only white space")
     title = " ".join(texts.clean(title or "").split()) or None
     return Document(path=name, text=text, kind=kind, title=title, page_starts=pages)
-
-
-def _heading(text: str, kind: str) -> str | None:
-    """The first heading of a Markdown or reStructuredText file, if it has one near its beginning."""
-    start = text[:10_000]
-    if kind == "markdown":
-        match = re.search(r"^ {0,3}#{1,6}[ \t]+(.+?)[ \t#]*$|^(\S.*)\n(?:=+|-{3,})[ \t]*$", start, re.MULTILINE)
-        return match and (match[1] or match[2])
-    if kind == "rst":
-        match = re.search(r"^(\S.*)\n([=\-~^\"'`#*+.:_])\2{2,}[ \t]*$", start, re.MULTILINE)
-        return match and match[1]
-    return None

@@ -30,8 +30,8 @@ MOST_NAMES = 40
 GZIP_SAFE = 256 << 20
 GZIP_RATIO = 200
 """A gzip file that grows beyond GZIP_SAFE and to more than GZIP_RATIO times its size is taken for a bomb."""
-FILTERABLE = 200
-"""Longest string that serves both as text and as a field to filter by, where no option says which is which."""
+FILTERABLE = 1000
+"""Longest value that is kept as a field to filter by."""
 
 _ESCAPED = re.compile("[\udc80-\udcff]")  # how errors="surrogateescape" passes on an invalid byte
 
@@ -50,8 +50,10 @@ def read_records(
     names: set[str] = set()
     count = 0
     try:
-        lines = _lines(stream, packed, "\n" if kind == "jsonl" else "", options, report)
-        rows = _json_rows(lines, report) if kind == "jsonl" else _csv_rows(lines, kind, report)
+        if kind == "jsonl":
+            rows = _json_rows(_lines(stream, packed, "\n", options, report), report)
+        else:
+            rows = _csv_rows(_lines(stream, packed, "", options, report), kind, options.max_record_bytes, report)
         for number, (line, record) in enumerate(rows, 1):
             if record is None:
                 continue
@@ -172,7 +174,7 @@ def _json_name(value: object) -> str:
 
 
 def _csv_rows(
-    lines: Iterator[str], kind: str, report: _Report
+    lines: Iterator[str], kind: str, limit: int, report: _Report
 ) -> Iterator[tuple[int, Mapping[str, object] | None]]:
     """Rows as field → cell, by the header. Columns part at commas (CSV) or tabs (TSV); a CSV file whose header
     has no comma but semicolons or tabs parts there."""
@@ -183,8 +185,7 @@ def _csv_rows(
         yield header_line
         yield from lines
 
-    # a limit of the whole process, raised once: the length of lines is bounded already
-    csv.field_size_limit(max(csv.field_size_limit(), 1 << 30))
+    csv.field_size_limit(max(csv.field_size_limit(), limit))  # the whole process's: only ever raised
     reader = csv.reader(again(), delimiter=delimiter, strict=True)
     header: list[str] = []
     while True:
@@ -194,8 +195,8 @@ def _csv_rows(
         except StopIteration:
             return
         except csv.Error as error:
-            if "unexpected end of data" in str(error):
-                report(line, "a quote is opened and never closed: nothing after it was read")
+            if "end of data" in str(error) or "field limit" in str(error):
+                report(line, "a quote is opened and not closed: nothing after it was read")
                 return
             report(line, f"not {kind.upper()}: {error}")
             row = None
@@ -236,16 +237,11 @@ def _document(
     identifier = _scalar(record.get(id_field)) if id_field else ""
     title_field = options.title_field or "title"
     title = _text(record.get(title_field)).strip() or None
-    fallback = False
-    if options.text_fields:
-        chosen = list(options.text_fields)
-    elif _text(record.get("text")).strip() or (title and options.title_field is None and "text" in record):
-        chosen = ["text"]
-    elif title:
-        chosen = []
-    else:
-        fallback = True
+    unsaid = not options.text_fields and "text" not in record  # nothing says which fields are text: all strings are
+    if unsaid:
         chosen = [name for name, value in record.items() if isinstance(value, str) and name != id_field]
+    else:
+        chosen = list(options.text_fields) or ["text"]
     if title and (not options.text_fields or options.title_field):
         chosen = [title_field, *(name for name in chosen if name != title_field)]
     parts = (_text(record.get(name)).strip() for name in chosen)
@@ -253,8 +249,8 @@ def _document(
         clean(str(name)): clean(text)
         for name, value in record.items()
         if name not in (id_field, title_field)
-        and (text := _scalar(value))
-        and (name not in chosen or (fallback and len(text) <= FILTERABLE))
+        and (unsaid or name not in chosen)
+        and 0 < len(text := _scalar(value)) <= FILTERABLE
     }
     return Document(
         path=path,

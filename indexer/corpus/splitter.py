@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from semantic_text_splitter import MarkdownSplitter, TextSplitter
 from tokenizers import Tokenizer
 
+from indexer.corpus.headings import headings
 from indexer.errors import ConfigError
 from indexer.types import Document, Passage
 
@@ -21,12 +22,6 @@ LEAST_TOKENS = 8
 BLOCK = 64
 """Characters of a block for each token of a passage: about a dozen passages of prose."""
 
-_FRONT_MATTER = re.compile(r"---[ \t]*\n[\w\"'-]+:.*?^(?:---|\.\.\.)[ \t]*$", re.DOTALL | re.MULTILINE)
-_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_ATX = re.compile(r" {0,3}#{1,6}(?:[ \t]|$)")
-_SETEXT = re.compile(r" {0,3}(?:=+|-{2,})[ \t]*$")
-_NOT_TITLE = re.compile(r"\s*$|\s{4}|\t| {0,3}(?:[#>|`~=-]|[*+] |\d+[.)] )")
-_ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1*[ \t]*$")
 # the best place to cut a long section: after a blank line, a line, a sentence, a word
 _PAUSES = (
     re.compile(r"\n[ \t]*\n\s*"),
@@ -119,70 +114,13 @@ class _LineCounter:
 def _sections(text: str, kind: str) -> Iterator[tuple[int, int]]:
     """Spans that each begin at a heading, so that no passage holds the end of one section and the next one's
     heading. A heading with nothing but headings before it stays with them."""
-    heads = _HEADINGS.get(kind)
-    start = 0
-    if heads:
-        body = 0
-        for head, after in heads(text):
-            if text[body:head].strip():
-                yield start, head
-                start = head
-            body = after
+    start = body = 0
+    for head, after in headings(text, kind):
+        if text[body:head].strip():
+            yield start, head
+            start = head
+        body = after
     yield start, len(text)
-
-
-def _markdown_headings(text: str) -> Iterator[tuple[int, int]]:
-    """(start, end) of each heading outside front matter and fenced code."""
-    front = _FRONT_MATTER.match(text)
-    fence = ""
-    end, before = 0, (0, "")
-    for line in text.splitlines(keepends=True):
-        bare = line.rstrip("\n")
-        offset, end = end, end + len(line)
-        if front and offset < front.end():
-            bare = ""
-        elif match := _FENCE.match(bare):
-            if not fence:
-                fence = match[1]
-            elif match[1].startswith(fence) and not bare[match.end() :].strip():
-                fence = ""
-        elif not fence:
-            if _ATX.match(bare):
-                yield offset, end
-            elif _SETEXT.match(bare) and not _NOT_TITLE.match(before[1]):
-                yield before[0], end
-        before = (offset, "" if fence else bare)
-
-
-def _rst_headings(text: str) -> Iterator[tuple[int, int]]:
-    """(start, end) of each title: a line underlined, and perhaps overlined, by one repeated character."""
-    lines: list[tuple[int, str]] = [(0, ""), (0, "")]  # the two before
-    offset = 0
-    for line in text.splitlines(keepends=True):
-        bare = line.rstrip()
-        (over_at, over), (title_at, title) = lines
-        if _ADORNMENT.match(bare) and title.strip() and len(bare) >= min(len(title), 4):
-            overlined = over == bare
-            if (overlined or not title[0].isspace()) and (overlined or not over) and not _ADORNMENT.match(title):
-                yield (over_at if overlined else title_at), offset + len(line)
-        lines = [lines[1], (offset, bare)]
-        offset += len(line)
-
-
-def _marked_headings(text: str) -> Iterator[tuple[int, int]]:
-    """Headings of extracted text (HTML, DOCX): the readers put two blank lines before each, and nowhere else."""
-    if first := re.match(r"[^\n]+(?=\n{3})", text):  # the page's title, most likely
-        yield 0, first.end()
-    for match in re.finditer(r"\n{3,}([^\n]*)", text):
-        yield match.start(1), match.end(1)
-
-
-_HEADINGS: dict[str, Callable[[str], Iterator[tuple[int, int]]]] = {
-    "markdown": _markdown_headings,
-    "rst": _rst_headings,
-    "html": _marked_headings,
-    "docx": _marked_headings,
-}
 
 
 def _blocks(text: str, start: int, end: int, size: int) -> Iterator[tuple[int, int]]:

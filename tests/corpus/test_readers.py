@@ -1,11 +1,15 @@
+import gzip
 import io
 import os
 import socket
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import docx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from indexer.corpus import docx as docx_reader
 from indexer.corpus import readers
@@ -34,8 +38,12 @@ def reason(path: Path, data: bytes | str | None = None, options: ReadOptions | N
         ("a.txt", "one\r\ntwo\rthree\n", "text", None, "one\ntwo\nthree\n"),
         ("README", "no ending", "text", None, "no ending"),
         ("a.md", "intro\n\n# The *title* #\n\nbody", "markdown", "The *title*", None),
+        ("c.md", "---\ntitle: 'Front'\n# no: x\n---\n# Heading\n", "markdown", "Front", None),
+        ("d.md", "```\n# code\n```\n## Heading ##\n", "markdown", "Heading", None),
+        ("e.md", "no heading", "markdown", None, None),
         ("b.markdown", "Title\n=====\n\nbody", "markdown", "Title", None),
         ("a.rst", "Title\n-----\n\nbody", "rst", "Title", None),
+        ("b.rst", ".. note\n\n=====\n Over\n=====\n\nbody", "rst", "Over", None),
         ("a.py", "x = 1\n", "code", None, "x = 1\n"),
         ("bom.txt", b"\xef\xbb\xbfna\xc3\xafve", "text", None, "naïve"),
         ("le.txt", "naïve 🦊".encode("utf-16"), "text", None, "naïve 🦊"),
@@ -260,3 +268,31 @@ def test_printable_paths() -> None:
 )
 def test_kind_by_name(name: str, kind: str | None) -> None:
     assert readers.kind_of("/some.csv/" + name) == kind
+
+
+SAMPLES = {
+    "txt": "naïve text\n".encode() * 20,
+    "md": b"# T\n\nbody\n\n---\n```\ncode\n```\n" * 5,
+    "rst": b"T\n=\n\nbody\n\n===\nU\n===\n" * 5,
+    "html": PAGE.encode(),
+    "pdf": make_pdf(["One page", "Another page"], title="T"),
+    "docx": make_docx(),
+    "csv": 'id,title,text\n1,"a ""b""",ü\n'.encode() * 20,
+    "tsv": b"id\ttext\n1\tb\n" * 20,
+    "jsonl": b'{"id": 1, "title": "a", "text": "b \\u00e9", "x": [1]}\n' * 20,
+    "jsonl.gz": gzip.compress(b'{"text": "b"}\n' * 200),
+}
+
+
+@pytest.mark.parametrize("ending", SAMPLES)
+@given(data=st.data())
+@settings(max_examples=25, deadline=None)
+def test_damage_of_any_kind_gives_documents_or_a_reason(ending: str, data: st.DataObject) -> None:
+    content = bytearray(SAMPLES[ending])
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content)))
+        content[at : at + data.draw(st.integers(0, 40))] = data.draw(st.binary(max_size=8))
+    with suppress(ReadError):  # and nothing else
+        for document in read_stream(io.BytesIO(content), f"/f.{ending}", ReadOptions(), []):
+            assert document.text.strip()
+            document.text.encode()

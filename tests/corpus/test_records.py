@@ -29,19 +29,25 @@ def test_title_and_text_where_present() -> None:
     a, b, c = parse_records(
         {"id": "x", "title": "T", "text": "body", "year": 1999, "ok": True, "tag": "new", "none": None, "list": [1]},
         {"_id": 7, "text": "only"},
-        {"title": "only title", "url": "u"},
+        {"_id": "y", "title": "only title", "text": ""},
     )
     assert (a.text, a.title, a.record) == ("T\nbody", "T", "x")
     assert a.fields == {"year": "1999", "ok": "true", "tag": "new"}
     assert (b.text, b.title, b.record) == ("only", None, "7")
-    assert (c.text, c.record, c.fields) == ("only title", "3", {"url": "u"})
+    assert (c.text, c.record, c.fields) == ("only title", "y", {})
 
 
 def test_else_every_string_field() -> None:
-    (document,) = parse_records({"id": "x", "question": "why?", "answer": "because", "score": 2})
+    record = {"id": "x", "question": "why?", "answer": "because", "score": 2, "list": ["no"]}
+    (document,) = parse_records(record)
     assert document.text == "why?\nbecause"
     assert document.fields == {"question": "why?", "answer": "because", "score": "2"}
     assert document.title is None
+    (document,) = parse_records({"abstract": "because", "title": "why?", "long": "x" * 2000})
+    assert document.text == "why?\nbecause\n" + "x" * 2000
+    assert (document.title, document.fields) == ("why?", {"abstract": "because"})
+    (document,) = parse_records({"name": "N", "body": "B"}, title_field="name")
+    assert (document.title, document.text) == ("N", "N\nB")
 
 
 def test_chosen_fields() -> None:
@@ -169,10 +175,11 @@ def test_bad_csv_records_are_left_out() -> None:
     assert "3 cells, but the header names 2 columns" in problems[0]
 
 
-def test_a_quote_that_is_never_closed() -> None:
-    found, problems = parse('text\na\n"b\nc\nd\n', "csv")
+@pytest.mark.parametrize("lines", [2, 20_000], ids=["to the end", "beyond the limit"])
+def test_a_quote_that_is_never_closed(lines: int) -> None:
+    found, problems = parse('text\na\n"b\n' + "c, and so on\n" * lines, "csv", max_record_bytes=1000)
     assert [d.text for d in found] == ["a"]
-    assert problems == ["line 3: a quote is opened and never closed: nothing after it was read"]
+    assert problems == ["line 3: a quote is opened and not closed: nothing after it was read"]
 
 
 def test_a_cell_larger_than_pythons_default_limit() -> None:
