@@ -1,0 +1,163 @@
+"""Linear layers in the form that is fastest on the machine at hand, with what follows them fused in.
+
+    Modules   any module, called as it is: LoRA not merged, NF4, whatever transformers put there
+    Dense     one weight for several plain layers that read the same input (q, k and v), any device
+    Packed    Dense on a CPU with oneDNN: the weight laid out once as its GEMM wants it, activation and product fused
+    Int8      Dense with int8 weights (a scale per output) and int8 inputs (a scale per token), summed in int32
+
+Legend: t tokens, i inputs, o outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+Input = Tensor | tuple[Tensor, Tensor]
+"""What ``prepare`` returns: the cast tensor, or int8 values (t, i) with their scales (t, 1)."""
+
+
+class Linear(Protocol):
+    dtype: torch.dtype
+    """Of what the calls return."""
+
+    def prepare(self, x: Tensor) -> Input:
+        """x (t, i) in any float dtype, as the calls want it; layers that read the same x share the result."""
+        ...
+
+    def __call__(self, x: Input) -> Tensor:
+        """(t, o): the layer, then its activation where it has one."""
+        ...
+
+    def times(self, x: Input, other: Tensor) -> Tensor:
+        """(t, o): the layer's output times ``other`` (t, o), elementwise."""
+        ...
+
+
+class Modules:
+    def __init__(self, modules: Sequence[nn.Module], activation: Callable[[Tensor], Tensor] | None, dtype: torch.dtype):
+        self.modules = modules
+        self.activation = activation
+        self.dtype = dtype
+
+    def prepare(self, x: Tensor) -> Tensor:
+        return x.to(self.dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        outputs = [module(x) for module in self.modules]
+        y = torch.cat(outputs, -1) if len(outputs) > 1 else outputs[0]
+        return self.activation(y) if self.activation else y
+
+    def times(self, x: Tensor, other: Tensor) -> Tensor:
+        return self(x) * other
+
+
+class Dense:
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: Callable[[Tensor], Tensor] | None):
+        self.weight = weight  # (o, i)
+        self.bias = bias
+        self.activation = activation
+        self.dtype = weight.dtype
+
+    def prepare(self, x: Tensor) -> Tensor:
+        return x.to(self.dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y = F.linear(x, self.weight, self.bias)
+        return self.activation(y) if self.activation else y
+
+    def times(self, x: Tensor, other: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias).mul_(other)
+
+
+class Packed(Dense):
+    """Uses the operators that torch.compile emits for CPUs (``mkldnn::_linear_pointwise``): not a documented API,
+    so ``Packed.works`` tries them before the first use."""
+
+    ROWS = 2048
+    """Tokens of a batch that the layout is chosen for; any number runs."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: Callable[[Tensor], Tensor] | None):
+        super().__init__(weight, bias, activation)
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), self.ROWS)
+        self.fused, self.algorithm = _onednn_activation(activation)
+        if self.fused != "none":
+            self.activation = None
+
+    @staticmethod
+    def works(dtype: torch.dtype) -> bool:
+        try:
+            identity = torch.eye(16, dtype=dtype)
+            layer = Packed(identity, None, F.silu)
+            return bool(torch.allclose(layer.times(identity, layer(identity)).diag().float(), F.silu(torch.ones(16)),
+                                       atol=1e-2))  # fmt: skip
+        except (AttributeError, NotImplementedError, RuntimeError):
+            return False
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, self.fused, [], self.algorithm)
+        return self.activation(y) if self.activation else y
+
+    def times(self, x: Tensor, other: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, self.bias, "mul")
+
+
+class Int8:
+    """y = (q W) s w + b with q = round(x / s), s = max|x| / 127 for each token and w = max|W| / 127 for each output."""
+
+    dtype = torch.float32
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: Callable[[Tensor], Tensor] | None):
+        weight = weight.float()
+        scale = weight.abs().amax(1).clamp(min=1e-12) / 127  # (o,)
+        self.weight = (weight / scale[:, None]).round_().to(torch.int8).t()  # (i, o), a view: o stays outermost
+        self.scale = scale
+        self.bias = None if bias is None else bias.float()
+        self.activation = activation
+
+    def prepare(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = x.float()
+        scale = x.abs().amax(-1, keepdim=True).clamp_(min=1e-12) / 127  # (t, 1)
+        return (x * scale.reciprocal()).round_().to(torch.int8), scale
+
+    def __call__(self, x: tuple[Tensor, Tensor]) -> Tensor:
+        values, scale = x
+        y = (torch._int_mm(values, self.weight) * self.scale).mul_(scale)
+        if self.bias is not None:
+            y += self.bias
+        return self.activation(y) if self.activation else y
+
+    def times(self, x: tuple[Tensor, Tensor], other: Tensor) -> Tensor:
+        return self(x).mul_(other)
+
+
+def plain(module: nn.Module) -> bool:
+    """Whether the module is nothing but weight and bias: such layers can be joined, repacked and quantised."""
+    return type(module) in (nn.Linear, Conv1D) and not hasattr(module, "_hf_hook")
+
+
+def weight_of(module: nn.Module) -> Tensor:
+    """(o, i), also of GPT-2's Conv1D, which stores the transpose."""
+    weight = module.weight.detach()
+    return weight.t() if isinstance(module, Conv1D) else weight
+
+
+def _onednn_activation(activation: Callable[[Tensor], Tensor] | None) -> tuple[str, str]:
+    """Name and algorithm of oneDNN's post-operation; ("none", "") where it has none for this activation."""
+    if activation is None:
+        return "none", ""
+    for name, algorithm, function in (
+        ("swish", "", F.silu),
+        ("relu", "", F.relu),
+        ("gelu", "none", F.gelu),
+        ("gelu", "tanh", lambda x: F.gelu(x, approximate="tanh")),
+    ):
+        probe = torch.linspace(-4, 4, 65)
+        if torch.allclose(activation(probe), function(probe), atol=1e-6, rtol=0):
+            return name, algorithm
+    return "none", ""
