@@ -3,10 +3,10 @@
 #   sh scripts/start.sh [FOLDER [QUERY]]     default: this project's own code, in a collection of its own
 . "$(dirname "$0")/environment.sh"
 if [ $# -gt 0 ]; then
-    semsearch index "$1" || [ $? -eq 4 ]   # 4: some files could not be read; the others can be searched
-    semsearch query "${2:-what is this about?}" -k 3
+    folder=$1 collection=default question=${2:-what is this about?}
 else
-    semsearch index --collection semsearch README.md indexer
-    semsearch query --collection semsearch "what happens when a PDF is encrypted?" -k 3
+    folder=indexer/corpus collection=semsearch question="what happens when a PDF is encrypted?"
 fi
+semsearch index --collection $collection "$folder" || [ $? -eq 4 ]  # 4: some files could not be read, the others can
+semsearch query --collection $collection "$question" -k 3
 echo "next: .venv/bin/semsearch index YOUR_FOLDER, then .venv/bin/semsearch query \"your question\"" >&2

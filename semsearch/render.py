@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from indexer.pipeline import Report
@@ -15,8 +16,10 @@ from semsearch.collections import Status
 from semsearch.encoders import describe
 from semsearch.searcher import Hit
 
-EXCERPT = 320
-"""Characters of a passage shown around its most telling sentence, unless it is asked for whole."""
+EXCERPT = 6
+"""Lines of a passage shown around its most telling sentence, unless it is asked for whole."""
+WIDTH = 320
+"""Most characters of such an excerpt: prose often comes in one long line."""
 
 
 def dump(value: Any) -> str:
@@ -32,22 +35,14 @@ def hit_value(hit: Hit) -> dict[str, Any]:
 def hits(found: Sequence[Hit], console: Console, full: bool = False) -> None:
     """One block a hit: rank, score, where it stands; then the passage with its most telling sentence marked."""
     for hit in found:
-        console.print(
-            Text.assemble((f"{hit.rank:>2}", "bold"), f"  {hit.score:.3f}  ", (place(hit), "cyan")), soft_wrap=True
-        )
-        start, end = (0, len(hit.text)) if full else _window(hit)
+        head = Text.assemble((f"{hit.rank:>2}", "bold"), f"  {hit.score:.3f}  ", (place(hit), "cyan"))
         body = Text(hit.text)
         if hit.highlight:
             body.stylize("bold yellow", *hit.highlight)
-        body = body[start:end]
-        lines = Text(" ").join(part for part in body.split() if part.plain.strip()) if not full else body
-        if start > 0:
-            lines = Text("… ") + lines
-        if end < len(hit.text):
-            lines = lines + Text(" …")
-        lines = Text("    ") + lines if not full else lines
-        console.print(lines, soft_wrap=full)
-        console.print()
+        start, end = (0, len(hit.text)) if full else excerpt(hit.text, hit.highlight)
+        body = Text("… " if start else "") + body[start:end] + Text(" …" if end < len(hit.text) else "")
+        console.print(head, soft_wrap=True)
+        console.print(Padding(body, (0, 0, 1, 4)))
 
 
 def place(hit: Hit) -> str:
@@ -150,16 +145,21 @@ def _problem(record: Any) -> dict[str, Any]:
     return {"path": record.path, "reason": record.reason}
 
 
-def _window(hit: Hit) -> tuple[int, int]:
-    """The part of the passage to show: EXCERPT characters that hold the start of the marked sentence, at word ends."""
-    start, end = 0, len(hit.text)
-    if end > EXCERPT:
-        first, last = hit.highlight or (0, 0)
-        spare = max(0, EXCERPT - (last - first))
-        start = max(0, min(first - spare // 2, end - EXCERPT))
-        if start:
-            start = min(hit.text.find(" ", start) + 1 or start, first)
-        end = min(end, start + EXCERPT)
-        if end < len(hit.text):
-            end = max(hit.text.rfind(" ", start, end), start + 1)
+def excerpt(text: str, highlight: tuple[int, int] | None) -> tuple[int, int]:
+    """The span of ``text`` to show: at most EXCERPT lines and WIDTH characters, from a little before the highlight,
+    at the ends of lines or words."""
+    if text.count("\n") < EXCERPT and len(text) <= WIDTH:
+        return 0, len(text)
+    first, last = highlight or (0, 0)
+    start = text.rfind("\n", 0, first) + 1
+    if last - start > WIDTH:  # the line begins far before the sentence
+        start = first
+    end = start
+    for _ in range(EXCERPT):
+        end = text.find("\n", end + 1)
+        if end < 0:
+            end = len(text)
+            break
+    if end - start > WIDTH:
+        end = max(text.rfind(" ", start + 1, start + WIDTH), text.rfind("\n", start + 1, start + WIDTH), start + 1)
     return start, end
