@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from indexer.errors import UsageError
-from semsearch.cli.options import encoder_options, json_option, take_encoder_flags
+from indexer.errors import GateFailed, UsageError
+from semsearch.cli.options import encoder_options, home_option, json_option, take_encoder_flags
 from semsearch.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from semsearch.evaluation.runner import Evaluation
 
 LOG_SECONDS = 20.0
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -115,39 +119,19 @@ def _run(
     pearson: bool = False,
     **encoder: Any,
 ) -> None:
-    result, _ = _evaluate(
-        names, load_settings(), take_encoder_flags(encoder), data, quick, device, batch_tokens, pearson
-    )
+    settings = load_settings().override({"data": data, "device": device, "batch_tokens": batch_tokens})
+    with _evaluation(settings, take_encoder_flags(encoder), quick) as evaluation:
+        result, _ = evaluation.tasks(names, pearson)
     _show(result, output, as_json)
 
 
-def _evaluate(
-    names: Sequence[str],
-    settings: Settings,
-    flags: Mapping[str, Any],
-    data: Path | None,
-    quick: bool,
-    device: str | None,
-    batch_tokens: int | None,
-    pearson: bool = False,
-) -> tuple[dict[str, Any], Any]:
-    from indexer import embedding
-    from semsearch.encoders import choose
-    from semsearch.evaluation import runner
+@contextmanager
+def _evaluation(settings: Settings, flags: Mapping[str, Any], quick: bool) -> Iterator[Evaluation]:
+    from semsearch.evaluation.runner import Evaluation
 
-    spec = embedding.resolve(choose(settings, flags, "sts"))
-    loaded = runner.load(names, data or settings.data, quick)
-    device, batch_tokens = device or settings.device, batch_tokens or settings.batch_tokens
     progress = Progress()
     try:
-        return runner.run(
-            loaded,
-            lambda: embedding.open_encoder(spec, device=device, batch_tokens=batch_tokens),
-            cache=runner.cache_folder(),
-            pearson=pearson,
-            batch_tokens=batch_tokens,
-            progress=progress,
-        )
+        yield Evaluation(settings, flags, quick, progress=progress)
     finally:
         progress.close()
 
@@ -161,7 +145,7 @@ def _show(result: Mapping[str, Any], output: Path | None, as_json: bool) -> None
         click.echo(json.dumps(report.public(result), ensure_ascii=False))
         return
     click.echo(report.render([result]) + "\n")
-    for task, details in result["tasks"].items():
+    for task, details in (result["tasks"] | result.get("retrieval", {}).get("tasks", {})).items():
         click.echo(report.describe(task, details))
     encoder = result["encoder"]
     click.echo(
@@ -177,6 +161,144 @@ def _names(tasks: str | None) -> list[str]:
     if not names:
         raise UsageError(f"--tasks {tasks!r} names no task; give names with commas between them, such as STS12,STS13")
     return names
+
+
+@command.command()
+@task_options
+@click.option(
+    "--collection",
+    "-c",
+    metavar="[NAME]",
+    is_flag=False,
+    flag_value="",
+    help="Search this collection of yours, with --judgements.",
+)
+@click.option("--judgements", type=FILE, help="Lines of query<TAB>relevant path[<TAB>grade].")
+@home_option
+def retrieval(
+    tasks: str | None,
+    collection: str | None,
+    judgements: Path | None,
+    home: Path | None,
+    data: Path | None,
+    quick: bool,
+    output: Path | None,
+    as_json: bool,
+    device: str | None,
+    batch_tokens: int | None,
+    **encoder: Any,
+) -> None:
+    """nDCG@10, AP, RR and recall of dense, lexical and hybrid search, side by side, with latencies.
+
+    Over collections in BEIR layout (--data; --tasks names some of several, or one of the hub's), or over a collection
+    of your own with your judgements.
+    """
+    settings = load_settings().override({"home": home, "data": data, "device": device, "batch_tokens": batch_tokens})
+    with _evaluation(settings, take_encoder_flags(encoder), quick) as evaluation:
+        if collection is not None or judgements is not None:
+            result, _ = evaluation.own(collection, judgements)
+        else:
+            result, _ = evaluation.retrieval(_names(tasks))
+    _show(result, output, as_json)
+
+
+@command.command(name="all")
+@task_options
+def all_(
+    tasks: str | None,
+    data: Path | None,
+    quick: bool,
+    output: Path | None,
+    as_json: bool,
+    device: str | None,
+    batch_tokens: int | None,
+    **encoder: Any,
+) -> None:
+    """Every STS and transfer task, and every retrieval collection in the data folder, if there is one."""
+    settings = load_settings().override({"data": data, "device": device, "batch_tokens": batch_tokens})
+    with _evaluation(settings, take_encoder_flags(encoder), quick) as evaluation:
+        result = evaluation.all(_names(tasks))
+    _show(result, output, as_json)
+
+
+@command.command()
+@task_options
+@click.option("--baseline", type=FILE, metavar="FILE", help="Compare with this record.")
+@click.option(
+    "--against", metavar="ENCODER", help="Compare with this encoder: preset, spec file, adapter, model or none."
+)
+@click.option("--record", type=FILE, metavar="FILE", help="Write a baseline instead of comparing.")
+@click.option("--max-drop", type=float, default=0.5, show_default=True, help="Allowed drop of a task, in points.")
+@click.option("--confidence", type=float, default=0.95, show_default=True, help="How sure a drop must be.")
+@click.option(
+    "--collection",
+    "-c",
+    metavar="[NAME]",
+    is_flag=False,
+    flag_value="",
+    help="Gate the search over this collection of yours, with --judgements.",
+)
+@click.option("--judgements", type=FILE, help="Lines of query<TAB>relevant path[<TAB>grade].")
+@home_option
+def gate(
+    tasks: str | None,
+    baseline: Path | None,
+    against: str | None,
+    record: Path | None,
+    max_drop: float,
+    confidence: float,
+    collection: str | None,
+    judgements: Path | None,
+    home: Path | None,
+    data: Path | None,
+    quick: bool,
+    output: Path | None,
+    as_json: bool,
+    device: str | None,
+    batch_tokens: int | None,
+    **encoder: Any,
+) -> None:
+    """Fail (exit 5) where quality dropped: a drop of a task larger than --max-drop, and real at --confidence.
+
+    \b
+    semsearch eval gate --quick --record baseline.json     once, and commit the file
+    semsearch eval gate --baseline baseline.json           in CI
+
+    Tasks are those of the baseline, or the seven STS tasks; names of retrieval collections work as well.
+    """
+    if sum(x is not None for x in (baseline, against, record)) != 1:
+        raise UsageError("the gate needs one of --baseline FILE, --against ENCODER and --record FILE")
+    settings = load_settings().override({"home": home, "data": data, "device": device, "batch_tokens": batch_tokens})
+    own = collection is not None or judgements is not None
+
+    from semsearch.evaluation import gate, report
+
+    before = report.read(baseline) if baseline else None
+    names = _names(tasks) or (report.task_names(before) if before and not own else [])
+    quick = quick or bool(before and before.get("quick"))
+    with _evaluation(settings, take_encoder_flags(encoder), quick) as evaluation:
+        result, scores = evaluation.own(collection, judgements) if own else evaluation.named(names)
+        if against is not None:
+            before, _ = evaluation.against(against, names, collection, judgements)
+    if record is not None:
+        report.write(record, result)
+        _show(result, output, as_json)
+        click.echo(f"baseline recorded in {record}", err=True)
+        return
+    assert before is not None
+    verdict = gate.compare(
+        gate.paired(before, result, scores),
+        gate.rounded(scores),
+        max_drop=max_drop,
+        confidence=confidence,
+        notes=gate.notes(before, result),
+    )
+    result = {**result, "gate": verdict.to_dict()}
+    if output is not None:
+        report.write(output, result)
+    click.echo(json.dumps(report.public(result), ensure_ascii=False) if as_json else gate.render(verdict))
+    if verdict.failed:
+        raise GateFailed(verdict.line)
 
 
 @command.command()
@@ -215,3 +337,21 @@ def study(file: Path, data: Path | None, output: Path | None, as_json: bool) -> 
         click.echo(report.render(results))
 
 
+@command.command()
+@click.argument("kind", type=click.Choice(["scaling", "demonstrations", "methods", "tasks"]))
+@click.argument("files", nargs=-1, type=FILE)
+@click.option("--output", type=FILE, required=True, metavar="FILE", help="Where the figure goes: .png or .svg.")
+@click.option("--published", is_flag=True, help="Add the paper's own rows, marked as published.")
+def plot(kind: str, files: tuple[Path, ...], output: Path, published: bool) -> None:
+    """A figure of results: the average over model size, the spread of demonstrations' development scores (files of
+    demonstration search), the best of each method, or a bar a task."""
+    from semsearch.evaluation import plot, report
+
+    if not files and not published:
+        raise UsageError("a figure needs results: files that `semsearch eval … --output FILE` wrote, or --published")
+    if kind == "demonstrations":
+        plot.demonstrations(*plot.read_demonstrations(files), output)
+    else:
+        results = [report.read(path) for path in files] + (report.published() if published else [])
+        {"scaling": plot.scaling, "methods": plot.methods, "tasks": plot.tasks}[kind](results, output)
+    click.echo(str(output))

@@ -33,20 +33,16 @@ class Data:
         return {name: items.digest for name, items in self.parts.items()}
 
 
-def downstream(data: Path | None) -> Path | None:
-    """SentEval's ``downstream`` folder at or below ``data``; None where ``data`` is None.
+def find_downstream(data: Path | None) -> Path | None:
+    """SentEval's ``downstream`` folder at or below ``data``; None where there is none.
 
-    ``data`` is that folder, the folder that holds it, or the one that holds ``senteval/downstream``. Raises DataError.
+    ``data`` is that folder, the folder that holds it, or the one that holds ``senteval/downstream``.
     """
-    if data is None:
-        return None
-    for folder in (data / "downstream", data / "senteval" / "downstream", data):
-        if any((folder / mark).is_dir() for mark in _MARKS):
-            return folder
-    raise DataError(
-        f"{data} holds no evaluation data in SentEval's layout (a folder downstream/ with STS/, SICK/, MR/ … "
-        f"in it); {HOW_TO_FETCH}"
-    )
+    if data is not None:
+        for folder in (data / "downstream", data / "senteval" / "downstream", data):
+            if any((folder / mark).is_dir() for mark in _MARKS):
+                return folder
+    return None
 
 
 def load(task: Task, data: Path | None) -> Data:
@@ -54,7 +50,12 @@ def load(task: Task, data: Path | None) -> Data:
 
     Raises DataError for a missing or damaged file and for a part that does not have its official size.
     """
-    folder = downstream(data)
+    folder = find_downstream(data)
+    if folder is None and data is not None:
+        raise DataError(
+            f"{data} holds no evaluation data in SentEval's layout (a folder downstream/ with STS/, SICK/, MR/ … in "
+            f"it); {HOW_TO_FETCH}"
+        )
     if folder is not None:
         parts = {part.name: task.read(folder / task.folder, part.files) for part in task.parts}
         for part in task.parts:

@@ -200,3 +200,24 @@ def notes(baseline: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
 def _data(result: Mapping[str, Any], task: str) -> Mapping[str, Any]:
     """What a result says of a task's data; a retrieval figure is called ``COLLECTION MODE``."""
     return result["data"].get(task) or result["data"].get(task.rpartition(" ")[0]) or {}
+
+
+def render(verdict: Verdict) -> str:
+    """The verdict for people: tasks, what moved most where it failed, notes, and the one line."""
+    width = max(len(d.task) for d in verdict.differences)
+    lines = [f"{'':{width}}  before   after  change  {verdict.confidence:.0%} interval"]
+    for d in verdict.differences:
+        mark = "  FAILED" if d.failed else ""
+        lines.append(
+            f"{d.task:{width}}  {d.before:6.2f}  {d.after:6.2f}  {d.change:+6.2f}  [{d.low:+.2f}, {d.high:+.2f}]{mark}"
+        )
+    for d in verdict.differences:
+        if d.failed and d.moved:
+            lines.append(f"\n{d.task}: what moved most")
+            lines += [f"  {before:8.4f} → {after:8.4f}  {_short(what)}" for what, before, after in d.moved]
+    lines += [f"note: {note}" for note in verdict.notes]
+    return "\n".join([*lines, verdict.line])
+
+
+def _short(text: str, most: int = 160) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,22 +70,42 @@ def tasks(results: Results, path: Path) -> None:
     _save(figure, path)
 
 
-def demonstrations(
-    scores: Mapping[str, Sequence[float]], path: Path, without: Mapping[str, float] | None = None
-) -> None:
-    """How the development score varies with the demonstration, one box a model, and the score without any (the
-    paper's Figure 3). ``scores``: model → the score of each demonstration."""
+def read_demonstrations(files: Sequence[Path]) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Model → the development score of each demonstration, and model → the score without one.
+
+    A file is ``{"model": NAME, "without": SCORE, "scores": [SCORE, …]}``, or a list under ``demonstrations`` whose
+    entries have a ``score``. Raises DataError.
+    """
+    scores: dict[str, list[float]] = {}
+    without: dict[str, float] = {}
+    for path in files:
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            found = values.get("scores") or [entry["score"] for entry in values["demonstrations"]]
+            name = str(values.get("model", path.stem))
+            scores[name] = [float(score) for score in found]
+            if values.get("without") is not None:
+                without[name] = float(values["without"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{path} is no record of a demonstration search ({type(error).__name__}: {error}); it holds "
+                '{"model": NAME, "without": SCORE, "scores": [SCORE, …]}'
+            ) from error
+    return scores, without
+
+
+def demonstrations(scores: Mapping[str, Sequence[float]], without: Mapping[str, float], path: Path) -> None:
+    """How the development score varies with the demonstration, one shape a model, with a line at the score without
+    any (the paper's Figure 3)."""
     if not scores or not all(len(values) for values in scores.values()):
-        raise DataError('there are no demonstrations\' scores to draw; a file holds {"scores": {model: [score, …]}}')
+        raise DataError("there are no demonstrations' scores to draw")
     figure, axes = _figure()
     axes.violinplot(list(scores.values()), showmedians=True)
     axes.set_xticks(range(1, len(scores) + 1), list(scores))
     for place, model in enumerate(scores, 1):
-        if without and model in without:
-            axes.plot(place, without[model], marker="_", markersize=24, color="black", linestyle="none")
-            axes.annotate(
-                "without", (place, without[model]), textcoords="offset points", xytext=(14, -3), fontsize="small"
-            )
+        if model in without:
+            axes.hlines(without[model], place - 0.3, place + 0.3, color="black", linestyle="dashed")
+            axes.annotate("none", (place + 0.32, without[model]), va="center", fontsize="small")
     axes.set(ylabel="STS-B dev, Spearman × 100")
     _save(figure, path)
 

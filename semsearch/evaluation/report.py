@@ -199,6 +199,11 @@ def read(path: Path) -> dict[str, Any]:
     return result
 
 
+def task_names(result: Mapping[str, Any]) -> list[str]:
+    """The tasks or collections whose items a result holds."""
+    return list(result["data"])
+
+
 def published(select: Iterable[str] = ("sts",)) -> list[dict[str, Any]]:
     """Rows of the paper and of the results its authors published, marked as such; none of them was run here."""
     rows = tomllib.loads(Path(__file__).with_name("published.toml").read_text(encoding="utf-8"))["row"]
@@ -218,7 +223,7 @@ def published(select: Iterable[str] = ("sts",)) -> list[dict[str, Any]]:
 
 def table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Column heads and rows, the paper's layout: one row a result, one column a task, the averages at the end."""
-    if any("dense" in r["scores"] or "lexical" in r["scores"] for r in results):
+    if any("dense" in r["scores"] for r in results):
         return _retrieval_table(results)
     present = {task for result in results for task in result["scores"]}
     groups = [("sts", ("STSBenchmark-dev", *STS)), ("transfer", TRANSFER)]
@@ -279,6 +284,12 @@ def describe(task: str, details: Mapping[str, Any]) -> str:
         overall = " / ".join(f"{details[m]:.2f}" for m in measures)
         means = f", mean {details['mean']:.2f}, weighted mean {details['wmean']:.2f}: {parts}"
         text = f"{task}: {' / '.join(measures)} {overall}" + (means if len(details["subsets"]) > 1 else "")
+    elif "latency_ms" in details:
+        counts = ", ".join(f"{number:,} {what}" for what, number in details["counts"].items())
+        times = "; ".join(
+            f"{mode} {' / '.join(f'{v:g}' for v in values.values())}" for mode, values in details["latency_ms"].items()
+        )
+        text = f"{task}: {counts}; milliseconds a query at p50 / p90 / p99: {times}"
     else:
         f1 = f", F1 {details['f1']:.2f}" if "f1" in details else ""
         text = f"{task}: accuracy {details['acc']:.2f}{f1}, in development {details['devacc']:.2f}, C {details['C']}"

@@ -21,7 +21,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-import indexer.embedding
+import indexer
 from indexer.embedding.encoder import Encoder
 from indexer.errors import ModelError
 
@@ -130,12 +130,12 @@ def encode(
     return Vectors({text: row for row, text in enumerate(distinct)}, matrix)
 
 
-def key(encoder: Encoder) -> str:
-    """The name of an encoder's folder in the cache."""
-    code = hashlib.sha256()
-    for path in sorted(Path(indexer.embedding.__file__).parent.glob("*.py")):
+def key(encoder: Encoder, package: str = "indexer/embedding") -> str:
+    """A folder's name for what an encoder made with today's code of ``package`` and today's libraries."""
+    root, code = Path(indexer.__file__).parent.parent, hashlib.sha256()
+    for path in sorted((root / package).rglob("*.py")):
         code.update(path.read_bytes())
-    for package in ("torch", "transformers", "peft"):
-        code.update(f"{package} {importlib.metadata.version(package)}".encode())
+    for name in ("torch", "transformers", "peft"):
+        code.update(f"{name} {importlib.metadata.version(name)}".encode())
     code.update(f"{type(encoder).__qualname__} {getattr(encoder, 'device', '')}".encode())
     return f"{encoder.spec.fingerprint}-{encoder.spec.precision}-{code.hexdigest()[:12]}"
