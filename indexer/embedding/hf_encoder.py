@@ -15,6 +15,7 @@ import torch
 from indexer.embedding import loading, models, tokens
 from indexer.embedding import precision as precisions
 from indexer.embedding.encoder import EncoderSpec, EncodeStats, Pooling, Role
+from indexer.embedding.forward import LastTokenForward, fast_forward
 from indexer.embedding.plain import Forward, PlainForward
 from indexer.embedding.prompt import PromptTemplate
 from indexer.errors import ModelError
@@ -56,6 +57,7 @@ class HFEncoder:
         self.spec = replace(spec, precision=precision)
         self.stats = EncodeStats()
         self._batch_tokens = batch_tokens or BATCH_TOKENS[self.device.type]
+        self._primed: set[Role] = set()
         located = models.locate(spec)
         self._folder = located.model
         self.tokens = tokens.load(located.model)
@@ -76,7 +78,12 @@ class HFEncoder:
     def encode_batches(
         self, texts: Sequence[str], role: Role = "passage", normalize: bool = True
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for rows, values in self._run(texts, PromptTemplate.of(self.spec, role), self._forward(self.spec.pooling)):
+        template, forward = PromptTemplate.of(self.spec, role), self._forward(self.spec.pooling)
+        if self.stats.texts and role not in self._primed and isinstance(forward, LastTokenForward):
+            # Batches keep their shared prefix by themselves; single queries, one after another, have it kept here.
+            self._primed.add(role)
+            forward.prime(self._shared(template))
+        for rows, values in self._run(texts, template, forward):
             vectors = values.float()
             if normalize:
                 vectors = torch.nn.functional.normalize(vectors, dim=1)
@@ -101,9 +108,22 @@ class HFEncoder:
         return result
 
     def _forward(self, pooling: Pooling) -> Forward:
+        """The fastest way there is for this model; the first call, for the spec's own pooling, decides on int8."""
         if pooling not in self._forwards:
-            self._forwards[pooling] = PlainForward(self._model, pooling, self.tokens.pad_id, self.tokens.mask_id)
+            int8 = self.spec.precision == "int8"
+            made: Forward | None = None
+            if pooling == "last":
+                # Its own layout of the weights replaces the model's, unless other poolings need that too.
+                made = fast_forward(self._model, int8=int8, release=self.spec.pooling == "last")
+            if made is None:
+                made = PlainForward(loading.int8(self._model) if int8 else self._model, pooling, self.tokens)
+            self._forwards[pooling] = made
         return self._forwards[pooling]
+
+    def _shared(self, template: PromptTemplate) -> list[int]:
+        """The tokens that the prompts of any two texts begin with."""
+        ids = self.tokens.prompts(template, ["a", "Z", "0", "("], self.spec.max_tokens).ids
+        return ids[0][: shared_prefix(ids)]
 
     def _run(
         self, texts: Sequence[str], template: PromptTemplate, forward: Forward
@@ -126,11 +146,21 @@ class HFEncoder:
                 window = coming.result()
                 coming = ahead.submit(tokenise, following) if following is not None else None
                 self.stats.truncated += window.truncated
-                for rows in batches([len(ids) for ids in window.ids], self._batch_tokens):
+                shared = 0
+                if isinstance(forward, LastTokenForward) and len(window.ids) > 1:
+                    shared = shared_prefix(window.ids)  # run once, so it fills no batch
+                for rows in batches([max(1, len(ids) - shared) for ids in window.ids], self._batch_tokens):
+                    before = forward.tokens
                     vectors = forward([window.ids[i] for i in rows])
                     self.stats.texts += sum(len(window.positions[i]) for i in rows)
-                    self.stats.tokens += forward.sent
+                    self.stats.tokens += forward.tokens - before
                     yield [window.positions[i] for i in rows], vectors
+
+
+def shared_prefix(ids: Sequence[list[int]]) -> int:
+    """How many tokens all sequences begin with."""
+    low, high = min(ids), max(ids)  # what the extremes of an ordering share, all share
+    return next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
 
 
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -149,6 +150,13 @@ def _quantise_nf4(model: nn.Module, device: torch.device) -> None:
     for parameter in model.parameters():
         if parameter.is_floating_point():
             parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def int8(model: nn.Module) -> nn.Module:
+    """The model with linear layers that quantise weights once and activations as they come; a copy."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.ao has been deprecated for years and has no successor in torch
+        return torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
 
 
 @contextmanager

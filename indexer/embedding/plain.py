@@ -13,13 +13,14 @@ from torch import Tensor
 
 from indexer.embedding.encoder import Pooling
 from indexer.embedding.pooling import pool
+from indexer.embedding.tokens import Tokens
 
 
 class Forward(Protocol):
     """One batch through the model."""
 
-    sent: int
-    """Tokens sent through the model by the last call; a shared prefix counts once, padding not at all."""
+    tokens: int
+    """Tokens run so far; a shared prefix counts once, padding not at all."""
 
     def __call__(self, ids: Sequence[Sequence[int]]) -> Tensor:
         """Prompts' token ids, none empty → (b, d) on the model's device, in its dtype or float32; order kept."""
@@ -29,16 +30,16 @@ class Forward(Protocol):
 class PlainForward:
     """Right padding and a mask; every family that transformers has."""
 
-    def __init__(self, model: Any, pooling: Pooling, pad_id: int, mask_id: int | None):
+    def __init__(self, model: Any, pooling: Pooling, tokenizer: Tokens):
         self._model = model
         self._pooling: Pooling = pooling
-        self._pad_id = pad_id
-        self._mask_id = mask_id
-        self.sent = 0
+        self._pad_id = tokenizer.pad_id
+        self._mask_id = tokenizer.mask_id
+        self.tokens = 0
 
     @torch.inference_mode()
     def __call__(self, ids: Sequence[Sequence[int]]) -> Tensor:
-        self.sent = sum(map(len, ids))
+        self.tokens += sum(map(len, ids))
         device = self._model.get_input_embeddings().weight.device
         tokens, mask = padded(ids, self._pad_id, device)  # (b, s)
         arguments: dict[str, Any] = {"input_ids": tokens, "attention_mask": mask}

@@ -209,11 +209,26 @@ def test_order_duplicates_and_batches_do_not_matter(small: HFEncoder, texts: lis
 
 def test_duplicates_are_computed_once(tiny: Tiny) -> None:
     opened = encoder(tiny("llama"))
-    opened.encode(["one text"])
-    once = opened.stats.tokens
-    opened.encode(["one text"] * 50)
-    assert opened.stats.tokens == 2 * once
-    assert opened.stats.texts == 51
+
+    def tokens(texts: list[str]) -> int:
+        before = opened.stats.tokens
+        opened.encode(texts)
+        return opened.stats.tokens - before
+
+    tokens(["the first call of all computes the template once more"])
+    tokens(["a first text after it keeps the template"])
+    assert tokens(["one text"]) == tokens(["one text"] * 50)
+    assert opened.stats.texts == 53
+
+
+def test_the_template_is_computed_once_for_single_queries_too(tiny: Tiny) -> None:
+    opened = encoder(tiny("llama"), demonstrations=ICL)
+    used = []
+    for text in ("one", "two", "three"):
+        before = opened.stats.tokens
+        opened.encode([text])
+        used.append(opened.stats.tokens - before)
+    assert used[2] < used[0] / 3  # of about 60 tokens all but the text and the template's end
 
 
 def test_every_position_comes_exactly_once(small: HFEncoder) -> None:
