@@ -186,6 +186,8 @@ class _Walk:
         kind = kind_of(path)
         if has_binary_name(path):
             return self.left_out(path, "skipped", "binary (by its name)", info)
+        if kind == "code" and not info.st_size:  # as __init__.py often is
+            return self.left_out(path, "skipped", "an empty source file", info)
         if kind is None and info.st_size:
             try:
                 with opened(path) as stream:

@@ -16,10 +16,10 @@ KINDS: dict[str, tuple[str, ...]] = {
     "pdf": ("pdf",),
     "docx": ("docx",),
     "csv": ("csv", "csv.gz"),
-    "tsv": ("tsv", "tab", "tsv.gz", "tab.gz"),
+    "tsv": ("tsv", "tsv.gz"),
     "jsonl": ("jsonl", "ndjson", "jsonl.gz", "ndjson.gz"),
     "code": tuple(
-        "py pyi pyx ipynb rb pl pm php lua tcl r jl js mjs cjs jsx ts mts cts tsx vue svelte java kt kts scala groovy "
+        "py pyi pyx typed rb pl pm php lua tcl r jl js mjs cjs jsx ts mts cts tsx vue svelte java kt kts scala groovy "
         "clj cljs c h cc cpp cxx hh hpp hxx m mm cs fs vb go rs zig nim d swift dart ex exs erl hrl hs ml mli elm "
         "lisp el scm rkt f f90 f95 pas ada v sv vhd vhdl sql sh bash zsh fish ps1 bat cmd awk sed asm s "
         "css scss sass less json json5 jsonc yaml yml toml ini cfg conf properties xml xsl xsd proto graphql gql "

@@ -25,6 +25,13 @@ _INLINE = frozenset(
 _LINES = frozenset(("li", "tr", "dt", "dd", "option", "caption"))
 _HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
 _CONTENT = frozenset(("article", "main", "section", "blockquote"))
+_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)")
+_CLOSED_BY_NEXT = frozenset(
+    "p li dt dd tr td th thead tbody tfoot colgroup option optgroup rt rp html head body area base br col embed hr img "
+    "input link meta param source track wbr".split()
+)
+_DEEPEST = 20_000
+"""Elements open at once; the time to parse grows with the square of it."""
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w:.-]+)", re.IGNORECASE)
 
 
@@ -32,7 +39,9 @@ def read_html(data: bytes) -> tuple[str, str | None]:
     """(text, title) of the page's main part, else its body. Raises ReadError where there is no text."""
     from selectolax.lexbor import LexborHTMLParser
 
-    tree = LexborHTMLParser(_decode(data))
+    page = _decode(data)
+    _check_depth(page)
+    tree = LexborHTMLParser(page)
     head = tree.css_first("title")
     title = head.text() if head is not None else ""
     articles = tree.css("article")
@@ -43,6 +52,15 @@ def read_html(data: bytes) -> tuple[str, str | None]:
             first = next((block for role, block in blocks if role == "heading" and block.strip()), None)
             return text, title.strip() or first
     raise ReadError("no text in its body: perhaps a script fills it in")
+
+
+def _check_depth(page: str) -> None:
+    depth = 0
+    for match in _TAG.finditer(page):
+        if match[2].lower() not in _CLOSED_BY_NEXT:
+            depth = max(depth - 1, 0) if match[1] else depth + 1
+            if depth > _DEEPEST:
+                raise ReadError(f"more than {_DEEPEST:,} elements are open at once: it is damaged, or made to hang")
 
 
 def _decode(data: bytes) -> str:

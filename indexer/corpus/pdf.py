@@ -44,7 +44,7 @@ def read_pdf(data: bytes) -> tuple[str, str, tuple[int, ...]]:
     if not _complete(data):  # pdfium mends what it can and would silently leave out the lost pages
         raise ReadError("the PDF is cut off: its end is missing")
     if not any(page.strip() for page in pages):
-        raise ReadError(f"no text on its {len(pages)} pages: if it was scanned, run it through OCR first")
+        raise ReadError(f"no text on any of its pages ({len(pages)}): if it was scanned, run it through OCR first")
     starts, offset = [], 0
     for page in pages:
         starts.append(offset)

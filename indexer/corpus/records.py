@@ -35,6 +35,10 @@ FILTERABLE = 1000
 
 _ESCAPED = re.compile("[\udc80-\udcff]")  # how errors="surrogateescape" passes on an invalid byte
 
+_OPEN = re.compile(r'(?:^|\t)(")(?:[^"]|"")*\Z')  # a cell whose quote is not closed in its line
+_CLOSE = re.compile(r'(?:[^"]|"")*"(?!")')
+_BROKEN = re.compile(r'(?:^|\t)"(?:[^"]|"")*"[^"\t\r\n]')  # a quote that closes before the cell's end
+
 
 def read_records(
     stream: BinaryIO, path: str, kind: str, packed: bool, options: ReadOptions, problems: Problems
@@ -63,7 +67,7 @@ def read_records(
             if not document.text.strip():
                 report(line, _no_text(record, options))
                 continue
-            if document.record in names:  # an id that is not unique must not hide a record
+            while document.record in names:  # an id that is not unique must not hide a record
                 document = replace(document, record=f"{document.record}#{number}")
             names.add(document.record or "")
             count += 1
@@ -183,7 +187,7 @@ def _csv_rows(
 
     def again() -> Iterator[str]:
         yield header_line
-        yield from lines
+        yield from _literal_quotes(lines, header_line.count("\t") + 1) if kind == "tsv" else lines
 
     csv.field_size_limit(max(csv.field_size_limit(), limit))  # the whole process's: only ever raised
     reader = csv.reader(again(), delimiter=delimiter, strict=True)
@@ -213,10 +217,31 @@ def _csv_rows(
         elif row is None:
             yield line, None
         elif len(row) > len(header):
-            report(line, f"{len(row)} cells, but the header names {len(header)} columns")
+            report(line, f"{len(row)} cells, more than the header's {len(header)}")
             yield line, None
         elif row:
             yield line, dict(zip(header, row, strict=False))
+
+
+def _literal_quotes(lines: Iterator[str], columns: int) -> Iterator[str]:
+    """TSV lines as the csv module understands them: most programs write quotes around a cell that needs them, but
+    many data sets write every cell as it is, so that a sentence may begin with a quote. Such a line is told by a quote
+    that closes before its cell ends, or not at all though the line has all its cells; its cells get quotes of ours."""
+    inside = False
+    for line in lines:
+        if inside:
+            closing = _CLOSE.match(line)
+            inside = not closing or _OPEN.search(line, closing.end()) is not None
+        elif '"' in line:
+            opening = _OPEN.search(line)
+            whole = opening and "\t" in line[opening.end(1) :] and line.count("\t") == columns - 1
+            if whole or _BROKEN.search(line):
+                body = line.rstrip("\r\n")
+                cells = (cell.replace('"', '""') for cell in body.split("\t"))
+                line = "\t".join(f'"{cell}"' for cell in cells) + line[len(body) :]
+            else:
+                inside = opening is not None
+        yield line
 
 
 def _header(row: list[str]) -> list[str]:

@@ -160,13 +160,17 @@ def test_overlapping_roots_give_each_file_once_to_the_inner_one(tmp_path: Path) 
 
 
 def test_binaries_by_name_and_by_content(tmp_path: Path) -> None:
-    make(tmp_path, "a.png", "b.zip", "README", "d.weird", empty="")
+    make(tmp_path, "a.png", "b.zip", "README", "d.weird")
+    for name in ("empty", "empty.txt", "__init__.py"):
+        (tmp_path / name).touch()
     (tmp_path / "elf").write_bytes(b"\x7fELF" + bytes(100))
     (tmp_path / "noise").write_bytes(bytes(range(1, 256)))
     (tmp_path / "wide").write_bytes("text".encode("utf-16"))
     (tmp_path / "nul.txt").write_bytes(b"a\0b")
     files, left = walk(tmp_path)
-    assert files == ["README", "d.weird", "empty", "nul.txt", "wide"], "a text file with a NUL fails when it is read"
+    # a text file with a NUL, or empty, fails when it is read
+    assert files == ["README", "d.weird", "empty", "empty.txt", "nul.txt", "wide"]
+    assert left.pop("__init__.py") == ("skipped", "an empty source file")
     assert left == dict.fromkeys(("a.png", "b.zip"), ("skipped", "binary (by its name)")) | dict.fromkeys(
         ("elf", "noise"), ("skipped", "binary (by its first bytes)")
     )
