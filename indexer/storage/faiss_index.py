@@ -40,7 +40,7 @@ class FaissIndex:
             "flat": "SQfp16" if dtype == "fp16" else "Flat",
             "sq8": "SQ8",
             "hnsw": "HNSW32," + ("SQfp16" if dtype == "fp16" else "Flat"),
-            "ivf": f"IVF{max(1, int(4 * rows**0.5))}," + ("SQfp16" if dtype == "fp16" else "Flat"),
+            "ivf": f"IVF{max(1, min(int(4 * rows**0.5), rows // 39))}," + ("SQfp16" if dtype == "fp16" else "Flat"),
         }
         if kind not in names:
             raise StoreError(f"index kind is {kind!r}; it is one of {', '.join(KINDS)}")
@@ -60,6 +60,8 @@ class FaissIndex:
             raise PrecisionError(
                 "this FAISS has no GPU; use --index-device cpu, or install the GPU build in place of faiss-cpu"
             )
+        if self.kind == "ivf":
+            faiss.downcast_index(index.index).make_direct_map()  # to read vectors back by position
         self._index = index
         self._device = device
         self._gpu: Any = None
@@ -71,14 +73,13 @@ class FaissIndex:
         import faiss
 
         index = cls.__new__(cls)
+        index.dim, index.kind = dim, kind
         try:
             loaded = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-            loaded = faiss.downcast_index(loaded)
         except (RuntimeError, MemoryError, OSError) as error:
             raise CorruptError(f"{path} is no FAISS index; run `semsearch doctor`") from error
         if not isinstance(loaded, faiss.IndexIDMap2) or loaded.d != dim:
             raise CorruptError(f"{path} is not an index of {dim} dimensions; run `semsearch doctor`")
-        index.dim, index.kind = dim, kind
         index._use(loaded, device)
         return index
 
@@ -174,7 +175,7 @@ class FaissIndex:
             return faiss.SearchParametersHNSW(sel=selector, efSearch=max(128, 2 * k))
         if self.kind == "ivf":
             cells = self._inner().nlist
-            return faiss.SearchParametersIVF(sel=selector, nprobe=min(cells, max(16, cells // 8)))
+            return faiss.SearchParametersIVF(sel=selector, nprobe=min(cells, max(16, cells // 4)))
         return None if selector is None else faiss.SearchParameters(sel=selector)
 
     def _on_gpu(self) -> Any:

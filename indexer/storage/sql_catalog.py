@@ -30,7 +30,7 @@ _LIVE = "d.born <= :g AND (d.died IS NULL OR d.died > :g)"
 
 def id_list(ids: Iterable[int] | np.ndarray) -> str:
     """Ids as the JSON that ``json_each`` turns into a table: any number of them, as one parameter."""
-    return json.dumps(ids.tolist() if isinstance(ids, np.ndarray) else list(ids))
+    return json.dumps(ids.tolist() if isinstance(ids, np.ndarray) else [int(number) for number in ids])
 
 
 class SqlCatalog(Database):
@@ -48,7 +48,7 @@ class SqlCatalog(Database):
 
     def counts(self, generation: int) -> Counts:
         with self.reading() as connection:
-            status = dict(run(connection, "SELECT status, count(*) FROM files GROUP BY status").tuples().all())
+            status = dict(run(connection, "SELECT status, count(*) FROM files GROUP BY status").all())
             documents, passages = run(
                 connection,
                 f"SELECT count(DISTINCT d.id), count(p.id) FROM documents d "
@@ -255,7 +255,7 @@ class SqlCatalog(Database):
                 connection, "SELECT id, digest FROM documents WHERE path = :p AND died IS NULL ORDER BY id", {"p": path}
             ):
                 old.setdefault(digest, []).append(number)
-            counters = dict(run(connection, "SELECT name, seq FROM sqlite_sequence").tuples().all())
+            counters = dict(run(connection, "SELECT name, seq FROM sqlite_sequence").all())
             document_id, passage_id = counters.get("documents", 0), counters.get("passages", 0)
             first = passage_id + 1
             documents: list[dict[str, object]] = []
@@ -281,16 +281,12 @@ class SqlCatalog(Database):
                 "UPDATE documents SET outdated = 0, mtime_ns = :m WHERE id IN (SELECT value FROM json_each(:ids))",
                 {"ids": id_list(same), "m": file.mtime_ns},
             )
-            twins = (
-                run(
-                    connection,
-                    "SELECT n.id, (SELECT o.id FROM passages o WHERE o.digest = n.digest AND o.embedded = 1 "
-                    "AND o.text = n.text LIMIT 1) AS twin FROM passages n WHERE n.id >= :first AND twin IS NOT NULL",
-                    {"first": first},
-                )
-                .tuples()
-                .all()
-            )
+            twins = run(
+                connection,
+                "SELECT n.id, (SELECT o.id FROM passages o WHERE o.digest = n.digest AND o.embedded = 1 "
+                "AND o.text = n.text LIMIT 1) AS twin FROM passages n WHERE n.id >= :first AND twin IS NOT NULL",
+                {"first": first},
+            ).all()
         return total, kept, dict(twins)
 
     def unembedded(self, limit: int) -> list[tuple[int, str]]:

@@ -101,6 +101,8 @@ class ExactIndex:
 
     def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> Neighbours:
         queries = check_queries(self.dim, queries, k)
+        if not len(queries):
+            return none(0, k)
         ids, vectors = self._ids, self._vectors
         if allowed is not None:
             mine = np.isin(ids, allowed)
@@ -144,6 +146,7 @@ class LayeredIndex:
         self._layers[1].add(ids, vectors)
 
     def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> Neighbours:
+        queries = check_queries(self.dim, queries, k)
         return merge([layer.search(queries, k, allowed) for layer in self._layers if len(layer)], k, len(queries))
 
     def remove(self, ids: np.ndarray) -> None:
