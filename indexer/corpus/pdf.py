@@ -28,7 +28,7 @@ def read_pdf(data: bytes) -> tuple[str, str, tuple[int, ...]]:
         except pypdfium2.PdfiumError as error:
             if b"%PDF" not in data[:1024]:
                 raise ReadError("not a PDF: it does not begin with %PDF") from error
-            if reason := _REASONS.get(getattr(error, "err_code", None)):
+            if reason := _REASONS.get(error.err_code or 0):
                 raise ReadError(reason) from error
             damage = "it is damaged" if _complete(data) else "it is cut off: its end is missing"
             raise ReadError(f"not a readable PDF: {damage}") from error

@@ -106,7 +106,7 @@ class _Report:
 def _lines(stream: BinaryIO, packed: bool, newline: str, options: ReadOptions, report: _Report) -> Iterator[str]:
     """The file's lines. One that is too long or no text is reported and comes as an empty one."""
     raw: BinaryIO = gzip.GzipFile(fileobj=stream) if packed else stream  # type: ignore[assignment]
-    buffered = io.BufferedReader(raw, 1 << 16)  # type: ignore[arg-type]
+    buffered = io.BufferedReader(raw, 1 << 16)  # type: ignore[type-var]
     wide = buffered.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     encoding, errors = ("utf-16", "strict") if wide else ("utf-8-sig", "surrogateescape")
     text = io.TextIOWrapper(buffered, encoding, errors, newline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import os
 import re
 import stat
@@ -40,7 +41,7 @@ def explain(error: OSError) -> str:
 
 
 @contextmanager
-def opened(path: str) -> Iterator[BinaryIO]:
+def opened(path: str) -> Iterator[io.BufferedReader]:
     """A regular file, open for reading; never blocks on a pipe or device that took its place.
 
     Raises ReadError where it cannot be opened or read, is no regular file, or was written to meanwhile.
