@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from indexer.embedding import lora, models
+from indexer.embedding import llama, lora, models
 from indexer.embedding.encoder import EncoderSpec, Precision
 from indexer.embedding.precision import DTYPES
 from indexer.errors import ModelError
@@ -22,20 +21,24 @@ def load(
     located: models.Located, spec: EncoderSpec, precision: Precision, device: torch.device, device_map: str | None
 ) -> nn.Module:
     """The model in eval mode on its device. "int8" is loaded as fp32: the forward quantises. Raises ModelError."""
-    config = read_config(located.model, spec.layers)
     merging = located.adapter is not None and spec.merge_adapter
     target = DTYPES[precision]
     # What is merged or quantised is read as it was stored, so that it is rounded once.
-    dtype: torch.dtype | str = "auto" if target != torch.float32 and (merging or precision == "nf4") else target
-    model = _read(located.model, config, dtype, device_map)
-    if merging and located.adapter is not None:
+    dtype = None if target != torch.float32 and (merging or precision == "nf4") else target
+    model: nn.Module | None = None
+    beside = located.adapter is not None and not merging
+    if spec.pooling == "last" and precision != "nf4" and device_map is None and not beside:
+        model = llama.load(located.model, spec.layers, dtype)
+    if model is None:
+        model = _read(located.model, read_config(located.model, spec.layers), dtype or "auto", device_map)
+    if located.adapter is not None and merging:
         lora.merge(model, located.adapter)
     if precision == "nf4":
         _quantise_nf4(model, device)
     if device_map is None:
         model = model.to(device)
     model = model.to(target) if precision != "nf4" else model
-    if located.adapter is not None and not spec.merge_adapter:
+    if located.adapter is not None and beside:
         model = lora.attach(model, located.adapter)
     return model.eval().requires_grad_(False)
 
@@ -174,11 +177,3 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
-
-
-def stored_config(folder: Path) -> dict[str, Any]:
-    """config.json as it is, without importing transformers."""
-    try:
-        return json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder}/config.json cannot be read: {error}") from error
