@@ -1,0 +1,1 @@
+"""Training of adapters: recipes, data, the contrastive loss, gradient caching, the trainer."""

@@ -1,0 +1,74 @@
+"""Dev sets: what chooses the checkpoint. Score of a set times 100, and their weighted mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from indexer.errors import DataError
+from semsearch.evaluation.metrics import cosine, spearman
+from semsearch.training import data
+from semsearch.training.data import Row
+from semsearch.training.recipe import Dev
+
+Encode = Callable[..., np.ndarray]
+"""(texts, query=False) → (n, d) float32."""
+
+
+@dataclass(frozen=True)
+class DevSet:
+    dev: Dev
+    name: str
+    pairs: tuple[list[str], list[str], np.ndarray] | None = None
+    rows: tuple[Row, ...] = ()
+
+    @property
+    def texts(self) -> list[str]:
+        if self.pairs is not None:
+            return self.pairs[0] + self.pairs[1]
+        return [text for row in self.rows for text in (row.anchor, row.positive, *row.negatives)]
+
+    def score(self, encode: Encode) -> float:
+        if self.pairs is not None:
+            first, second, gold = self.pairs
+            vectors = encode(first + second)
+            return 100 * (spearman(cosine(vectors[: len(first)], vectors[len(first) :]), gold) or 0.0)
+        anchors = _unit(encode([row.anchor for row in self.rows], query=True))
+        positives = _unit(encode([row.positive for row in self.rows]))
+        near = (anchors * positives).sum(1)
+        if self.dev.kind == "triplets":
+            negatives = _unit(encode([row.negatives[0] for row in self.rows]))
+            return 100 * float((near > (anchors * negatives).sum(1)).mean())
+        ranks = 1 + (anchors @ positives.T > near[:, None] + 1e-6).sum(1)
+        return 100 * float((1 / ranks).mean())
+
+
+def load(devs: Sequence[Dev], folder: Path) -> list[DevSet]:
+    result = []
+    for dev in devs:
+        name = Path(dev.path).name.split(".")[0]
+        if dev.kind == "sts":
+            result.append(DevSet(dev, name, pairs=data.scored_pairs(dev, folder)))
+            continue
+        rows = data.dev_rows(dev, folder)
+        if len(rows) < 2:
+            raise DataError(f"dev set {dev.path}: {len(rows)} rows; it needs two or more")
+        result.append(DevSet(dev, name, rows=tuple(rows)))
+    return result
+
+
+def evaluate(sets: Sequence[DevSet], encode: Encode) -> tuple[float, dict[str, float]]:
+    """The weighted mean over the sets, and each set's score."""
+    scores: dict[str, float] = {}
+    for chosen in sets:
+        name = chosen.name if chosen.name not in scores else f"{chosen.name} {len(scores) + 1}"
+        scores[name] = chosen.score(encode)
+    weights = np.array([chosen.dev.weight for chosen in sets])
+    return float(np.dot(list(scores.values()), weights) / weights.sum()), scores
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)

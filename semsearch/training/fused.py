@@ -1,0 +1,154 @@
+"""What makes a training step fast on CPUs. Each piece computes what it replaces, and is used only where a forward
+of the whole model agrees with the plain one (``model.load`` checks).
+
+t tokens, i inputs, o outputs, r rank, b batch, s sequence, d hidden.
+
+* LoRA merged for the forward pass: y = x (W + sBA)ᵀ, one matrix product instead of three, in the base's precision;
+  the backward pass needs dX = dY (W + sBA) and the adapter's small products, and never forms a dW. The merged
+  weight is the one that serves later, so training sees its rounding.
+* Attention by plain matrix products: for sentences, torch's fused CPU kernel spends six times as long on its
+  backward pass in bf16.
+* RMSNorm in two passes over memory, with a backward pass of its own.
+
+Measured on one Zen 4 core (bf16, 1,152 tokens of 24-token sentences): scripts/LOG.md, "Training".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+
+class _MergedLinear(torch.autograd.Function):
+    """y = x Wᵀ + bias, where W already holds s·B·A; gradients for x, A and B."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, a: Tensor, b: Tensor, weight: Tensor, bias: Tensor | None, scale: float
+    ) -> Tensor:
+        ctx.save_for_backward(x, a, b, weight)
+        ctx.scale = scale
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, a, b, weight = ctx.saved_tensors
+        dx = dy @ weight if ctx.needs_input_grad[0] else None
+        x, dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])  # (t, i), (t, o)
+        up = dy @ b.to(dy.dtype)  # (t, r)
+        down = F.linear(x, a.to(x.dtype))  # (t, r)
+        da = (up.T @ x).to(a.dtype).mul_(ctx.scale)  # (r, i)
+        db = (dy.T @ down).to(b.dtype).mul_(ctx.scale)  # (o, r)
+        return dx, da, db, None, None, None
+
+
+class FastLora:
+    """Takes the place of a PEFT LoRA layer's forward, over a plain ``nn.Linear``.
+
+    The parameters stay PEFT's own, in float32. ``refresh`` must follow every change of them.
+    """
+
+    def __init__(self, layer: Any, dtype: torch.dtype):
+        name = layer.active_adapters[0]
+        self._a: Tensor = layer.lora_A[name].weight  # (r, i)
+        self._b: Tensor = layer.lora_B[name].weight  # (o, r)
+        self._scale = float(layer.scaling[name])
+        self._dropout: nn.Module = layer.lora_dropout[name]
+        base: nn.Linear = layer.base_layer
+        self._base = base.weight.data  # (o, i), in the precision the file has
+        self._bias = None if base.bias is None else base.bias.data.to(dtype)
+        self._merged = torch.empty_like(self._base, dtype=dtype)
+        base.weight.data = self._merged  # one name for both, so that plain code that reads the base is fast too
+        self.refresh()
+        layer.forward = self.__call__
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Merge the adapter's present values into the weights that the forward pass uses."""
+        self._merged.copy_(torch.addmm(self._base.float(), self._b, self._a, alpha=self._scale))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self._dropout.training and isinstance(self._dropout, nn.Dropout):
+            # y = x Wᵀ + s (drop(x) - x) Aᵀ Bᵀ: dropout changes the adapter's input only, and W has the adapter in it
+            low = F.linear(self._dropout(x) - x, self._a.to(x.dtype))
+            extra = F.linear(low, (self._scale * self._b).to(x.dtype))
+            return self._linear(x) + extra
+        return self._linear(x)
+
+    def _linear(self, x: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return F.linear(x, self._merged, self._bias)
+        return _MergedLinear.apply(x, self._a, self._b, self._merged, self._bias, self._scale)
+
+
+class _RMSNorm(torch.autograd.Function):
+    """Llama's: w · x / sqrt(mean(x²) + eps), computed in float32, rounded to x's precision before w."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        wide = x.float()
+        inverse = torch.linalg.vecdot(wide, wide).div_(x.shape[-1]).add_(eps).rsqrt_().unsqueeze(-1)  # (b, s, 1)
+        normal = (wide * inverse).to(x.dtype)
+        ctx.save_for_backward(normal, inverse, weight)
+        return normal * weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        normal, inverse, weight = ctx.saved_tensors
+        wide = normal.float()
+        grad = (dy * weight).float()
+        mean = torch.linalg.vecdot(grad, wide).div_(wide.shape[-1]).unsqueeze(-1)
+        return grad.sub_(wide.mul_(mean)).mul_(inverse).to(normal.dtype), None, None
+
+
+def fast_norm(norm: nn.Module) -> None:
+    """Replace the forward of a Llama-like RMSNorm, whose weight is not trained."""
+    weight, eps = norm.weight, norm.variance_epsilon
+    norm.forward = lambda x: _RMSNorm.apply(x, weight, eps)  # type: ignore[method-assign,assignment]
+
+
+def attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Causal attention in transformers' interface; queries are the last tokens of the keys, padding on the right.
+
+    query: (b, heads, s, d), key and value: (b, groups, k, d) → (b, s, heads, d). Heads of one group are put into
+    one product, so keys and values are never repeated.
+    """
+    b, heads, s, d = query.shape
+    groups, k = key.shape[1], key.shape[2]
+    scaling = d**-0.5 if scaling is None else scaling
+    query = (query * scaling).reshape(b, groups, heads // groups * s, d)
+    scores = query @ key.transpose(2, 3)  # (b, groups, heads/groups · s, k)
+    hidden = torch.full((s, k), -torch.inf, dtype=scores.dtype, device=scores.device).triu(k - s + 1)
+    weights = (scores.view(b, groups, heads // groups, s, k) + hidden).softmax(-1, dtype=torch.float32).to(value.dtype)
+    weights = F.dropout(weights, dropout, dropout > 0)
+    mixed = weights.view(b, groups, heads // groups * s, k) @ value
+    return mixed.view(b, heads, s, d).transpose(1, 2), None
+
+
+def no_mask(*_: Any, **__: Any) -> None:
+    """``attention`` knows that its input is causal and padded on the right: transformers need not build a mask."""
+
+
+def register() -> str:
+    """Make ``attention`` known to transformers; returns its name there."""
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface
+
+    AttentionInterface.register("semsearch_short", attention)
+    AttentionMaskInterface.register("semsearch_short", no_mask)
+    return "semsearch_short"

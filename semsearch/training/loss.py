@@ -1,0 +1,104 @@
+"""The losses: supervised contrastive with in-batch and hard negatives, and distillation from a teacher.
+
+n texts of a batch, a anchors, c candidates, d hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Which of a batch's n texts are anchors and candidates.
+
+    ``candidates`` begins with the positives, in the anchors' order; hard negatives follow. ``masked`` is true where
+    a candidate must not count as a negative of an anchor.
+    """
+
+    anchors: Tensor
+    """(a,) int64: positions among the texts."""
+    candidates: Tensor
+    """(c,) int64, c ≥ a."""
+    masked: Tensor
+    """(a, c) bool, false at an anchor's own positive."""
+    hard: Tensor
+    """(a, c) bool: the anchor's own hard negatives, which no threshold masks."""
+
+
+def group(rows: Sequence[tuple[int, int, tuple[int, ...]]], keys: Sequence[str]) -> Groups:
+    """Rows of (anchor, positive, hard negatives), positions among the texts, whose comparison keys are ``keys``.
+
+    A candidate is masked for an anchor where its text equals the anchor's or its positive's, or where it is the
+    positive of a row with an equal anchor: such a text is no negative.
+    """
+    anchors = [row[0] for row in rows]
+    candidates = [row[1] for row in rows] + [n for row in rows for n in row[2]]
+    owner = list(range(len(rows))) + [i for i, row in enumerate(rows) for _ in row[2]]
+    numbers: dict[str, int] = {}
+    key = torch.tensor([numbers.setdefault(k, len(numbers)) for k in keys])
+    a, c = torch.tensor(anchors), torch.tensor(candidates)
+    own = torch.tensor(owner)[None, :] == torch.arange(len(rows))[:, None]  # (a, c)
+    positive = torch.arange(len(candidates)) < len(rows)  # (c,)
+    masked = (key[c][None, :] == key[a][:, None]) | (key[c][None, :] == key[c[: len(rows)]][:, None])
+    masked |= (key[a][torch.tensor(owner)][None, :] == key[a][:, None]) & positive[None, :]
+    masked &= ~(own & positive[None, :])
+    return Groups(a, c, masked, own & ~positive[None, :])
+
+
+def contrastive(
+    vectors: Tensor,
+    groups: Groups,
+    temperature: float,
+    *,
+    margin: float | None = None,
+    guide: Tensor | None = None,
+    symmetric: bool = False,
+) -> Tensor:
+    """Equation 2 of Jiang et al. (2023), the mean over anchors of
+
+        -log( exp(cos(h_i, h_i⁺)/τ) / Σ_j [exp(cos(h_i, h_j⁺)/τ) + exp(cos(h_i, h_j⁻)/τ)] )
+
+    with masked candidates left out of the sum. ``vectors``: (n, d). ``margin``: an in-batch candidate whose cosine
+    with the anchor exceeds that of the anchor's own positive by more than this is taken for a false negative and
+    left out; the cosines are those of ``guide`` (n, d) where given, else the model's own. ``symmetric`` adds the
+    loss of finding each positive's anchor among the anchors. Returns a scalar.
+    """
+    rows = len(groups.anchors)
+    masked = groups.masked
+    scores = _cosines(vectors, groups)  # (a, c)
+    if margin is not None:
+        seen = scores.detach() if guide is None else _cosines(guide, groups)
+        false = seen > seen.diagonal()[:, None] + margin
+        masked = masked | (false & ~groups.hard)
+    target = torch.arange(rows, device=vectors.device)
+    logits = (scores / temperature).masked_fill(masked, -torch.inf)
+    loss = F.cross_entropy(logits, target)
+    if symmetric:
+        back = (scores[:, :rows].T / temperature).masked_fill(masked[:, :rows].T, -torch.inf)
+        loss = (loss + F.cross_entropy(back, target)) / 2
+    return loss
+
+
+def distil_scores(vectors: Tensor, teacher: Tensor, groups: Groups, temperature: float) -> Tensor:
+    """Kullback-Leibler divergence, mean over anchors, between the teacher's and the model's distribution over the
+    batch's candidates: softmax of the cosines over ``temperature``. vectors: (n, d), teacher: (n, e)."""
+    wanted = F.log_softmax(_cosines(teacher, groups) / temperature, dim=1)
+    seen = F.log_softmax(_cosines(vectors, groups) / temperature, dim=1)
+    return F.kl_div(seen, wanted, log_target=True, reduction="batchmean")
+
+
+def distil_vectors(vectors: Tensor, teacher: Tensor) -> Tensor:
+    """1 - cosine between the model's and the teacher's vector of each text, mean. Both (n, d)."""
+    return 1 - F.cosine_similarity(vectors, teacher, dim=1).mean()
+
+
+def _cosines(vectors: Tensor, groups: Groups) -> Tensor:
+    """(n, d) → (a, c)."""
+    unit = F.normalize(vectors, dim=1)
+    return unit[groups.anchors] @ unit[groups.candidates].T

@@ -1,0 +1,271 @@
+"""The model in training: base weights in bf16, fp32 or NF4, a LoRA adapter on every linear layer, text → vectors.
+
+b batch, s sequence, d hidden.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from indexer.embedding import loading, models, precision, tokens
+from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding.plain import PlainForward, padded
+from indexer.embedding.pooling import pool
+from indexer.embedding.prompt import PromptTemplate
+from indexer.errors import TrainingError
+from semsearch.training import fused
+from semsearch.training.batching import micro_batches
+from semsearch.training.recipe import Lora
+
+EVAL_TOKENS = 4096
+"""Tokens of a micro-batch without gradients."""
+
+
+class Student:
+    """An encoder whose adapter is being trained.
+
+    ``dim``: d. ``notes``: what was decided while loading, for the provenance.
+    """
+
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        lora: Lora,
+        *,
+        device: str | torch.device | None = None,
+        checkpointing: bool = False,
+        seed: int = 1,
+        fast: bool = True,
+    ):
+        self.device = torch.device(device) if device is not None else precision.pick_device(None)
+        self.spec = models.resolve(spec)
+        located = models.locate(self.spec)
+        self.tokens = tokens.load(located.model)
+        self.notes: dict[str, Any] = {}
+        self._prefix = self._causal = spec.pooling == "last"
+        base = precision.default(self.device) if lora.base == "auto" else lora.base
+        precision.check(base, self.device)
+        self.dtype = torch.float32 if base == "fp32" else torch.bfloat16
+        self._quantised = base == "nf4" and self.device.type == "cuda"
+        # On a CPU, "nf4" is weights rounded to NF4, which pass gradients on; bitsandbytes' own CPU layers stop doing
+        # so after their first forward without gradients. There the file's precision is kept, to merge from.
+        stored = base if base == "nf4" or self.device.type == "cuda" else "fp32"
+        model: Any = loading.load(located, self.spec, stored, self.device, None)
+        if self.device.type == "cpu":
+            model.float()
+        self._limit = loading.max_positions(model.config)
+        sample = [row[:48] for row in self._prompts(["a dog", "two people walk along the street"], 48, False)]
+        expected = PlainForward(model, spec.pooling, self.tokens)(sample).float()
+        self.dim = expected.shape[1]
+        torch.manual_seed(seed)  # the adapter's first values
+        self.peft = _adapt(model, lora, self.spec)
+        self.model: Any = self.peft.base_model.model
+        self._fast = self._accelerate(sample, expected, fast) if not self._quantised else []
+        if not self._quantised:
+            self.model.to(self.dtype) if not self._fast else _cast_rest(self.model, self.dtype)
+            for parameter in self.parameters():
+                parameter.data = parameter.data.float()
+        if checkpointing:
+            self._prefix = False
+            self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self._train_base = lora.base_dropout or checkpointing
+        self.notes |= {"base": base, "device": str(self.device), "fast": bool(self._fast)}
+
+    # -- texts → vectors --------------------------------------------------------------------------------------
+
+    def prompts(
+        self,
+        texts: Sequence[str],
+        max_tokens: int,
+        *,
+        query: Sequence[bool] | None = None,
+        normalise: bool | None = None,
+    ) -> list[list[int]]:
+        """Token ids of each text's prompt, by the encoder's own prompt code."""
+        if query is None or self.spec.query_template is None:
+            return self._prompts(texts, max_tokens, False, normalise)
+        result: list[list[int]] = [[]] * len(texts)
+        for role in (False, True):
+            rows = [i for i, asked in enumerate(query) if asked is role]
+            for i, ids in zip(rows, self._prompts([texts[i] for i in rows], max_tokens, role, normalise), strict=True):
+                result[i] = ids
+        return result
+
+    def _prompts(
+        self, texts: Sequence[str], max_tokens: int, query: bool, normalise: bool | None = None
+    ) -> list[list[int]]:
+        spec = self.spec if normalise is None else replace(self.spec, normalise=normalise)
+        template = PromptTemplate.of(spec, "query" if query else "passage")
+        return self.tokens.prompts(template, texts, max_tokens, self._limit).ids
+
+    def embed(self, ids: Sequence[Sequence[int]]) -> Tensor:
+        """Prompts' ids → (b, d), with a graph where grad mode is on. The prefix that all share is computed once."""
+        shared = _shared(ids) if self._prefix and len(ids) > 1 else 0
+        arguments: dict[str, Any] = {"use_cache": False} if self._causal else {}
+        if shared:
+            from transformers import DynamicCache
+
+            cache = DynamicCache(config=self.model.config)
+            prefix = torch.tensor([ids[0][:shared]], device=self.device)
+            self.model(input_ids=prefix, past_key_values=cache, use_cache=True)
+            for layer in cache.layers:
+                layer.keys = layer.keys.expand(len(ids), -1, -1, -1)
+                layer.values = layer.values.expand(len(ids), -1, -1, -1)
+            arguments = {"past_key_values": cache, "use_cache": True}
+        # (b, s): what is left; padding on the right, which causal attention never sees from the last real token
+        table, mask = padded([row[shared:] for row in ids], self.tokens.pad_id, self.device)
+        if not self._causal:
+            arguments["attention_mask"] = mask
+        hidden = self.model(input_ids=table, **arguments).last_hidden_state  # (b, s, d)
+        return pool(hidden, mask, self.spec.pooling)
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str], *, query: bool = False) -> np.ndarray:
+        """(n, d) float32, as the finished encoder would give them; equal texts once, not of unit length."""
+        self.peft.eval()
+        distinct = list(dict.fromkeys(texts))
+        ids = self._prompts(distinct, self.spec.max_tokens, query)
+        vectors = np.empty((len(distinct), self.dim), np.float32)
+        for batch in micro_batches([len(row) for row in ids], EVAL_TOKENS):
+            vectors[list(batch.rows)] = self.embed([ids[i] for i in batch.rows]).float().cpu().numpy()
+        place = {text: i for i, text in enumerate(distinct)}
+        return vectors[[place[text] for text in texts]]
+
+    # -- the adapter ------------------------------------------------------------------------------------------
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [p for p in self.peft.parameters() if p.requires_grad]
+
+    def state(self) -> dict[str, Tensor]:
+        """The adapter's tensors under PEFT's names."""
+        from peft import get_peft_model_state_dict
+
+        return {name: value.detach() for name, value in get_peft_model_state_dict(self.peft).items()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        from peft import set_peft_model_state_dict
+
+        set_peft_model_state_dict(self.peft, state)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Follow a change of the adapter's parameters."""
+        for layer in self._fast:
+            layer.refresh()
+
+    def train(self) -> None:
+        """Training mode: the adapter's dropout, and the base's where the recipe asks for it."""
+        self.peft.train(self._train_base)
+        for name, module in self.peft.named_modules():
+            if name.endswith("lora_dropout.default"):
+                module.train()
+
+    def save(self, folder: Path) -> None:
+        """PEFT's adapter_config.json and adapter_model.safetensors (bf16), and encoder.json beside them."""
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        config = self.peft.peft_config["default"]
+        values = config.to_dict() | {"inference_mode": True}
+        values = {k: sorted(v) if isinstance(v, set) else v for k, v in values.items()}
+        (folder / "adapter_config.json").write_text(json.dumps(values, indent=2, default=str) + "\n", "utf-8")
+        state = {name: value.bfloat16().contiguous().cpu() for name, value in self.state().items()}
+        save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        (folder / "encoder.json").write_text(json.dumps(description(self.spec), indent=2) + "\n", "utf-8")
+
+    # -- loading ----------------------------------------------------------------------------------------------
+
+    def _accelerate(self, sample: list[list[int]], expected: Tensor, wanted: bool) -> list[fused.FastLora]:
+        """Put the fast forms in place, each only if the vectors stay what plain transformers gave."""
+        layers = [m for m in self.peft.modules() if hasattr(m, "lora_A") and isinstance(m.base_layer, nn.Linear)]
+        if not wanted or len(layers) != sum(hasattr(m, "lora_A") for m in self.peft.modules()):
+            return []
+        self.peft.eval()
+        if not self._same(sample, expected):
+            self._prefix = False
+        if self.device.type == "cpu":
+            if self._causal:
+                plain = self.model.config._attn_implementation
+                self.model.set_attn_implementation(fused.register())
+                if not self._same(sample, expected):
+                    self.model.set_attn_implementation(plain)
+            norms = [m for m in self.model.modules() if hasattr(m, "variance_epsilon") and hasattr(m, "weight")]
+            for norm in norms:
+                fused.fast_norm(norm)
+            if not self._same(sample, expected):
+                for norm in norms:
+                    del norm.forward
+        return [fused.FastLora(layer, self.dtype) for layer in layers]
+
+    @torch.no_grad()
+    def _same(self, sample: list[list[int]], expected: Tensor) -> bool:
+        try:
+            seen = self.embed(sample).float()
+        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):  # a family that cannot do it
+            return False
+        return bool(torch.allclose(seen, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())))
+
+
+def description(spec: EncoderSpec) -> dict[str, object]:
+    """The fields of encoder.json: how to use the adapter."""
+    names = ("model", "revision", "template", "query_template", "demonstrations", "normalise", "pooling", "layers",
+             "max_tokens", "merge_adapter")  # fmt: skip
+    values = spec.to_dict()
+    return {name: values[name] for name in names}
+
+
+def check_gradients(student: Student) -> None:
+    """Every adapter parameter must have got a finite gradient. Raises TrainingError."""
+    missing = [name for name, p in student.peft.named_parameters() if p.requires_grad and p.grad is None]
+    if missing:
+        raise TrainingError(
+            f"{len(missing)} of {len(student.parameters())} adapter parameters got no gradient, the first is "
+            f"{missing[0]}; the base's layers do not pass gradients on (try lora.base = \"bf16\")"
+        )
+
+
+def _adapt(model: Any, lora: Lora, spec: EncoderSpec) -> Any:
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it misses optional kernels aloud when peft loads it
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        bias="none",
+        target_modules="all-linear",
+        task_type=TaskType.FEATURE_EXTRACTION,
+        layers_to_transform=None if spec.layers is None else list(range(spec.layers)),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft's calls of transformers
+        adapted = get_peft_model(model, config)
+    config = adapted.peft_config["default"]
+    config.base_model_name_or_path, config.revision = spec.model, spec.revision
+    return adapted
+
+
+def _cast_rest(model: nn.Module, dtype: torch.dtype) -> None:
+    """Everything but the adapter into ``dtype``; the linear layers' weights are merged ones already."""
+    for name, parameter in model.named_parameters():
+        if "lora_" not in name:
+            parameter.data = parameter.data.to(dtype)
+
+
+def _shared(ids: Sequence[Sequence[int]]) -> int:
+    """Length of the token prefix that all rows share, leaving each row at least one token."""
+    low, high = min(ids), max(ids)
+    most = min(map(len, ids)) - 1
+    return next((i for i in range(most) if low[i] != high[i]), most)
+
+

@@ -1,0 +1,313 @@
+"""Recipe: everything that decides a training run, as a frozen value and as a TOML file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from indexer.embedding.encoder import EncoderSpec
+from indexer.errors import ConfigError
+
+SourceKind = Literal["triplets", "pairs", "nli", "sentences"]
+DevKind = Literal["sts", "pairs", "triplets"]
+Base = Literal["auto", "fp32", "bf16", "nf4"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One file, or hub data set, of training rows."""
+
+    path: str
+    """Relative to the data folder, or absolute, or ``hub:OWNER/NAME`` (``hub:OWNER/NAME/CONFIG:split``)."""
+    kind: SourceKind = "triplets"
+    """triplets: anchor, positive, negative; pairs: two texts, with negatives where the file has them; nli: labelled
+    pairs (SNLI, MNLI, SciTail), made into triplets; sentences: one text, its own positive under another dropout."""
+    weight: float | None = None
+    """Share of the batches, relative to the other sources; None: its number of rows."""
+    include: tuple[str, ...] = ()
+    """Only rows whose column ``source`` is made of these names (``a+b`` needs both)."""
+    exclude: tuple[str, ...] = ()
+    """No rows whose column ``source`` has one of these names."""
+    limit: int | None = None
+    """At most so many rows, drawn at random."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Our name of a column (anchor, positive, negative, premise, hypothesis, label, source) → the file's."""
+    negatives: tuple[str, ...] = ("contradiction",)
+    """nli: labels whose hypothesis is a hard negative."""
+    positives_only: bool = False
+    """nli: make pairs of the entailed hypotheses, without hard negatives."""
+    symmetric: bool = False
+    """Add the loss of finding the anchor from the positive."""
+    query: bool = False
+    """Anchors get the encoder's query template."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dev:
+    """A set that chooses the checkpoint."""
+
+    path: str
+    kind: DevKind = "sts"
+    """sts: Spearman's correlation with people's scores; pairs: mean reciprocal rank of each query's positive among
+    all positives; triplets: how often the positive is nearer than the negative. Times 100."""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    limit: int | None = None
+    weight: float = 1.0
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    rank: int = 32
+    alpha: float = 64
+    dropout: float = 0.0
+    base: Base = "auto"
+    """Precision of the base weights; auto: bf16 where the machine has it, else fp32."""
+    base_dropout: bool = False
+    """Train with the dropout that the base model's own configuration asks for (OPT: 0.1)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    temperature: float = 0.05
+    margin: float | None = None
+    """An in-batch candidate nearer to the anchor than its positive by more than this is masked; None: none is."""
+    teacher: str | None = None
+    """Preset name, or TOML or JSON file, of an encoder to learn similarity scores from."""
+    distil: Literal["scores", "vectors"] = "scores"
+    distil_weight: float = 1.0
+    distil_temperature: float = 0.05
+    guide: bool = False
+    """False negatives are found with the teacher's similarities instead of the model's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    batch: int = 128
+    """Rows (anchors) a step, over all processes."""
+    epochs: float = 1.0
+    steps: int | None = None
+    """Steps in all; None: what ``epochs`` over the rows of all sources come to."""
+    lr: float = 4e-4
+    warmup: int = 10
+    """Steps of linear growth before the linear decay to zero."""
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    """Largest norm of the gradient; 0: not clipped."""
+    max_tokens: int = 64
+    """Tokens of a text in training; more are cut. The encoder's own limit is another."""
+    normalise: bool | None = None
+    """Text normalisation in training; None: the encoder's."""
+    micro_tokens: int = 2048
+    """Tokens of one micro-batch."""
+    keep_tokens: int = 12_000
+    """Tokens a step whose activations stay in memory; the rest is computed twice (gradient caching)."""
+    checkpointing: bool = False
+    """Recompute each block's activations: for models whose single micro-batch does not fit."""
+    check_every: int = 50
+    """Steps between checkpoints, each judged on the dev sets."""
+    patience: int | None = None
+    """Stop after so many checkpoints without a better score; None: never."""
+    seed: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clean:
+    """What is removed from the training rows."""
+
+    evaluation: tuple[str, ...] = ()
+    """Files or folders (of the data folder) whose lines, split at tabs, hold evaluation sentences."""
+    near: float = 0.8
+    """A row goes if a text's words overlap an evaluation sentence's by this share (Jaccard); 0: equal ones only."""
+    duplicates: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    name: str
+    description: str = ""
+    encoder: EncoderSpec = field(default_factory=EncoderSpec)
+    lora: Lora = field(default_factory=Lora)
+    loss: Loss = field(default_factory=Loss)
+    train: Train = field(default_factory=Train)
+    clean: Clean = field(default_factory=Clean)
+    sources: tuple[Source, ...] = ()
+    dev: tuple[Dev, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ConfigError(f"recipe {self.name} has no [[sources]]; name at least one file of training rows")
+        for value, name, low, high in (
+            (self.lora.rank, "lora.rank", 1, 4096),
+            (self.lora.dropout, "lora.dropout", 0, 0.99),
+            (self.loss.temperature, "loss.temperature", 1e-4, 10),
+            (self.loss.distil_temperature, "loss.distil_temperature", 1e-4, 10),
+            (self.train.batch, "train.batch", 2, 2**20),
+            (self.train.epochs, "train.epochs", 1e-6, 1e6),
+            (self.train.lr, "train.lr", 0, 10),
+            (self.train.warmup, "train.warmup", 0, 2**31),
+            (self.train.max_tokens, "train.max_tokens", 1, 2**20),
+            (self.train.micro_tokens, "train.micro_tokens", 1, 2**31),
+            (self.train.keep_tokens, "train.keep_tokens", 0, 2**40),
+            (self.train.clip, "train.clip", 0, 1e9),
+            (self.clean.near, "clean.near", 0, 1),
+            (self.train.check_every, "train.check_every", 1, 2**31),
+        ):
+            if not low <= value <= high:
+                raise ConfigError(f"recipe {self.name}: {name} is {value!r}; it is from {low} to {high}")
+        if self.train.steps is not None and self.train.steps < 1:
+            raise ConfigError(f"recipe {self.name}: train.steps is {self.train.steps}; it is 1 or more, or left out")
+        if self.encoder.adapter is not None:
+            raise ConfigError(f"recipe {self.name}: encoder.adapter is what the training makes; leave it out")
+        if self.encoder.pooling not in ("last", "mean", "cls"):
+            raise ConfigError(
+                f"recipe {self.name}: pooling {self.encoder.pooling} cannot be trained; last, mean and cls can"
+            )
+        dropout = self.lora.dropout > 0 or self.lora.base_dropout
+        if not dropout and any(source.kind == "sentences" for source in self.sources):
+            raise ConfigError(
+                f"recipe {self.name}: a source of sentences needs dropout to tell a sentence's two views apart; "
+                "set lora.dropout"
+            )
+        if self.loss.guide and self.loss.teacher is None:
+            raise ConfigError(f"recipe {self.name}: loss.guide needs loss.teacher")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of what decides the run: everything but the name and the description."""
+        values = self.to_dict()
+        del values["name"]
+        values.pop("description", None)
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, without the fields that stand at their defaults."""
+        return json.loads(json.dumps(_plain(self)))
+
+    def to_toml(self) -> str:
+        values = self.to_dict()
+        lines = [f"{key} = {_toml(value)}" for key, value in values.items() if not isinstance(value, dict | list)]
+        for key, value in values.items():
+            tables = value if isinstance(value, list) else [value] if isinstance(value, dict) else []
+            mark = f"[[{key}]]" if isinstance(value, list) else f"[{key}]"
+            for table in tables:
+                lines += ["", mark, *(f"{name} = {_toml(content)}" for name, content in table.items())]
+        return "\n".join(lines) + "\n"
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], origin: str) -> Recipe:
+        """Raises ConfigError, naming ``origin``, for what a recipe does not have."""
+        values = dict(values)
+        encoder = values.pop("encoder", {})
+        if not isinstance(encoder, dict):
+            raise ConfigError(f"{origin}: encoder is a table of an encoder's fields")
+        if "encoder" not in values:
+            values["encoder"] = EncoderSpec.from_dict(encoder, f"{origin}, [encoder]")
+        return _build(cls, values, origin)
+
+    @classmethod
+    def load(cls, path: Path) -> Recipe:
+        try:
+            return cls.from_dict(tomllib.loads(path.read_text("utf-8")), str(path))
+        except OSError as error:
+            raise ConfigError(f"the recipe {path} cannot be read: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the recipe {path} is not TOML: {error}") from error
+
+    @classmethod
+    def preset(cls, name: str) -> Recipe:
+        file = _presets() / f"{name}.toml"
+        if not file.is_file():
+            raise ConfigError(f"no recipe {name!r}; presets are {', '.join(presets())}, or give a TOML file")
+        return cls.from_dict(tomllib.loads(file.read_text("utf-8")), f"preset {name}")
+
+    def with_train(self, **changes: Any) -> Recipe:
+        """The same recipe with other values in [train]; None leaves one as it is."""
+        return replace(self, train=replace(self.train, **{k: v for k, v in changes.items() if v is not None}))
+
+
+def presets() -> list[str]:
+    """Names of the recipes that come with the package."""
+    return sorted(path.name.removesuffix(".toml") for path in _presets().iterdir() if path.name.endswith(".toml"))
+
+
+def _presets() -> Any:
+    return resources.files("semsearch.training") / "presets"
+
+
+def _build(cls: type, values: Mapping[str, Any], origin: str) -> Any:
+    """A dataclass from a TOML table, every field checked against its annotation."""
+    hints = get_type_hints(cls)
+    known = {f.name: f for f in fields(cls)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ConfigError(f"{origin}: unknown field {', '.join(unknown)}; fields are {', '.join(known)}")
+    for name, f in known.items():
+        if f.default is MISSING and f.default_factory is MISSING and name not in values:
+            raise ConfigError(f"{origin}: {name} is missing")
+    return cls(**{name: _value(hints[name], value, f"{origin}, {name}") for name, value in values.items()})
+
+
+def _value(hint: Any, value: Any, origin: str) -> Any:
+    if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
+        if isinstance(value, hint):
+            return value
+        if not isinstance(value, dict):
+            raise ConfigError(f"{origin} is {value!r}; it is a table")
+        return _build(hint, value, origin)
+    origin_type, choices = get_origin(hint), get_args(hint)
+    if origin_type is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{origin} is {value!r}; it is a list")
+        return tuple(_value(choices[0], item, origin) for item in value)
+    if origin_type is Literal:
+        if value not in choices:
+            raise ConfigError(f"{origin} is {value!r}; it is one of {', '.join(map(str, choices))}")
+        return value
+    if origin_type is not None and choices and type(None) in choices:  # X | None
+        return value if value is None else _value(choices[0], value, origin)
+    if origin_type is not None:  # a mapping of names
+        if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+            raise ConfigError(f"{origin} is {value!r}; it is a table of names")
+        return dict(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ConfigError(f"{origin} is {value!r}; it is of type {hint.__name__}")
+    return value
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for f in fields(value):
+        content = getattr(value, f.name)
+        default = f.default_factory() if callable(f.default_factory) else f.default
+        if content == default and f.name not in ("name", "path", "kind"):
+            continue
+        if isinstance(content, tuple) and content and hasattr(content[0], "__dataclass_fields__"):
+            content = [_plain(item) for item in content]
+        elif hasattr(content, "__dataclass_fields__"):
+            content = _plain(content) if not isinstance(content, EncoderSpec) else _spec(content)
+        result[f.name] = content
+    return result
+
+
+def _spec(spec: EncoderSpec) -> dict[str, Any]:
+    plain = asdict(EncoderSpec())
+    return {name: value for name, value in asdict(spec).items() if value != plain[name]}
+
+
+def _toml(value: Any) -> str:
+    """A TOML value; JSON writes strings, numbers and lists as TOML reads them."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,354 @@
+"""The training loop: a recipe and a data folder → a run's folder with the adapter that is best on the dev sets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from indexer.errors import DataError, TrainingError
+from semsearch.training import clean, data, devset, loss, report
+from semsearch.training.batching import backward, micro_batches
+from semsearch.training.data import Row, Rows
+from semsearch.training.devset import DevSet
+from semsearch.training.model import Student, check_gradients
+from semsearch.training.recipe import Recipe, Source
+from semsearch.training.rundir import RunFolder, State
+
+Progress = Callable[[dict[str, Any]], None]
+"""Called with every entry of the log."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe with its data read and cleaned, and the plan of its batches."""
+
+    recipe: Recipe
+    sources: list[Rows]
+    dev: list[DevSet]
+    batches: list[tuple[int, np.ndarray]]
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of all rows, training and dev."""
+        value = hashlib.sha256()
+        for source in self.sources:
+            value.update(source.digest.encode())
+        for chosen in self.dev:
+            value.update(json.dumps(chosen.texts).encode())
+        return value.hexdigest()
+
+
+@dataclass(frozen=True)
+class Result:
+    folder: Path
+    steps: int
+    best: float | None
+    best_step: int
+    first: float | None
+    """The dev score before training."""
+
+
+def prepare(recipe: Recipe, folder: Path) -> Prepared:
+    """Read, clean and plan. Raises DataError."""
+    sources = clean.clean([data.load(s, folder, recipe.train.seed) for s in recipe.sources], recipe.clean, folder)
+    dev = devset.load(recipe.dev, folder)
+    held = {clean.key(text) for chosen in dev for text in chosen.texts}
+    shared = sum(clean.key(text) in held for s in sources for row in s.rows for text in (row.anchor, row.positive))
+    if shared:
+        raise DataError(
+            f"{shared} training texts are also in the dev sets, which then cannot choose; add the dev sets' files to "
+            "clean.evaluation"
+        )
+    rows = [len(source.rows) for source in sources]
+    steps = recipe.train.steps or math.ceil(recipe.train.epochs * sum(rows) / recipe.train.batch)
+    weights = [source.weight for source in recipe.sources]
+    batches = data.plan(rows, weights, recipe.train.batch, steps, recipe.train.seed)
+    return Prepared(recipe, sources, dev, batches)
+
+
+def train(
+    prepared: Prepared,
+    out: Path,
+    *,
+    device: str | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Run, or with ``resume`` go on with, a training into ``out``.
+
+    Under ``accelerate launch`` every process computes its share of each batch. Raises ConfigError (the folder is
+    another run's), TrainingError (the loss is no number, a gradient is missing), ModelError, PrecisionError.
+    """
+    recipe, settings = prepared.recipe, prepared.recipe.train
+    ranks = Ranks(device)
+    folder = RunFolder(out)
+    state = ranks.share(folder.begin(recipe, prepared.fingerprint, resume) if ranks.rank == 0 else None)
+    student = Student(
+        recipe.encoder, recipe.lora, device=ranks.device, checkpointing=settings.checkpointing, seed=settings.seed
+    )
+    parameters = student.parameters()
+    optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+    if state is not None:
+        folder.restore(student, optimizer, state)
+    teacher = _teacher(recipe, str(ranks.device))
+    started, fresh = datetime.now(UTC), state is None
+    state = state or State()
+    steps = len(prepared.batches)
+
+    def note(entry: dict[str, Any]) -> None:
+        if ranks.rank == 0:
+            folder.log(entry)
+            if progress is not None:
+                progress(entry)
+
+    def check(state: State) -> State:
+        """Judge the present adapter, keep it if it is the best, write the checkpoint."""
+        score, scores = devset.evaluate(prepared.dev, student.encode) if prepared.dev else (math.nan, {})
+        score = ranks.from_first(score)
+        better = state.step > 0 and (not prepared.dev or state.best is None or score > state.best)
+        if state.step == 0:  # an untrained adapter is no result, its score only where the run began
+            pass
+        elif better:
+            state = replace(state, best=score if prepared.dev else None, best_step=state.step, worse=0)
+        else:
+            state = replace(state, worse=state.worse + 1)
+        if ranks.rank == 0:
+            if better:
+                folder.adapter(student)
+            folder.checkpoint(student, optimizer, state)
+        if prepared.dev:
+            note({"event": "check", "step": state.step, "dev": round(score, 3),
+                  "scores": {k: round(v, 3) for k, v in scores.items()}, "best": better})  # fmt: skip
+        return state
+
+    if fresh:
+        state = check(state)
+    while state.step < steps and (settings.patience is None or state.worse < settings.patience):
+        clock = time.perf_counter()
+        rate = learning_rate(state.step, steps, settings.lr, settings.warmup)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        number, rows = prepared.batches[state.step]
+        source = prepared.sources[number]
+        student.train()
+        chosen = [source.rows[i] for i in rows]
+        value, tokens = _step(student, recipe, source.source, chosen, teacher, ranks, state.step)
+        if state.step == 0:
+            check_gradients(student)
+        norm = float(nn.utils.clip_grad_norm_(parameters, settings.clip or math.inf))
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            raise TrainingError(
+                f"step {state.step + 1}: loss {value}, gradient norm {norm}; lower train.lr or raise loss.temperature, "
+                f"then start anew (the best adapter so far, of step {state.best_step}, is in {out})"
+            )
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        student.refresh()
+        seconds = time.perf_counter() - clock
+        state = replace(
+            state, step=state.step + 1, seconds=state.seconds + seconds, tokens=state.tokens + tokens
+        )
+        note({"event": "step", "step": state.step, "steps": steps, "loss": round(value, 5), "norm": round(norm, 4),
+              "lr": rate, "source": source.source.path, "tokens": tokens, "tokens_per_second": round(tokens / seconds),
+              "seconds": round(seconds, 2),
+              "left": round((steps - state.step) * state.seconds / state.step, 1)})  # fmt: skip
+        if state.step % settings.check_every == 0 or state.step == steps:
+            state = check(state)
+    entries = folder.entries()
+    first = next((e["dev"] for e in entries if e["event"] == "check" and e["step"] == 0), None)
+    result = Result(out, state.step, state.best, state.best_step, first)
+    if ranks.rank == 0:
+        _finish(folder, prepared, student, state, result, started, ranks)
+    return result
+
+
+def learning_rate(step: int, steps: int, top: float, warmup: int) -> float:
+    """Of the step numbered from 0: linear growth over ``warmup`` steps, linear decay to zero after the last step."""
+    if step < warmup:
+        return top * (step + 1) / warmup
+    return top * (steps - step) / max(1, steps - warmup)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The texts of some rows: each once, or where dropout tells two views apart, as often as they occur."""
+
+    texts: list[str]
+    query: list[bool]
+    groups: loss.Groups
+
+
+def collate(rows: Sequence[Row], source: Source, distinct: bool) -> Batch:
+    texts: list[str] = []
+    query: list[bool] = []
+    places: dict[tuple[str, bool], int] = {}
+
+    def place(text: str, asked: bool) -> int:
+        if distinct and (text, asked) in places:
+            return places[text, asked]
+        texts.append(text)
+        query.append(asked)
+        return places.setdefault((text, asked), len(texts) - 1) if distinct else len(texts) - 1
+
+    numbered = [
+        (place(row.anchor, source.query), place(row.positive, False), tuple(place(n, False) for n in row.negatives))
+        for row in rows
+    ]
+    return Batch(texts, query, loss.group(numbered, [clean.key(text) or text for text in texts]))
+
+
+def _step(
+    student: Student,
+    recipe: Recipe,
+    source: Source,
+    rows: Sequence[Row],
+    teacher: Teacher | None,
+    ranks: Ranks,
+    step: int,
+) -> tuple[float, int]:
+    """Gradients of one batch into the parameters; its loss and number of tokens."""
+    settings = recipe.train
+    dropout = recipe.lora.dropout > 0 or recipe.lora.base_dropout
+    batch = collate(rows, source, distinct=not dropout)
+    ids = student.prompts(batch.texts, settings.max_tokens, query=batch.query, normalise=settings.normalise)
+    parts = micro_batches([len(row) for row in ids], settings.micro_tokens)[ranks.rank :: ranks.world]
+    known = teacher.vectors(batch.texts) if teacher is not None else None
+    groups = _to(batch.groups, student.device)
+
+    def value(vectors: Tensor) -> Tensor:
+        rules = recipe.loss
+        total = loss.contrastive(
+            vectors, groups, rules.temperature, margin=rules.margin, guide=known if rules.guide else None,
+            symmetric=source.symmetric,
+        )  # fmt: skip
+        if known is not None and rules.distil_weight:
+            if rules.distil == "vectors":
+                extra = loss.distil_vectors(vectors, known)
+            else:
+                extra = loss.distil_scores(vectors, known, groups, rules.distil_temperature)
+            total = total + rules.distil_weight * extra
+        return total
+
+    result = backward(
+        lambda part: student.embed([ids[i] for i in part.rows]), parts, (len(ids), student.dim), value,
+        keep_tokens=settings.keep_tokens, seed=settings.seed * 1_000_003 + step * ranks.world + ranks.rank,
+        device=student.device, gather=ranks.sum if ranks.world > 1 else None,
+    )  # fmt: skip
+    if ranks.world > 1:
+        for parameter in student.parameters():
+            if parameter.grad is None:  # this process had no micro-batch
+                parameter.grad = torch.zeros_like(parameter)
+            ranks.sum(parameter.grad)
+    return result, sum(map(len, ids))
+
+
+def _to(groups: loss.Groups, device: torch.device) -> loss.Groups:
+    return loss.Groups(*(getattr(groups, n).to(device) for n in ("anchors", "candidates", "masked", "hard")))
+
+
+class Teacher:
+    """An encoder to learn from; each text is encoded once in a run."""
+
+    def __init__(self, encoder: Any, device: torch.device):
+        self._encoder = encoder
+        self._device = device
+        self._known: dict[str, np.ndarray] = {}
+
+    def vectors(self, texts: Sequence[str]) -> Tensor:
+        """(n, e) float32."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            self._known.update(zip(new, self._encoder.encode(new).astype(np.float16), strict=True))
+        return torch.from_numpy(np.stack([self._known[text] for text in texts]).astype(np.float32)).to(self._device)
+
+
+def _teacher(recipe: Recipe, device: str) -> Teacher | None:
+    if recipe.loss.teacher is None:
+        return None
+    from indexer import embedding
+
+    return Teacher(embedding.open_encoder(embedding.preset(recipe.loss.teacher), device=device), torch.device(device))
+
+
+class Ranks:
+    """The processes of one run: this one alone, or those that ``accelerate launch`` started."""
+
+    def __init__(self, device: str | None):
+        self.rank, self.world = 0, int(os.environ.get("WORLD_SIZE", "1"))
+        self.device: Any = device
+        if self.world > 1:
+            from accelerate import PartialState
+
+            state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
+            self.rank, self.device = state.process_index, state.device
+        if self.device is None:
+            from indexer.embedding.precision import pick_device
+
+            self.device = pick_device(None)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        torch.distributed.all_reduce(tensor)
+        return tensor
+
+    def from_first(self, value: float) -> float:
+        """The first process's value, in all."""
+        if self.world == 1:
+            return value
+        tensor = torch.tensor([value], dtype=torch.float64, device=self.device)
+        torch.distributed.broadcast(tensor, 0)
+        return float(tensor)
+
+    def share(self, state: State | None) -> State | None:
+        """The first process's state, in all."""
+        if self.world == 1:
+            return state
+        box = [state]
+        torch.distributed.broadcast_object_list(box, 0)
+        return box[0]
+
+
+def _finish(
+    folder: RunFolder,
+    prepared: Prepared,
+    student: Student,
+    state: State,
+    result: Result,
+    started: datetime,
+    ranks: Ranks,
+) -> None:
+    entries = folder.entries()
+    checks = [e for e in entries if e["event"] == "check"]
+    best = next((e for e in checks if e["step"] == result.best_step), None)
+    folder.json("evaluation.json", {
+        "best_step": result.best_step, "dev": result.best, "scores": best["scores"] if best else {},
+        "untrained": result.first, "checks": checks,
+    })  # fmt: skip
+    folder.json("provenance.json", {
+        "recipe": {"name": prepared.recipe.name, "sha256": prepared.recipe.digest},
+        "model": {"name": prepared.recipe.encoder.model, "weights": student.spec.weights},
+        "data": [{"path": s.source.path, "sha256": s.digest, "rows": dict(s.counts)} for s in prepared.sources],
+        "dev": [{"path": d.dev.path, "texts": len(d.texts)} for d in prepared.dev],
+        "steps": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 1),
+        "tokens_per_second": round(state.tokens / state.seconds) if state.seconds else None,
+        "last_start": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {"platform": platform.machine(), "processor": report.processor(), "cores": os.cpu_count(),
+                    "threads": torch.get_num_threads(), "processes": ranks.world, **student.notes},
+        "versions": {name: version(name) for name in ("semsearch", "torch", "transformers", "peft", "tokenizers")},
+    })  # fmt: skip
+    folder.text("curves.svg", report.curves(entries))
+    folder.text("README.md", report.card(prepared.recipe, prepared.sources, result, best["scores"] if best else {}))
