@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from indexer.pipeline import Report
@@ -42,7 +41,10 @@ def hits(found: Sequence[Hit], console: Console, full: bool = False) -> None:
         start, end = (0, len(hit.text)) if full else excerpt(hit.text, hit.highlight)
         body = Text("… " if start else "") + body[start:end] + Text(" …" if end < len(hit.text) else "")
         console.print(head, soft_wrap=True)
-        console.print(Padding(body, (0, 0, 1, 4)))
+        for line in body.wrap(console, max(20, console.width - 4)):
+            line.rstrip()
+            console.print(Text("    ") + line, soft_wrap=True)
+        console.print()
 
 
 def place(hit: Hit) -> str:

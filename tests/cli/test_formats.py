@@ -1,0 +1,134 @@
+"""A folder with every format, and a nasty file of each kind, from end to end."""
+
+import json
+import os
+import sys
+
+import pytest
+
+from tests.corpus.files import make_docx, make_pdf, make_zip_bomb
+
+
+@pytest.fixture
+def good(tmp_path):
+    folder = tmp_path / "good"
+    folder.mkdir()
+    contents = {
+        "plain.txt": "alpha plain words",
+        "notes.md": "# Notes\n\nalpha markdown words",
+        "guide.rst": "Guide\n=====\n\nalpha restructured words",
+        "page.html": "<html><head><title>Page</title></head><body><p>alpha hypertext words</p></body></html>",
+        "tool.py": 'def alpha():\n    """alpha source words"""\n',
+        "table.csv": "id,title,text\nc1,First,alpha comma words\nc2,Second,other\n",
+        "table.tsv": "id\ttext\nt1\talpha tabbed words\n",
+        "rows.jsonl": json.dumps({"id": "j1", "text": "alpha jsonline words"}) + "\n",
+    }
+    for name, text in contents.items():
+        (folder / name).write_text(text)
+    (folder / "paper.pdf").write_bytes(make_pdf(["first page", "alpha portable words"]))
+    (folder / "letter.docx").write_bytes(make_docx())
+    return folder
+
+
+def test_every_format_is_found_where_it_stands(good, index, run):
+    report = index(good)
+    assert report.code == 0
+    assert report.json["files"]["new"] == 10
+    hits = run("query", "--json", "--mode", "lexical", "-k", 50, "alpha").json
+    found = {os.path.basename(hit["path"]): hit for hit in hits}
+    assert set(found) == {path.name for path in good.iterdir()} - {"letter.docx"}
+    assert {name: hit["document"] for name, hit in found.items() if hit["document"]} == {
+        "table.csv": "c1",
+        "table.tsv": "t1",
+        "rows.jsonl": "j1",
+    }
+    assert found["paper.pdf"]["page"] == 2
+    assert found["notes.md"]["page"] is None
+    assert (found["table.csv"]["line_start"], found["tool.py"]["line_start"]) == (2, 1)
+    kinds = {hit["kind"] for hit in hits}
+    assert kinds == {"text", "markdown", "rst", "html", "code", "csv", "tsv", "jsonl", "pdf"}
+    [docx] = run("query", "--json", "-k", 1, "--filter", "type=docx", "words").json
+    assert docx["path"].endswith("letter.docx")
+
+
+NASTY = {
+    "latin1.txt": (b"caf\xe9", "UTF-8"),
+    "nul.md": (b"some\0text", "NUL"),
+    "empty.txt": (b"", "empty"),
+    "blank.rst": (b" \n\n ", "white space"),
+    "cut.pdf": (make_pdf(["text"])[:120], ""),
+    "locked.pdf": (make_pdf(["secret"], encrypted=True), "encrypted"),
+    "letter.docx": (b"not a zip", ""),
+    "bomb.docx": (make_zip_bomb, ""),
+    "rows.jsonl": (b'{"text": "kept row"}\n{"text": \n', "line 2"),
+    "table.csv": (b"", "blank"),
+}
+
+
+def test_a_nasty_file_of_each_kind_becomes_a_status_and_nothing_is_lost(good, index, run):
+    before = index(good).json["passages"]["total"]
+    for name, (data, _) in NASTY.items():
+        path = good / name if not (good / name).exists() else good / f"bad-{name}"
+        path.write_bytes(data() if callable(data) else data)
+    (good / "loop").symlink_to(good)
+    (good / "out").symlink_to("/etc")
+    (good / "dangling").symlink_to("nowhere")
+    os.mkfifo(good / "pipe.txt")
+    strange = ["new\nline.txt"] + ([os.fsdecode(b"caf\xe9.txt")] if sys.platform == "linux" else [])
+    for name in strange:
+        (good / name).write_text("alpha")
+    with (good / "long.txt").open("wb") as file:
+        file.truncate(2 * 2**30)  # 2 GB without a line end, which takes no space on disk
+
+    for _ in range(2):  # what failed stays failed while it stays as it is
+        result = index(good)
+        assert result.code == 4
+        assert result.json["passages"]["total"] == before + 1  # the good row of the bad record file
+        status = run("status", "--json").json[0]
+        failed = {os.path.basename(entry["path"]): entry["reason"] for entry in status["failed"]}
+        for name, (_, reason) in NASTY.items():
+            shown = name if name in failed else f"bad-{name}"
+            assert failed[shown], name
+            assert reason in failed[shown], failed[shown]
+        assert "large" in failed["long.txt"] or "max" in failed["long.txt"], failed["long.txt"]
+        assert {"loop", "dangling"} <= set(failed)
+        expected = len(NASTY) + len(strange) + 3
+        assert len(failed) == expected, json.dumps(failed, indent=1)
+        skipped = {os.path.basename(entry["path"]) for entry in status["skipped"]}
+        assert {"out", "pipe.txt"} <= skipped
+    assert run("query", "--json", "kept row").json[0]["text"] == "kept row"
+    assert run("doctor", "--json").code == 0
+
+
+def test_an_unreadable_file(good, index, run, monkeypatch):
+    """Root reads everything, so the refusal is made where the file is opened."""
+    index(good)
+    path = good / "plain.txt"
+    path.write_text("alpha changed words")
+    os.utime(path, (1, 1))
+    if os.geteuid() == 0:
+        real = os.open
+
+        def refuse(name, *arguments, **keywords):
+            if os.fspath(name) == str(path):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(name, *arguments, **keywords)
+
+        monkeypatch.setattr(os, "open", refuse)
+        monkeypatch.setattr("builtins.open", _refusing(open, str(path)))
+    else:
+        path.chmod(0)
+    assert index(good).code == 4
+    [failed] = run("status", "--json").json[0]["failed"]
+    assert failed["path"] == str(path)
+    assert "ermission" in failed["reason"]
+    assert run("query", "--json", "alpha plain").json[0]["text"] == "alpha plain words"  # what it held before stays
+
+
+def _refusing(real, path):
+    def refuse(name, *arguments, **keywords):
+        if isinstance(name, str | os.PathLike) and os.fspath(name) == path:
+            raise PermissionError(13, "Permission denied", path)
+        return real(name, *arguments, **keywords)
+
+    return refuse
