@@ -209,19 +209,18 @@ def _recover(store: Store, lost: np.ndarray, damaged: list[Shard]) -> str:
 def _index(store: Store) -> list[Problem]:
     """The FAISS file against its note in the manifest, the catalog and the raw vectors."""
     note = store.manifest.index
-    if note is None:
-        return []
+    if note is None or note.generation < store.catalog.state()[1]:
+        return []  # yet to be built: indexing or a compaction was interrupted
     saved = store.saved_index(check=True)
     if saved is None:
         return [Problem("index", "the FAISS file is missing, damaged or of another generation")]
-    if note.generation >= store.catalog.state()[1]:
-        expected = store.catalog.live(note.generation)
-        if not np.array_equal(saved.ids, expected):
-            return [Problem("index", f"it holds {len(saved.ids)} ids, the catalog {len(expected)} at its generation")]
-        if saved.kind == "flat" and len(expected):
-            sample = np.random.default_rng(0).choice(expected, min(len(expected), 1000), replace=False)
-            if not np.array_equal(saved.reconstruct(sample), store.vectors(sample)):
-                return [Problem("index", "its vectors are not those of the shards")]
+    expected = store.catalog.live(note.generation)
+    if not np.array_equal(saved.ids, expected):
+        return [Problem("index", f"it holds {len(saved.ids)} ids, the catalog {len(expected)} at its generation")]
+    if saved.kind == "flat" and len(expected):
+        sample = np.random.default_rng(0).choice(expected, min(len(expected), 1000), replace=False)
+        if not np.array_equal(saved.reconstruct(sample), store.vectors(sample)):
+            return [Problem("index", "its vectors are not those of the shards")]
     return []
 
 

@@ -30,6 +30,7 @@ class IndexFile:
     size: int
     mtime_ns: int
     sha256: str
+    name: str = "index.faiss"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +21,7 @@ from indexer.storage.shards import DTYPES, Shard
 from indexer.storage.sql_catalog import NAME as CATALOG
 from indexer.storage.sql_catalog import SqlCatalog
 from indexer.storage.vectors import check, check_queries
-from indexer.storage.view import INDEX, VECTORS, View
+from indexer.storage.view import VECTORS, View
 from indexer.types import Counts, Document, FileRecord, Filter, Neighbours, Passage, StoredPassage
 
 if TYPE_CHECKING:
@@ -97,7 +99,7 @@ class Store:
             if (folder / MANIFEST).exists():
                 raise StoreError(f"{folder} holds a collection already; open it, or remove it first")
             # The manifest comes last: a folder without one is no collection, whatever a killed process left in it.
-            for name in (CATALOG, CATALOG + "-wal", CATALOG + "-shm", INDEX):
+            for name in (CATALOG, CATALOG + "-wal", CATALOG + "-shm"):
                 (folder / name).unlink(missing_ok=True)
             catalog = SqlCatalog.create(folder / CATALOG)
             manifest = manifest.with_index(None)
@@ -168,9 +170,12 @@ class Store:
         known = {shard.name for shard in self._catalog.shards()}
         left = sorted(p.name for p in (self.path / VECTORS).glob("*") if p.name not in known)
         shard_files.remove(self.path / VECTORS, left)
-        for path in self.path.glob("*" + ASIDE):
-            left.append(path.name)
-            path.unlink(missing_ok=True)
+        index = self.manifest.index.name if self.manifest.index else ""
+        for path in [*self.path.glob("*" + ASIDE), *self.path.glob("*.faiss")]:
+            if path.name != index:
+                left.append(path.name)
+                with suppress(OSError):  # mapped by a reader, on Windows
+                    path.unlink()
         return left
 
     # Reading
@@ -247,7 +252,7 @@ class Store:
         return {
             "catalog": size(*self.path.glob(CATALOG + "*")),
             "vectors": size(*(self.path / VECTORS).glob("*.safetensors")),
-            "index": size(self.path / INDEX),
+            "index": size(*self.path.glob("*.faiss")),
         }
 
     # Writing
@@ -381,15 +386,16 @@ class Store:
             if len(added) + len(removed) <= stale * note.rows:
                 return
         ids = self._catalog.live(view.generation)
-        path = self.path / INDEX
+        path = self.path / f"index-{view.generation}-{secrets.token_hex(4)}.faiss"
         write_aside(path, view.build(ids, view.manifest.index_kind).save)
         stat = path.stat()
         entry = IndexFile(
-            view.manifest.index_kind, view.generation, len(ids), stat.st_size, stat.st_mtime_ns, sha256(path)
+            view.manifest.index_kind, view.generation, len(ids), stat.st_size, stat.st_mtime_ns, sha256(path), path.name
         )
         manifest = view.manifest.with_index(entry)
-        manifest.save(self.path)
+        manifest.save(self.path)  # from here on the new file counts
         self._view = view.at(view.generation, manifest)
+        self._sweep()
 
     # Checking
 
@@ -401,7 +407,7 @@ class Store:
         """The FAISS file's index; None where it is missing or damaged (``check``: read whole to see)."""
         note = self.manifest.index
         if check and note is not None:
-            path = self.path / INDEX
+            path = self.path / note.name
             if not path.is_file() or sha256(path) != note.sha256:
                 return None
         return self._view.saved()

@@ -20,7 +20,6 @@ from indexer.types import Filter, Neighbours
 if TYPE_CHECKING:
     from indexer.storage.faiss_index import FaissIndex
 
-INDEX = "index.faiss"
 VECTORS = "vectors"
 FEW = 4_096
 """Allowed passages up to which the raw vectors are compared one by one, exact whatever the index's kind."""
@@ -124,9 +123,10 @@ class View:
         """The FAISS file; None where it is not the one that was written, or of no use to this generation."""
         from indexer.storage.faiss_index import FaissIndex
 
-        note, path = self.manifest.index, self.path / INDEX
+        note = self.manifest.index
         if note is None or not self._catalog.state()[1] <= note.generation <= self.generation:
             return None
+        path = self.path / note.name
         if not unchanged(path, note.size, note.mtime_ns, note.sha256):
             return None
         try:
