@@ -34,10 +34,12 @@ class Score:
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(n, d), (n, d) → (n,) float64. A zero vector has cosine 0 with everything, as in SentEval."""
+    """(n, d), (n, d) → (n,) float64. A zero vector has cosine 0 with everything, as in SentEval.
+
+    Rounded to ten places, so that equal pairs are tied whatever the last bits of a sum say."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return np.divide((a * b).sum(axis=1), norms, out=np.zeros(len(a)), where=norms > 0)
+    return np.round(np.divide((a * b).sum(axis=1), norms, out=np.zeros(len(a)), where=norms > 0), 10)
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float | None:
