@@ -42,11 +42,14 @@ def sync_folder(path: Path) -> None:
     """Make renames and removals in the folder durable (a no-op where folders cannot be opened, as on Windows)."""
     if os.name == "nt":
         return
-    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StoreError(f"cannot flush {path}: {error.strerror or error}; look at the disk") from error
 
 
 def sha256(path: Path) -> str:
