@@ -16,7 +16,6 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 Input = Tensor | tuple[Tensor, Tensor]
 """What ``prepare`` returns: the cast tensor, or int8 values (t, i) with their scales (t, 1)."""
@@ -138,13 +137,13 @@ class Int8:
 
 def plain(module: nn.Module) -> bool:
     """Whether the module is nothing but weight and bias: such layers can be joined, repacked and quantised."""
-    return type(module) in (nn.Linear, Conv1D) and not hasattr(module, "_hf_hook")
+    return (type(module) is nn.Linear or _transposed(module)) and not hasattr(module, "_hf_hook")
 
 
 def weight_of(module: nn.Module) -> Tensor:
     """(o, i), also of GPT-2's Conv1D, which stores the transpose."""
     weight = module.weight.detach()
-    return weight.t() if isinstance(module, Conv1D) else weight
+    return weight.t() if _transposed(module) else weight
 
 
 def _onednn_activation(activation: Callable[[Tensor], Tensor] | None) -> tuple[str, str]:
@@ -161,3 +160,8 @@ def _onednn_activation(activation: Callable[[Tensor], Tensor] | None) -> tuple[s
         if torch.allclose(activation(probe), function(probe), atol=1e-6, rtol=0):
             return name, algorithm
     return "none", ""
+
+
+def _transposed(module: nn.Module) -> bool:
+    """GPT-2's Conv1D, known by name: importing transformers for it would take longer than answering a query."""
+    return type(module).__name__ == "Conv1D" and type(module).__module__.startswith("transformers.")
