@@ -102,9 +102,9 @@ def test_both_limits_must_be_passed(baseline: dict, loaded: list[Data]) -> None:
     encoder = Changed(256, text=lambda t: " ".join(t.split()[:-1]))
     assert judge(baseline, loaded, encoder).failed
     assert not judge(baseline, loaded, encoder, max_drop=50).failed
-    slight = Changed(256, vectors=noise(0.3))
+    slight = Changed(256, vectors=noise(0.03))
     assert not judge(baseline, loaded, slight, max_drop=0, confidence=0.999999).failed
-    with pytest.raises(UsageError, match="confidence 1.5"):
+    with pytest.raises(UsageError, match=r"confidence 1\.5"):
         judge(baseline, loaded, encoder, confidence=1.5)
 
 
