@@ -12,7 +12,7 @@ CAUSAL = ("llama", "opt", "opt-350m", "gpt2", "qwen3", "gemma3")
 ENCODERS = ("bert", "roberta", "t5")
 FAMILIES = CAUSAL + ENCODERS
 
-_WIDTH, _BLOCKS, _HEADS, _POSITIONS = 32, 3, 4, 160
+_BLOCKS, _HEADS, _POSITIONS = 3, 4, 160
 
 _TEXTS = [
     'This sentence : "A man is riding a horse in the park." means in one word:"Riding".',
@@ -23,7 +23,7 @@ _TEXTS = [
 ]
 
 
-def make(family: str, folder: Path) -> Path:
+def make(family: str, folder: Path, width: int = 32) -> Path:
     """A new folder ``folder/family`` in transformers' layout: config.json, model.safetensors, tokenizer files."""
     import torch
     import transformers
@@ -33,7 +33,7 @@ def make(family: str, folder: Path) -> Path:
     size = _write_tokenizer(family, target)
     shape = {
         "vocab_size": size,
-        "hidden_size": _WIDTH,
+        "hidden_size": width,
         "num_hidden_layers": _BLOCKS,
         "num_attention_heads": _HEADS,
         "max_position_embeddings": _POSITIONS,
@@ -50,7 +50,7 @@ def make(family: str, folder: Path) -> Path:
         case "llama":
             model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**grouped, tie_word_embeddings=True))
         case "opt":
-            model = transformers.OPTForCausalLM(transformers.OPTConfig(**opt, word_embed_proj_dim=_WIDTH))
+            model = transformers.OPTForCausalLM(transformers.OPTConfig(**opt, word_embed_proj_dim=width))
         case "opt-350m":  # as the real one: embeddings projected from a smaller width, norm after each block, none last
             model = transformers.OPTForCausalLM(
                 transformers.OPTConfig(**opt, word_embed_proj_dim=16, do_layer_norm_before=False)
@@ -73,7 +73,7 @@ def make(family: str, folder: Path) -> Path:
         case "t5":
             model = transformers.T5EncoderModel(
                 transformers.T5Config(
-                    vocab_size=size, d_model=_WIDTH, d_kv=8, d_ff=48, num_layers=_BLOCKS, num_heads=_HEADS,
+                    vocab_size=size, d_model=width, d_kv=8, d_ff=48, num_layers=_BLOCKS, num_heads=_HEADS,
                     dropout_rate=0.0, pad_token_id=0, eos_token_id=2, initializer_factor=3.0,
                 )
             )  # fmt: skip
