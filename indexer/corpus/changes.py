@@ -244,13 +244,16 @@ class _IgnoreFile:
         if self.any_rule.check_file(relative + end).include is None:
             return None
         for pattern, spec in self.rules:
-            pattern = pattern.removeprefix("**/")
             subject = relative
-            if "/" not in pattern:
+            if "/" not in pattern.removeprefix("**/"):
                 subject = os.path.basename(path)
-            elif "**" not in pattern and pattern.lstrip("/").count("/") != relative.count("/"):
+            elif "**" not in pattern:
+                if pattern.lstrip("/").count("/") != relative.count("/"):
+                    continue
+            elif not GitIgnoreSpec.from_lines([pattern.rpartition("/")[2]]).match_file(os.path.basename(path)):
                 continue
-            include = spec.check_file(subject + end).include
+            # "b/**" is about what lies in b, not about b itself
+            include = spec.check_file(subject if pattern.endswith("/**") else subject + end).include
             if include is not None:
                 return include
         return None

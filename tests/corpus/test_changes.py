@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from indexer.corpus import changes
@@ -74,6 +74,10 @@ RULES = "a b/ /a *.log !a.log !a a/* !a/b **/b b/** !b/ * !*.txt /b/a !**/a a/b/
 rules = st.lists(st.sampled_from(RULES), max_size=5)
 
 
+@example(paths={"a/b/a"}, top=["**/b/a"], inner=[])
+@example(paths={"b/b.txt"}, top=["b/**", "!*.txt"], inner=[])
+@example(paths={"a/b/a"}, top=["a/**/b"], inner=["!b/"])
+@example(paths={"a.log/b/a"}, top=["b/", "!a.log"], inner=[])
 @given(
     paths=st.sets(st.lists(names, min_size=1, max_size=3).map("/".join), min_size=1, max_size=8),
     top=rules,
