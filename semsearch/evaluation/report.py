@@ -223,8 +223,6 @@ def published(select: Iterable[str] = ("sts",)) -> list[dict[str, Any]]:
 
 def table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Column heads and rows, the paper's layout: one row a result, one column a task, the averages at the end."""
-    if any("dense" in r["scores"] for r in results):
-        return _retrieval_table(results)
     present = {task for result in results for task in result["scores"]}
     groups = [("sts", ("STSBenchmark-dev", *STS)), ("transfer", TRANSFER)]
     heads, columns = ["encoder"], []
@@ -241,8 +239,8 @@ def table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[st
     return heads, rows
 
 
-def _retrieval_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    results = [r for r in results if all(isinstance(v, dict) for v in r["scores"].values())]
+def retrieval_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Column heads and rows of retrieval results: one row a collection and mode, one column a measure."""
     measures = list(dict.fromkeys(m for r in results for mode in r["scores"].values() for m in mode))
     rows = []
     for result in results:
@@ -256,24 +254,29 @@ def _retrieval_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], l
 
 
 def render(results: Sequence[Mapping[str, Any]], style: str = "text") -> str:
-    """The table as ``text``, ``markdown`` or ``csv``."""
-    heads, rows = table(results)
+    """The results as ``text``, ``markdown`` or ``csv``: a table of tasks, a table of retrieval, whichever there are."""
+    searches = [r.get("retrieval", r) for r in results if "retrieval" in r or "dense" in r["scores"]]
+    others = [r for r in results if "dense" not in r["scores"]]
+    tables = ([table(others)] if others else []) + ([retrieval_table(searches)] if searches else [])
+    return "\n\n".join(_styled(heads, rows, style) for heads, rows in tables)
+
+
+def _styled(heads: list[str], rows: list[list[str]], style: str) -> str:
     if style == "csv":
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([heads, *rows])
         return text.getvalue().rstrip("\n")
+    named = sum(head in ("encoder", "collection", "mode") for head in heads)
     if style == "markdown":
-        rule = ["---"] + ["---:" if head not in ("collection", "mode") else "---" for head in heads[1:]]
-        return "\n".join(
-            "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in [heads, rule, *rows]
-        )
-    widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
+        rule = ["---"] * named + ["---:"] * (len(heads) - named)
+        cells = [[cell.replace("|", "\\|") for cell in row] for row in [heads, rule, *rows]]
+        return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    lines = (
+        "  ".join(c.ljust(w) if i < named else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
         for row in [heads, *rows]
     )
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def describe(task: str, details: Mapping[str, Any]) -> str:

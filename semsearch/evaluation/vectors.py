@@ -8,6 +8,7 @@ vectors of yesterday.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -132,10 +133,15 @@ def encode(
 
 def key(encoder: Encoder, package: str = "indexer/embedding") -> str:
     """A folder's name for what an encoder made with today's code of ``package`` and today's libraries."""
-    root, code = Path(indexer.__file__).parent.parent, hashlib.sha256()
+    made_by = f"{_code(package)} {type(encoder).__qualname__} {getattr(encoder, 'device', '')}"
+    return f"{encoder.spec.fingerprint}-{encoder.spec.precision}-{hashlib.sha256(made_by.encode()).hexdigest()[:12]}"
+
+
+@functools.cache  # what this process runs does not change when a file does
+def _code(package: str) -> str:
+    digest, root = hashlib.sha256(), Path(indexer.__file__).parent.parent
     for path in sorted((root / package).rglob("*.py")):
-        code.update(path.read_bytes())
+        digest.update(path.read_bytes())
     for name in ("torch", "transformers", "peft"):
-        code.update(f"{name} {importlib.metadata.version(name)}".encode())
-    code.update(f"{type(encoder).__qualname__} {getattr(encoder, 'device', '')}".encode())
-    return f"{encoder.spec.fingerprint}-{encoder.spec.precision}-{code.hexdigest()[:12]}"
+        digest.update(f"{name} {importlib.metadata.version(name)}".encode())
+    return digest.hexdigest()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from semsearch.cli import run
-from semsearch.evaluation.tasks import STS, TRANSFER
+from semsearch.evaluation.tasks import STS
 
 HASH = ["--model", "hash:64"]
 
@@ -48,7 +48,13 @@ def test_all_holds_every_kind(shared_data: Path, tmp_path: Path, capsys) -> None
     assert code == 0
     assert list(result["scores"]) == ["STS12", "CR"]
     assert set(result["retrieval"]["scores"]) == {"dense", "lexical", "hybrid"}
-    assert set(STS) & set(TRANSFER) == set()
+    file = tmp_path / "all.json"
+    call(capsys, "all", "--quick", "--tasks", "STS12,CR,med", "--data", shared_data, *HASH, "--output", file)
+    _, out, _ = call(capsys, "show", file, "--format", "csv")
+    tasks, search = out.split("\n\n")
+    assert tasks.splitlines()[0] == "encoder,STS12,avg sts,CR,avg transfer"
+    assert search.splitlines()[0] == "encoder,collection,mode,nDCG@10,AP,RR,R@10,R@100"
+    assert search.splitlines()[1].startswith("hash:64 (quick),med,dense,")
 
 
 def test_retrieval_json_shape(shared_data: Path, capsys) -> None:

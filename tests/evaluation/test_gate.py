@@ -47,10 +47,16 @@ def coarse(v: np.ndarray) -> np.ndarray:
     return np.clip(np.round(v / 4 + 0.2), -1, 1).astype(np.float32)
 
 
+def padded(v: np.ndarray) -> np.ndarray:
+    """All but the longest text of a batch read from a padding token, which saw little of the text."""
+    return np.concatenate([v[:1], 0.05 * v[1:] + np.linspace(1, 2, v.shape[1], dtype=np.float32)])
+
+
 BROKEN = {
     "the prompt's words drown the text": {"text": lambda t: "this sentence means in one word " * 6 + t},
     "the last word is missing": {"text": lambda t: " ".join(t.split()[:-1])},
     "only the beginning is seen": {"text": lambda t: " ".join(t.split()[:3])},
+    "padding on the wrong side": {"vectors": padded},
     "another position of the batch": {"vectors": lambda v: np.roll(v, 1, axis=0)},
     "noise": {"vectors": noise(2.0)},
     "coarse values": {"vectors": coarse},

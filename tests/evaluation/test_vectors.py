@@ -53,8 +53,10 @@ def test_a_damaged_shard_is_encoded_again(tmp_path: Path) -> None:
 
 def test_other_code_libraries_or_encoders_have_other_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {vectors.key(Changed(64)), vectors.key(Changed(32)), vectors.key(Changed(64), "indexer")}
+    vectors._code.cache_clear()
     monkeypatch.setattr(vectors.importlib.metadata, "version", lambda name: "0")
     assert len(keys | {vectors.key(Changed(64))}) == 4
+    vectors._code.cache_clear()
 
 
 def test_old_vectors_are_deleted_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
