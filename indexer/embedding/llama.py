@@ -105,8 +105,11 @@ def load(folder: Path, layers: int | None, dtype: torch.dtype | None) -> Llama |
         for name in files:
             with safe_open(folder / name, "pt") as file:
                 for key in file.keys():  # noqa: SIM118 - not a dict
-                    if key.removeprefix("model.") in wanted:
-                        found[key.removeprefix("model.")] = file.get_tensor(key)
+                    ours = key.removeprefix("model.")
+                    if ours in wanted:
+                        found[ours] = file.get_tensor(key)
+                    elif ours.startswith("layers.0.") and ours.endswith(".weight"):
+                        raise ValueError(f"{key} has no place in the Llama that config.json describes")
         if dtype is not None:
             found = {key: tensor.to(dtype) for key, tensor in found.items()}
         model.load_state_dict(found, assign=True)

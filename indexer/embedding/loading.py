@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -89,12 +90,27 @@ def _read(folder: Path, config: Any, dtype: torch.dtype | str, device_map: str |
         ) from error
     missing = sorted(name for name in info["missing_keys"] if "pooler" not in name)
     mismatched = sorted(str(name) for name in info["mismatched_keys"])
-    if missing or mismatched:  # transformers would fill them with random numbers
+    spare = surplus(model, info["unexpected_keys"])
+    if missing or mismatched or spare:  # transformers would fill up with random numbers, or leave out
         raise ModelError(
-            f"the weights in {folder} do not belong to its config.json: {len(missing)} missing, "
-            f"{len(mismatched)} of another shape (the first: {(missing or mismatched)[0]})"
+            f"the weights in {folder} do not belong to its config.json: {len(missing)} missing, {len(mismatched)} of "
+            f"another shape, {len(spare)} with no place in it (the first: {(missing + mismatched + spare)[0]})"
         )
     return model
+
+
+def surplus(model: nn.Module, unexpected: Iterable[str]) -> list[str]:
+    """Of the names that a model has no place for, those within blocks that it does have: a sign of another family.
+
+    The LM head, pooler or decoder, and blocks cut off by ``layers``, are left out on purpose.
+    """
+    blocks = {name for name, _ in model.named_modules() if re.search(r"\.\d+$", name)}
+    found = []
+    for name in unexpected:
+        block = re.match(r"(?:.*?\.)??([a-z_.]*\.\d+)\..*\.weight$", name)
+        if block and any(block[1] == known or block[1].endswith(f".{known}") for known in blocks):
+            found.append(name)
+    return sorted(found)
 
 
 def lm_head(folder: Path, model: Any) -> torch.Tensor:

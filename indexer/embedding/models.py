@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -325,6 +326,8 @@ def _source(name: str, revision: str | None, notify: Notify) -> Path:
         return path.resolve()
     if path.is_file():
         raise ModelError(f"{name} is a file; a model is a folder, a .gguf file, a hub name, or {', '.join(EMBEDDED)}")
+    if re.fullmatch(r"llama-\d+b", name):  # as the presets call it
+        raise ModelError(f"{name}: the weights of LLaMA are yours to bring: give their folder with --model")
     return _from_hub(name, revision, "model", notify)
 
 
