@@ -268,7 +268,7 @@ class Injector:
 
 def at_every(folder: Path, how: str, seed: int, steps: int, stride: int) -> int:
     """Do the same work once for each write in it, and disturb that one. The number of disturbances."""
-    number = 0
+    number = random.Random().randrange(stride)
     while True:
         number += stride
         shutil.rmtree(folder, ignore_errors=True)
@@ -372,6 +372,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=4, help="rounds of changes in each run of --at-every")
+    parser.add_argument("--stride", type=int, default=1, help="disturb every n-th write only")
     parser.add_argument("--at-every", choices=["write", "power", "full"])
     parser.add_argument("--limit", action="store_true")
     parser.add_argument("--real", type=Path)
@@ -382,8 +383,8 @@ def main() -> None:
         if options.real:
             said = f"{real(options.real, options.kills, options.seed)[0]} kills of the command itself"
         elif options.at_every:
-            number = at_every(folder, options.at_every, options.seed, options.steps, 1)
-            said = f"disturbed each of {number} writes ({options.at_every})"
+            number = at_every(folder, options.at_every, options.seed, options.steps, options.stride)
+            said = f"disturbed {number} writes ({options.at_every})"
         elif options.limit:
             met = at_limit(folder, options.kills, options.seed)
             said = f"{met} of {options.kills} runs met their limit"

@@ -117,7 +117,9 @@ class Database:
             for statement in (
                 "INSERT INTO words (words) VALUES ('optimize')",
                 "VACUUM",
+                "PRAGMA busy_timeout = 0",  # do not wait for readers: the next checkpoint will do
                 "PRAGMA wal_checkpoint(TRUNCATE)",
+                "PRAGMA busy_timeout = 30000",
             ):
                 driver.execute(statement).fetchall()
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indexer.embedding.encoder import Encoder
-from indexer.errors import CorruptError, StoreError
+from indexer.embedding.encoder import Encoder, EncoderSpec
+from indexer.errors import CorruptError, MismatchError, ModelError, StoreError
 from indexer.storage.database import run
 from indexer.storage.files import sha256
 from indexer.storage.shards import Shard, read
@@ -31,7 +31,7 @@ class Problem:
     """One thing that is wrong."""
 
     part: str
-    """catalog, words, vectors, index or leftovers."""
+    """catalog, words, vectors, index, encoder or leftovers."""
     found: str
     mended: bool = False
     remedy: str = ""
@@ -62,20 +62,32 @@ _CHECKS = {
 RESTORE = "restore the folder from a copy, or index anew under another name"
 
 
-def examine(path: str | Path, mend: bool = True, encoder: Encoder | None = None) -> list[Problem]:
-    """Check the collection in a folder, also one that does not open. Raises CollectionNotFound, LockedError and
-    FormatError, which say nothing about its health."""
+def examine(
+    path: str | Path, mend: bool = True, open_encoder: Callable[[EncoderSpec], Encoder] | None = None
+) -> list[Problem]:
+    """Check the collection in a folder, also one that does not open; with ``open_encoder``, embed samples again.
+
+    Raises CollectionNotFound, LockedError and FormatError, which say nothing about its health."""
     from indexer.storage.store import Store
 
+    found: list[Problem] = []
     try:
         with Store.open(path, writable=mend) as store:
-            swept = [
+            found += [
                 Problem("leftovers", f"{name} was left by a run that was killed", True, "removed")
                 for name in store.swept
             ]
-            return swept + (repair(store, encoder) if mend else verify(store, encoder))
+            encoder = None
+            if open_encoder is not None:
+                try:
+                    encoder = open_encoder(store.manifest.spec)
+                except (ModelError, MismatchError) as error:
+                    remedy = "make the model available again, or check without it"
+                    found.append(Problem("encoder", str(error), False, remedy))
+            found += repair(store, encoder) if mend else verify(store, encoder)
     except CorruptError as error:
-        return [Problem("catalog", str(error), False, RESTORE)]
+        found.append(Problem("catalog", str(error), False, RESTORE))
+    return found
 
 
 def verify(store: Store, encoder: Encoder | None = None) -> list[Problem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -154,8 +155,16 @@ class Store:
     def close(self) -> None:
         """Let go of files and lock; what was not committed is lost."""
         self._catalog.close()
+        self._view.close()
         if self._lock is not None:
             self._lock.release()
+
+    def discard(self) -> None:
+        """Take a collection that was just begun from the disk again."""
+        self._write()
+        self._catalog.close()
+        (self.path / MANIFEST).unlink(missing_ok=True)  # first: from here on it is no collection
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def __enter__(self) -> Store:
         return self

@@ -48,6 +48,10 @@ class View:
         view._shards = self._shards
         return view
 
+    def close(self) -> None:
+        """Let go of mapped files."""
+        self._shards = self._index = None
+
     def look_again(self) -> None:
         """Forget which shards there are: they have been replaced."""
         self._shards = None

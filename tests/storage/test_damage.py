@@ -116,7 +116,7 @@ def test_a_fuzzed_database_is_an_error_or_found_by_doctor(sound, tmp_path):
 
 
 def test_healthy(sound, damaged):
-    assert examine(damaged, encoder=ENCODER) == []
+    assert examine(damaged, open_encoder=lambda spec: ENCODER) == []
     assert examine(damaged, mend=False) == []
 
 
@@ -150,7 +150,7 @@ def test_doctor_takes_lost_vectors_from_the_index(damaged):
     (problem,) = examine(damaged)
     assert problem.mended
     assert "80 vectors taken from the index" in problem.remedy
-    assert examine(damaged, encoder=ENCODER) == []
+    assert examine(damaged, open_encoder=lambda spec: ENCODER) == []
     with Store.open(damaged) as store:
         check(store)
         assert store.counts().passages == 78
