@@ -34,7 +34,7 @@ def scaling(results: Results, path: Path) -> None:
         x, y = zip(*sorted(points), strict=True)
         axes.plot(x, y, marker="o", label=method)
     axes.set(xscale="log", xlabel="parameters", ylabel=f"{_kind(results)} average")
-    axes.legend()
+    axes.legend(loc="lower right")
     _save(figure, path)
 
 
@@ -66,7 +66,7 @@ def tasks(results: Results, path: Path) -> None:
         axes.bar(places, [result["scores"].get(name, np.nan) for name in names], width, label=result["name"])
     axes.set_xticks(np.arange(len(names)), [SHORT.get(name, name) for name in names])
     axes.set(ylim=(_floor([v for r in results for k, v in r["scores"].items() if k in names]), None))
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="lower right")
     _save(figure, path)
 
 

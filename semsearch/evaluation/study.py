@@ -6,7 +6,7 @@
 
     [[encoder]]
     name = "OPT 125M, one demonstration"
-    model = "facebook/opt-125m"     # any field of an encoder spec, and preset, adapter, device, batch_tokens
+    model = "facebook/opt-125m"     # any field of an encoder spec, and preset, device, batch_tokens, device_map
     demonstrations = [["A man is smoking.", "Smoking"]]
     method = "PromptEOL+ICL"        # what the plots call the line it belongs to
     parameters = 125_000_000        # where it stands on the line
@@ -36,7 +36,7 @@ from semsearch.settings import Settings
 
 KINDS = {"sts": STS, "transfer": TRANSFER}
 SPEC_FIELDS = {field.name for field in fields(EncoderSpec)} - {"weights", "adapter_weights"}
-OTHER_FIELDS = {"name", "preset", "method", "parameters", "device", "batch_tokens"}
+OTHER_FIELDS = {"name", "preset", "method", "parameters", "device", "batch_tokens", "device_map"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,8 @@ class Entry:
     parameters: int | None = None
     device: str | None = None
     batch_tokens: int | None = None
+    device_map: str | None = None
+    """accelerate's, for models larger than one GPU."""
 
     @property
     def slug(self) -> str:
@@ -133,7 +135,11 @@ def _run_entry(entry: Entry, loaded: list[Data], output: Path, cache: Path, prog
 
     def open_encoder() -> Encoder:
         if not opened:
-            opened.append(embedding.open_encoder(spec, device=entry.device, batch_tokens=entry.batch_tokens))
+            opened.append(
+                embedding.open_encoder(
+                    spec, device=entry.device, batch_tokens=entry.batch_tokens, device_map=entry.device_map
+                )
+            )
         return opened[0]
 
     parts = []
