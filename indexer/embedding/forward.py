@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from indexer.embedding.forward_attention import Attention, Grouped, Past, Varlen, flash, flash_works
-from indexer.embedding.forward_linear import Packed, plain
-from indexer.embedding.forward_models import Block, Decoder, Maker, Rope, read, rotary
+from indexer.embedding.forward_linear import Int8, Packed
+from indexer.embedding.forward_models import Block, Decoder, Maker, Rope, read, turns_plain_heads
 
 Ids = Sequence[int]
 
@@ -55,7 +55,7 @@ class LastTokenForward:
         self.attention = attention
         self.reuse = True
         """Whether shared prefixes are used."""
-        self.batch_tokens = 2048 if device.type == "cpu" else 65536
+        self.batch_tokens = 1024 if device.type == "cpu" else 65536
         """Tokens of a batch at which the machine is fastest (on CPUs the activations then stay in cache)."""
         self.tokens = 0
         """Tokens run so far, prefixes included once each."""
@@ -203,9 +203,8 @@ def fast_forward(
     device, dtype = parameters[0].device, model.dtype
     if any(p.device != device for p in parameters) or device.type == "meta" or hasattr(model, "_hf_hook"):
         return None
-    if int8 and device.type != "cpu":
+    if int8 and not (device.type == "cpu" and Int8.works()):
         return None
-    linears = [m for m in model.modules() if isinstance(m, nn.Linear)]
     if int8:
         mode = "int8"
         if Packed.works(torch.bfloat16):
@@ -213,7 +212,7 @@ def fast_forward(
     else:
         mode = "packed" if device.type == "cpu" and Packed.works(dtype) else "dense"
     wide = torch.float32 if device.type == "cpu" else dtype
-    interleaved = mode != "dense" and rotary(model) and all(map(plain, linears))
+    interleaved = mode != "dense" and turns_plain_heads(model)
     make = Maker(mode, model.dtype, wide, interleaved, release)
     total = model.config.num_hidden_layers
     decoder = read(model, min(layers or total, total), make)

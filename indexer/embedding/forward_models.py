@@ -154,8 +154,12 @@ def read(model: nn.Module, layers: int, make: Maker) -> Decoder | None:
     return None
 
 
-def rotary(model: nn.Module) -> bool:
-    return hasattr(model, "rotary_emb")
+def turns_plain_heads(model: nn.Module) -> bool:
+    """Whether the model has rotary positions, and q and k nothing but weights (no adapter), so that their rows can
+    be reordered."""
+    return hasattr(model, "rotary_emb") and all(
+        plain(layer.self_attn.q_proj) and plain(layer.self_attn.k_proj) for layer in model.layers
+    )
 
 
 STATIC_ROPES = {"default", "linear", "llama3", "yarn"}
