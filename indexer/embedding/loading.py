@@ -150,10 +150,10 @@ def _quantise_nf4(model: nn.Module, device: torch.device) -> None:
             continue
         weight = module.weight.data
         if device.type == "cpu":
-            packed, state = bnb.functional.quantize_4bit(
-                weight.to(torch.bfloat16), quant_type="nf4", compress_statistics=True
-            )
-            module.weight.data = bnb.functional.dequantize_4bit(packed, state).to(torch.bfloat16)
+            # Rows of one 64-value block each: its CPU kernel misreads the scales of rows that are no multiple of it.
+            rows = weight.to(torch.bfloat16).reshape(-1, 64)
+            packed, state = bnb.functional.quantize_4bit(rows, quant_type="nf4", compress_statistics=True)
+            module.weight.data = bnb.functional.dequantize_4bit(packed, state).to(torch.bfloat16).view(weight.shape)
         else:
             small = bnb.nn.Linear4bit(
                 module.in_features, module.out_features, module.bias is not None,
