@@ -29,12 +29,12 @@ def scaling(results: Results, path: Path) -> None:
             lines.setdefault(_method(result), []).append((float(result["parameters"]), _average(result)))
     if not lines:
         raise DataError("no result says how many parameters its model has; give `parameters` in the study's file")
-    figure, axes = _figure()
+    figure, axes = _figure(width=9)
     for method, points in lines.items():
         x, y = zip(*sorted(points), strict=True)
         axes.plot(x, y, marker="o", label=method)
     axes.set(xscale="log", xlabel="parameters", ylabel=f"{_kind(results)} average")
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside right upper", fontsize="small")
     _save(figure, path)
 
 
@@ -47,10 +47,11 @@ def methods(results: Results, path: Path) -> None:
     if not best:
         raise DataError("no result has an average of STS or transfer tasks; run `semsearch eval sts --output FILE`")
     figure, axes = _figure()
-    bars = axes.bar(list(best), list(best.values()))
-    axes.bar_label(bars, fmt="%.2f")
-    axes.set(ylabel=f"{_kind(results)} average", ylim=(_floor(best.values()), None))
-    axes.tick_params(axis="x", rotation=20)
+    rising = dict(sorted(best.items(), key=lambda item: item[1]))
+    bars = axes.barh(list(rising), list(rising.values()))
+    axes.bar_label(bars, fmt=" %.2f")
+    axes.set(xlabel=f"{_kind(results)} average", xlim=(_floor(best.values()), max(best.values()) + 8))
+    axes.grid(axis="y", visible=False)
     _save(figure, path)
 
 
@@ -66,7 +67,7 @@ def tasks(results: Results, path: Path) -> None:
         axes.bar(places, [result["scores"].get(name, np.nan) for name in names], width, label=result["name"])
     axes.set_xticks(np.arange(len(names)), [SHORT.get(name, name) for name in names])
     axes.set(ylim=(_floor([v for r in results for k, v in r["scores"].items() if k in names]), None))
-    axes.legend(fontsize="small", loc="lower right")
+    figure.legend(loc="outside upper left", fontsize="small")
     _save(figure, path)
 
 
