@@ -29,7 +29,7 @@ def scaling(results: Results, path: Path) -> None:
             lines.setdefault(_method(result), []).append((float(result["parameters"]), _average(result)))
     if not lines:
         raise DataError("no result says how many parameters its model has; give `parameters` in the study's file")
-    figure, axes = _figure(width=9)
+    figure, axes = _figure(9, len(lines) // 4)
     for method, points in lines.items():
         x, y = zip(*sorted(points), strict=True)
         axes.plot(x, y, marker="o", label=method)
@@ -60,7 +60,7 @@ def tasks(results: Results, path: Path) -> None:
     names = [task for task in TASKS if any(task in result["scores"] for result in results)]
     if not names:
         raise DataError("no result has STS or transfer tasks; run `semsearch eval sts --output FILE`")
-    figure, axes = _figure(width=max(6.4, 1.2 * len(names)))
+    figure, axes = _figure(max(6.4, 1.2 * len(names)), len(results))
     width = 0.8 / len(results)
     for number, result in enumerate(results):
         places = np.arange(len(names)) + (number - (len(results) - 1) / 2) * width
@@ -129,12 +129,13 @@ def _floor(values: Any) -> float:
     return max(0.0, np.floor(min(finite) / 10) * 10 - 10) if finite else 0.0
 
 
-def _figure(width: float = 6.4) -> tuple[Any, Any]:
+def _figure(width: float = 6.4, legend: int = 0) -> tuple[Any, Any]:
+    """A figure with room for a legend of so many rows above or beside it."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UsageError("plots need matplotlib; install it with: pip install 'semsearch[plot]'") from error
-    figure = Figure(figsize=(width, 4.2), layout="constrained")
+    figure = Figure(figsize=(width, 4.2 + 0.25 * legend), layout="constrained")
     axes = figure.subplots()
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
