@@ -112,8 +112,7 @@ class HFEncoder:
         if pooling not in self._forwards:
             int8 = self.spec.precision == "int8"
             made: Forward | None = None
-            # TODO: with an adapter beside the weights the fast forward's rotary layout of q and k does not fit
-            if pooling == "last" and (self.spec.adapter is None or self.spec.merge_adapter):
+            if pooling == "last":
                 # Its own layout of the weights replaces the model's, unless other poolings need that too.
                 made = fast_forward(self._model, int8=int8, release=self.spec.pooling == "last")
             if made is None:
