@@ -121,7 +121,7 @@ class LastTokenForward:
         for i, block in enumerate(self.decoder.blocks):
             before = past[i] if past else None
             last = block.qkv is None
-            normed = block.before_attention(x) if block.before_attention else x
+            normed = block.before_attention(x) if block.before_attention else x.clone()
             turn = turns.get(block.rope)
             if last:
                 x, own = x[ends], normed[ends]
@@ -178,7 +178,7 @@ class LastTokenForward:
         return picked
 
     def _mlp(self, block: Block, x: Tensor) -> Tensor:
-        h = block.up.prepare(block.before_mlp(x) if block.before_mlp else x)
+        h = block.up.prepare(block.before_mlp(x) if block.before_mlp else x.clone())
         y = block.up(h) if block.gate is None else block.up.times(h, block.gate(h))
         return block.down(block.down.prepare(y))
 

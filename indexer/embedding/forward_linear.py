@@ -11,6 +11,7 @@ Legend: t tokens, i inputs, o outputs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -26,7 +27,8 @@ class Linear(Protocol):
     """Of what the calls return."""
 
     def prepare(self, x: Tensor) -> Input:
-        """x (t, i) in any float dtype, as the calls want it; layers that read the same x share the result."""
+        """x (t, i) in any float dtype, as the calls want it; layers that read the same x share the result. May write
+        into x."""
         ...
 
     def __call__(self, x: Input) -> Tensor:
@@ -122,21 +124,23 @@ class Int8:
         self.weight = torch.ops.onednn.qlinear_prepack(values, None)
         self.zeros = torch.zeros(len(self.scale), dtype=torch.int64)
         self.bias = None if bias is None else bias.float()
-        self.activation = activation
+        inplace = {"swish": partial(F.silu, inplace=True), "relu": F.relu_}
+        self.activation = inplace.get(_onednn_activation(activation)[0], activation)
 
     @staticmethod
     def works() -> bool:
         try:
             layer = Int8(torch.eye(16), None, None)
             x = torch.linspace(-1, 1, 16)[None]
-            return bool(torch.allclose(layer(layer.prepare(x)), x, atol=1e-2))
+            return bool(torch.allclose(layer(layer.prepare(x.clone())), x, atol=1e-2))
         except (AttributeError, NotImplementedError, RuntimeError):
             return False
 
     def prepare(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = x.float()
-        scale = x.abs().amax(-1, keepdim=True).clamp_(min=1e-12) / 127  # (t, 1)
-        values = (x * scale.reciprocal()).round_().to(torch.int8)
+        largest = torch.maximum(x.amax(-1, keepdim=True), x.amin(-1, keepdim=True).neg_())  # abs() would be a copy
+        scale = largest.clamp_(min=1e-12).div_(127)  # (t, 1)
+        values = x.mul_(scale.reciprocal()).round_().to(torch.int8)
         return values.view(torch.uint8).bitwise_xor_(128), scale  # flipping the top bit adds 128
 
     def __call__(self, x: tuple[Tensor, Tensor]) -> Tensor:
