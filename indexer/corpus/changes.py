@@ -269,8 +269,8 @@ def _ignored(path: str, is_folder: bool, files: list[_IgnoreFile]) -> str | None
 
 
 def _parents(root: str) -> list[_IgnoreFile]:
-    """The ignore files above a root inside a git work tree, outermost first; none where they ignore the root
-    itself, which was named all the same."""
+    """The ignore files above a root inside a git work tree, outermost first. One that ignores the root itself, or a
+    folder above it, says nothing of what lies below, so a root that is named is read all the same."""
     top = root
     while not os.path.lexists(os.path.join(top, ".git")):
         if top == os.path.dirname(top):
@@ -281,11 +281,6 @@ def _parents(root: str) -> list[_IgnoreFile]:
     while folder != top:
         folder = os.path.dirname(folder)
         files[:0] = [_IgnoreFile(folder, name) for name in IGNORE_FILES if os.path.isfile(os.path.join(folder, name))]
-    step = root
-    while step != top:
-        if _ignored(step, True, [file for file in files if _within(step, file.folder)]):
-            return []
-        step = os.path.dirname(step)
     return files
 
 

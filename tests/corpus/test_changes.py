@@ -147,7 +147,8 @@ def test_overlapping_roots_give_each_file_once_to_the_inner_one(tmp_path: Path) 
     roots = [a, a / "b", a / "d.txt", tmp_path / "a-b", a / ".h", a]
 
     def owners(roots: list[Path]) -> dict[str, str]:
-        entries = scan([str(root) for root in roots])
+        entries = list(scan([str(root) for root in roots]))
+        assert len({entry.path for entry in entries}) == len(entries), "an entry came twice"
         return {os.path.relpath(e.path, tmp_path): os.path.relpath(e.root, tmp_path) for e in entries}
 
     assert owners(roots) == {
@@ -241,6 +242,9 @@ def test_the_whole_disk_and_the_home_folder_need_force(tmp_path: Path, monkeypat
     for root in ("/", str(home), str(home / "x" / ".."), str(tmp_path / "link")):
         with pytest.raises(UsageError, match="--force"):
             scan([root])
+    monkeypatch.setenv("HOME", str(tmp_path / "link"))
+    with pytest.raises(UsageError, match="home folder"):
+        scan([str(home)])
     assert len(list(scan([str(home)], force=True))) == len(list(scan([str(home / "a.txt")]))) == 1
 
 
