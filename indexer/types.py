@@ -48,7 +48,7 @@ class Passage:
     tokens: int
     """Tokens of the text alone, by the model's tokenizer, without template or special tokens."""
     page: int | None = None
-    """1-based page on which the passage begins; None for formats without pages."""
+    """1-based page on which the passage stands; None for formats without pages."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 from semantic_text_splitter import MarkdownSplitter, TextSplitter
 from tokenizers import Tokenizer
@@ -86,7 +87,7 @@ class Splitter:
 
     def _spans(self, document: Document) -> Iterator[tuple[int, int]]:
         library = self._markdown if document.kind == "markdown" else self._plain
-        for section_start, section_end in _sections(document.text, document.kind):
+        for section_start, section_end in _sections(document):
             for start, end in _blocks(document.text, section_start, section_end, BLOCK * self.passage_tokens):
                 for offset, chunk in library.chunk_indices(document.text[start:end]):
                     # str.strip knows a few more white space characters than the library
@@ -111,9 +112,14 @@ class _LineCounter:
         return self.line
 
 
-def _sections(text: str, kind: str) -> Iterator[tuple[int, int]]:
-    """Spans that each begin at a heading, so that no passage holds the end of one section and the next one's
-    heading. A heading with nothing but headings before it stays with them."""
+def _sections(document: Document) -> Iterator[tuple[int, int]]:
+    """Spans that no passage may leave. Pages, because a hit names one; else each begins at a heading, so that no
+    passage holds the end of one section and the next one's heading. A heading with nothing but headings before it
+    stays with them."""
+    text, kind = document.text, document.kind
+    if document.page_starts:
+        yield from pairwise(sorted({0, *document.page_starts, len(text)}))
+        return
     start = body = 0
     for head, after in headings(text, kind):
         if text[body:head].strip():

@@ -88,18 +88,18 @@ def test_a_passage_never_ends_with_the_next_sections_heading(kind: str, text: st
 def test_pages_and_lines() -> None:
     text = "one one\n\ntwo two\n\nthree"
     passages = split(text, "pdf", 8, page_starts=(0, 9, 18))
-    assert [p.page for p in passages] == [1, 2, 3][: len(passages)] or {p.page for p in passages} <= {1, 2, 3}
+    assert [p.page for p in passages] == [1, 2, 3]
     assert passages[-1].line_end == 5
-    assert passages[0].page == 1
     assert split("x", "pdf", 8, page_starts=(0,))[0].page == 1
     assert split("x")[0].page is None
 
 
-def test_a_passage_lies_on_the_page_on_which_it_begins() -> None:
+def test_a_passage_lies_on_one_page() -> None:
     pages = ["the quick brown fox jumps over the lazy dog " * 4] * 3
     starts = (0, len(pages[0]) + 2, 2 * len(pages[0]) + 4)
     for passage in split("\n\n".join(pages), "pdf", 16, page_starts=starts):
         assert passage.page == sum(start <= passage.start for start in starts)
+        assert passage.page == sum(start < passage.end for start in starts)
 
 
 def test_passages_of_a_record_carry_its_line() -> None:
