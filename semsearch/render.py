@@ -21,6 +21,10 @@ WIDTH = 320
 """Most characters of such an excerpt: prose often comes in one long line."""
 
 
+EXTRACTED = frozenset({"pdf", "docx", "html"})
+"""Kinds whose line numbers are those of the extracted text, and no help in finding the place in the file."""
+
+
 def dump(value: Any) -> str:
     """One line of JSON; bytes of file names that are no text are written as escapes."""
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
@@ -49,9 +53,11 @@ def hits(found: Sequence[Hit], console: Console, full: bool = False) -> None:
 
 def place(hit: Hit) -> str:
     """``path:12-20``, with page and record where there are any."""
-    where = f"{hit.path}:{hit.line_start}" + (f"-{hit.line_end}" if hit.line_end != hit.line_start else "")
+    where = hit.path
     if hit.page is not None:
-        where = f"{hit.path} page {hit.page}"
+        where += f" page {hit.page}"
+    elif hit.kind not in EXTRACTED:
+        where += f":{hit.line_start}" + (f"-{hit.line_end}" if hit.line_end != hit.line_start else "")
     return where + (f" record {hit.document}" if hit.document is not None else "")
 
 

@@ -30,6 +30,7 @@ class Hit:
     path: str
     """Absolute path of the file."""
     line_start: int
+    """1-based, inclusive, of the file; for PDF, DOCX and HTML of the text that was extracted from it."""
     line_end: int
     page: int | None
     text: str

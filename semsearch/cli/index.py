@@ -91,6 +91,7 @@ class Reporter(Observer):
 @click.option("--title-field", metavar="NAME", help="Record field that is the title.")
 @click.option("--id-field", metavar="NAME", help="Record field that identifies the record.")
 @click.option("--max-bytes", type=click.IntRange(min=1), help="Largest file read as one document [default: 64 MiB].")
+@click.option("--max-record-bytes", type=click.IntRange(min=1), help="Longest line of a record file [default: 16 MiB].")
 @click.option("--name", default="stdin", show_default=True, help="What standard input (PATH -) is called in the index.")
 @click.option("--passage-tokens", type=click.IntRange(min=8), help="Most tokens of a passage [default: 128].")
 @click.option("--index-device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where FAISS builds the index.")
@@ -106,6 +107,7 @@ def command(
     title_field: str | None,
     id_field: str | None,
     max_bytes: int | None,
+    max_record_bytes: int | None,
     name: str,
     passage_tokens: int | None,
     index_device: str,
@@ -128,6 +130,7 @@ def command(
         "title_field": title_field,
         "id_field": id_field,
         "max_bytes": max_bytes,
+        "max_record_bytes": max_record_bytes,
     }
     given = {key: value for key, value in options.items() if value is not None}
     if "-" in paths and len(paths) > 1:
