@@ -120,7 +120,7 @@ class Int8:
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: Callable[[Tensor], Tensor] | None):
         weight = weight.float()
         self.scale = weight.abs().amax(1).clamp(min=1e-12) / 127  # (o,)
-        values = (weight / self.scale[:, None]).round_().to(torch.int8)
+        values = (weight / self.scale[:, None]).round_().to(torch.int8).contiguous()
         self.weight = torch.ops.onednn.qlinear_prepack(values, None)
         self.zeros = torch.zeros(len(self.scale), dtype=torch.int64)
         self.bias = None if bias is None else bias.float()

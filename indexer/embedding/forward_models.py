@@ -143,9 +143,12 @@ def share(modules: Sequence[nn.Module], joined: Tensor) -> None:
         start += rows
 
 
+LLAMA_LIKE = ("llama", "mistral", "qwen2", "qwen3", "gemma3_text")
+
+
 def read(model: nn.Module, layers: int, make: Maker) -> Decoder | None:
     kind = model.config.model_type
-    if kind in ("llama", "mistral", "qwen2", "qwen3", "gemma3_text"):
+    if kind in LLAMA_LIKE:
         return _llama(model, layers, make)
     if kind == "opt":
         return _opt(model.decoder, layers, make)
@@ -157,7 +160,7 @@ def read(model: nn.Module, layers: int, make: Maker) -> Decoder | None:
 def turns_plain_heads(model: nn.Module) -> bool:
     """Whether the model has rotary positions, and q and k nothing but weights (no adapter), so that their rows can
     be reordered."""
-    return hasattr(model, "rotary_emb") and all(
+    return model.config.model_type in LLAMA_LIKE and all(
         plain(layer.self_attn.q_proj) and plain(layer.self_attn.k_proj) for layer in model.layers
     )
 
