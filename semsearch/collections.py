@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from indexer import embedding, pipeline
 from indexer.corpus.readers import ReadOptions
 from indexer.corpus.splitter import Splitter
-from indexer.storage.store import Store
-
-from indexer import embedding, pipeline
 from indexer.embedding.encoder import Encoder, EncoderSpec
 from indexer.errors import CollectionNotFound, UsageError
 from indexer.pipeline import Observer, Report
 from indexer.storage.manifest import Manifest
+from indexer.storage.store import Store
 from indexer.types import Counts, FileRecord
 from semsearch import encoders
 from semsearch.searcher import Searcher

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from indexer.storage.store import Store
 
 from indexer.embedding.encoder import Encoder
 from indexer.errors import StoreError, UsageError
+from indexer.storage.store import Store
 from indexer.types import Filter, Neighbours
 from semsearch import fusion, snippets
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from indexer.corpus.readers import ReadOptions
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from indexer.corpus.readers import ReadOptions
 from indexer.pipeline import Observer, Report
 from semsearch import render
 from semsearch.cli.options import collection_option, encoder_options, home_option, json_option, take_encoder_flags
