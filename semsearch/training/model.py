@@ -60,7 +60,7 @@ class Student:
         # On a CPU, "nf4" is weights rounded to NF4, which pass gradients on; bitsandbytes' own CPU layers stop doing
         # so after their first forward without gradients. There the file's precision is kept, to merge from.
         stored = base if base == "nf4" or self.device.type == "cuda" else "fp32"
-        model: Any = loading.load(located, self.spec, stored, self.device, None)
+        model: Any = loading.load(located, self.spec, stored, self.device, str(self.device))  # transformers' classes
         if self.device.type == "cpu":
             model.float()
         self._limit = loading.max_positions(model.config)
@@ -194,7 +194,7 @@ class Student:
         if not self._same(sample, expected):
             self._prefix = False
         if self.device.type == "cpu":
-            if self._causal:
+            if self._causal and not getattr(self.model.config, "sliding_window", None):
                 plain = self.model.config._attn_implementation
                 self.model.set_attn_implementation(fused.register())
                 if not self._same(sample, expected):
@@ -238,14 +238,20 @@ def _adapt(model: Any, lora: Lora, spec: EncoderSpec) -> Any:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it misses optional kernels aloud when peft loads it
     from peft import LoraConfig, TaskType, get_peft_model
 
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None  # BERT's, which no vector of ours goes through
+    conv = tuple(m for m in model.modules() if type(m).__name__ == "Conv1D")  # GPT-2's linear layer
+    names = {name for name, m in model.named_modules() if isinstance(m, nn.Linear) or m in conv}
+    if spec.layers is None:  # else each by its whole name: a full model has more blocks than this one
+        names = {name.rpartition(".")[2] for name in names}
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         bias="none",
-        target_modules="all-linear",
+        fan_in_fan_out=bool(conv),
+        target_modules=sorted(names),
         task_type=TaskType.FEATURE_EXTRACTION,
-        layers_to_transform=None if spec.layers is None else list(range(spec.layers)),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft's calls of transformers

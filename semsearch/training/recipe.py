@@ -6,7 +6,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -192,8 +192,9 @@ class Recipe:
         return json.loads(json.dumps(_plain(self)))
 
     def to_toml(self) -> str:
-        values = self.to_dict()
-        lines = [f"{key} = {_toml(value)}" for key, value in values.items() if not isinstance(value, dict | list)]
+        """Every field that has a value, defaults too: a run's record must not change with them."""
+        values = json.loads(json.dumps(_plain(self, whole=True)))
+        lines = [f"{key} = {_toml(value)}" for key, value in values.items() if isinstance(value, str)]
         for key, value in values.items():
             tables = value if isinstance(value, list) else [value] if isinstance(value, dict) else []
             mark = f"[[{key}]]" if isinstance(value, list) else f"[{key}]"
@@ -284,24 +285,20 @@ def _value(hint: Any, value: Any, origin: str) -> Any:
     return value
 
 
-def _plain(value: Any) -> dict[str, Any]:
+def _plain(value: Any, whole: bool = False) -> dict[str, Any]:
+    """A dataclass as a table, without None and, unless ``whole``, without what stands at its default."""
     result: dict[str, Any] = {}
     for f in fields(value):
         content = getattr(value, f.name)
         default = f.default_factory() if callable(f.default_factory) else f.default
-        if content == default and f.name not in ("name", "path", "kind"):
+        if content is None or (content == default and not whole and f.name not in ("name", "path", "kind")):
             continue
         if isinstance(content, tuple) and content and hasattr(content[0], "__dataclass_fields__"):
-            content = [_plain(item) for item in content]
+            content = [_plain(item, whole) for item in content]
         elif hasattr(content, "__dataclass_fields__"):
-            content = _plain(content) if not isinstance(content, EncoderSpec) else _spec(content)
+            content = _plain(content, whole)
         result[f.name] = content
     return result
-
-
-def _spec(spec: EncoderSpec) -> dict[str, Any]:
-    plain = asdict(EncoderSpec())
-    return {name: value for name, value in asdict(spec).items() if value != plain[name]}
 
 
 def _toml(value: Any) -> str:

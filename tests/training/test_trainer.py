@@ -1,0 +1,188 @@
+"""Whole runs of a tiny model: the score rises, a killed run goes on as if nothing had happened, errors are clear."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from indexer.errors import ConfigError, DataError, TrainingError
+from semsearch.training import trainer
+from semsearch.training.recipe import Lora, Loss, Source
+
+
+def run(recipe, world, out, **options):
+    return trainer.train(trainer.prepare(recipe, world), out, device="cpu", **options)
+
+
+def losses(out):
+    entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    steps = [e for e in entries if e["event"] == "step"]
+    assert [e["step"] for e in steps] == list(range(1, len(steps) + 1))
+    return [e["loss"] for e in steps]
+
+
+def adapter(out):
+    return load_file(out / "adapter_model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_llama, world, tmp_path_factory, request):
+    """One whole run; its folder and result."""
+    recipe = request.getfixturevalue("module_recipe")
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    return out, run(recipe, world, out)
+
+
+@pytest.fixture(scope="module")
+def module_recipe(tiny_llama):
+    from tests.training.conftest import recipe
+
+    return recipe.__wrapped__(tiny_llama)
+
+
+def test_training_raises_the_dev_score(finished):
+    out, result = finished
+    assert result.best > result.first + 10
+    assert result.steps == 12
+    curve = losses(out)
+    assert len(curve) == 12
+    assert curve[-1] < 0.7 * curve[0]
+
+
+def test_run_folder_is_complete(finished, module_recipe):
+    out, result = finished
+    names = {path.name for path in out.iterdir()}
+    assert names >= {
+        "adapter_config.json", "adapter_model.safetensors", "encoder.json", "recipe.toml", "provenance.json",
+        "log.jsonl", "evaluation.json", "curves.svg", "README.md",
+    }  # fmt: skip
+    from semsearch.training.recipe import Recipe
+
+    assert Recipe.load(out / "recipe.toml") == module_recipe
+    evaluation = json.loads((out / "evaluation.json").read_text())
+    assert evaluation["dev"] == result.best
+    assert [check["step"] for check in evaluation["checks"]] == [0, 4, 8, 12]
+    assert {tensor.dtype for tensor in adapter(out).values()} == {torch.bfloat16}
+    assert not list(out.glob(".*"))
+
+
+def test_one_seed_gives_one_adapter_and_another_seed_another(finished, module_recipe, world, tmp_path):
+    out, _ = finished
+    run(module_recipe, world, tmp_path / "again")
+    for name, tensor in adapter(out).items():
+        torch.testing.assert_close(adapter(tmp_path / "again")[name], tensor, rtol=1e-2, atol=1e-4)
+    run(module_recipe.with_train(seed=4, steps=4), world, tmp_path / "other")
+    assert any(not torch.equal(adapter(tmp_path / "other")[n], t) for n, t in adapter(out).items())
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_a_killed_run_resumes_to_the_same_losses(module_recipe, world, tmp_path, dropout):
+    recipe = replace(module_recipe, lora=replace(module_recipe.lora, dropout=dropout))
+    run(recipe, world, tmp_path / "whole")
+
+    class Killed(Exception):  # noqa: N818
+        pass
+
+    def kill(entry):
+        if entry["event"] == "step" and entry["step"] == 6:  # the last checkpoint is of step 4
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(recipe, world, tmp_path / "cut", progress=kill)
+    with (tmp_path / "cut" / "log.jsonl").open("a") as log:
+        log.write('{"event": "step", "st')  # the line that the kill cut off
+    result = run(recipe, world, tmp_path / "cut", resume=True)
+    assert result.steps == 12
+    assert losses(tmp_path / "cut") == pytest.approx(losses(tmp_path / "whole"), rel=1e-4)
+    for name, tensor in adapter(tmp_path / "whole").items():
+        torch.testing.assert_close(adapter(tmp_path / "cut")[name], tensor, rtol=1e-2, atol=1e-4)
+
+
+def test_folder_of_another_run_is_left_alone(finished, module_recipe, world, tmp_path):
+    out, _ = finished
+    with pytest.raises(ConfigError, match="--resume"):
+        run(module_recipe, world, out)
+    with pytest.raises(ConfigError, match="another recipe"):
+        run(module_recipe.with_train(lr=0.5), world, out, resume=True)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="not empty"):
+        run(module_recipe, world, tmp_path)
+
+
+def test_early_stopping(module_recipe, world, tmp_path):
+    recipe = module_recipe.with_train(lr=1e-12, patience=1, check_every=2)  # nothing gets better
+    result = run(recipe, world, tmp_path / "run")
+    assert result.steps == 4
+
+
+def test_a_loss_that_is_no_number_ends_the_run(module_recipe, world, tmp_path):
+    recipe = replace(module_recipe.with_train(lr=10.0, warmup=0), lora=Lora(rank=4, alpha=1e20, base="fp32"))
+    with pytest.raises(TrainingError, match="lower train.lr"):
+        run(recipe, world, tmp_path / "run")
+
+
+def test_sentences_are_their_own_positives_under_dropout(module_recipe, world, tmp_path):
+    recipe = replace(
+        module_recipe, lora=replace(module_recipe.lora, dropout=0.3),
+        sources=(Source(path="triplets.jsonl", kind="sentences"),),
+        train=replace(module_recipe.train, steps=4),
+    )  # fmt: skip
+    result = run(recipe, world, tmp_path / "run")
+    assert result.steps == 4
+    with pytest.raises(ConfigError, match="needs dropout"):
+        replace(recipe, lora=module_recipe.lora)
+
+
+def test_distillation_learns_from_a_teacher(module_recipe, world, tmp_path):
+    teacher = tmp_path / "teacher.json"
+    teacher.write_text(json.dumps({"model": "hash:64"}))
+    recipe = replace(module_recipe.with_train(steps=4), loss=Loss(teacher=str(teacher), margin=0.1, guide=True))
+    run(recipe, world, tmp_path / "run")
+    plain = run(module_recipe.with_train(steps=4), world, tmp_path / "plain")
+    assert plain.steps == 4
+    assert losses(tmp_path / "run")[0] != losses(tmp_path / "plain")[0]
+
+
+def test_dev_texts_in_the_training_rows_are_refused(module_recipe, world, tmp_path):
+    from semsearch.training.recipe import Dev
+
+    recipe = replace(module_recipe, dev=(Dev(path="triplets.jsonl", kind="triplets"),))
+    with pytest.raises(DataError, match="also in the dev sets"):
+        trainer.prepare(recipe, world)
+
+
+def test_two_processes_do_what_one_does(finished, module_recipe, world, tmp_path):
+    """The gathering of vectors and the sum of gradients, over two CPU processes."""
+    out, _ = finished
+    script = tmp_path / "run.py"
+    (tmp_path / "recipe.toml").write_text(module_recipe.to_toml())
+    script.write_text(
+        "import sys\nfrom pathlib import Path\nfrom semsearch.training import trainer\n"
+        "from semsearch.training.recipe import Recipe\n"
+        "recipe = Recipe.load(Path(sys.argv[1]))\n"
+        "trainer.train(trainer.prepare(recipe, Path(sys.argv[2])), Path(sys.argv[3]), device='cpu')\n"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = []
+    for rank in range(2):
+        environment = {
+            **os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true",
+        }  # fmt: skip
+        command = [sys.executable, str(script), str(tmp_path / "recipe.toml"), str(world), str(tmp_path / "run")]
+        root = Path(__file__).resolve().parents[2]
+        processes.append(
+            subprocess.Popen(command, env=environment, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        )
+    outputs = [process.communicate(timeout=240)[0].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)[-3000:]
+    assert losses(tmp_path / "run") == pytest.approx(losses(out), rel=1e-3)
