@@ -96,6 +96,7 @@ def result(
     seconds = time.monotonic() - started
     return {
         "scores": _rounded(means),
+        **({"latency_ms": tasks[judged[0].name]["latency_ms"]} if len(judged) == 1 else {}),
         "quick": any(each.quick for each in judged),
         "tasks": _rounded(tasks),
         "data": {each.name: {"source": each.source, "sha256": each.sha256, "quick": each.quick} for each in judged},

@@ -89,6 +89,7 @@ def test_json_shape_and_provenance(tmp_path: Path) -> None:
     assert set(result["scores"]) == {"dense", "lexical", "hybrid"}
     assert set(result["scores"]["dense"]) == {"nDCG@10", "AP", "RR", "R@10", "R@100"}
     assert 0 < result["scores"]["lexical"]["nDCG@10"] <= 1
+    assert set(result["latency_ms"]["dense"]) == {"p50", "p90", "p99"}
     assert len(result["items"]["made hybrid"]) == 6
     assert result["encoder"]["spec"]["model"] == "hash:64"
     assert set(result["data"]["made"]["sha256"]) == {"corpus.jsonl", "queries.jsonl", "test.tsv"}
