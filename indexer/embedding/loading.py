@@ -19,16 +19,24 @@ from indexer.errors import ModelError
 
 
 def load(
-    located: models.Located, spec: EncoderSpec, precision: Precision, device: torch.device, device_map: str | None
+    located: models.Located,
+    spec: EncoderSpec,
+    precision: Precision,
+    device: torch.device,
+    device_map: str | None = None,
+    whole: bool = False,
 ) -> nn.Module:
-    """The model in eval mode on its device. "int8" is loaded as fp32: the forward quantises. Raises ModelError."""
+    """The model in eval mode on its device. "int8" is loaded as fp32: the forward quantises.
+
+    ``whole``: one of transformers' own classes even where modules without a forward would do. Raises ModelError.
+    """
     merging = located.adapter is not None and spec.merge_adapter
     target = DTYPES[precision]
     # What is merged or quantised is read as it was stored, so that it is rounded once.
     dtype = None if target != torch.float32 and (merging or precision == "nf4") else target
     model: nn.Module | None = None
     beside = located.adapter is not None and not merging
-    if spec.pooling == "last" and precision != "nf4" and device_map is None and not beside:
+    if spec.pooling == "last" and precision != "nf4" and device_map is None and not beside and not whole:
         model = llama.load(located.model, spec.layers, dtype)
     if model is None:
         model = _read(located.model, read_config(located.model, spec.layers), dtype or "auto", device_map)
@@ -79,7 +87,7 @@ def _read(folder: Path, config: Any, dtype: torch.dtype | str, device_map: str |
 
         kind = T5EncoderModel
     try:
-        with _quiet():
+        with quiet():
             model, info = kind.from_pretrained(
                 str(folder), config=config, dtype=dtype, device_map=device_map, output_loading_info=True
             )
@@ -179,7 +187,7 @@ def int8(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without transformers' warnings of weights that are not used: the LM head, and blocks beyond ``layers``."""
     from transformers.utils import logging
 
