@@ -117,7 +117,12 @@ def status_value(status: Status) -> dict[str, Any]:
         "path": str(status.path),
         "files": {"indexed": counts["files"], "failed": counts["failed"], "skipped": counts["skipped"]},
         "documents": counts["documents"],
-        "passages": {"total": counts["passages"], "pending": counts["pending"], "deleted": counts["tombstones"]},
+        "passages": {
+            "embedded": counts["passages"],
+            "total": counts["passages"] + counts["pending"],
+            "pending": counts["pending"],
+            "deleted": counts["tombstones"],
+        },
         "encoder": {
             "fingerprint": status.spec.fingerprint,
             "precision": status.spec.precision,

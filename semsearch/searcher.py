@@ -100,6 +100,10 @@ class Searcher:
         dense = self._dense(texts, max(k, DEPTH), filter)
         return _stack([fusion.reciprocal_rank([d, n.ids[0]], k) for d, n in zip(dense.ids, lexical, strict=True)], k)
 
+    def refresh(self) -> bool:
+        """Move on to what has been committed since the collection was opened. Whether there was anything."""
+        return self.store.refresh()
+
     def close(self) -> None:
         self.store.close()
 

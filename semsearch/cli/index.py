@@ -15,7 +15,14 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from indexer.corpus.readers import ReadOptions
 from indexer.pipeline import Observer, Report
 from semsearch import render
-from semsearch.cli.options import collection_option, encoder_options, home_option, json_option, take_encoder_flags
+from semsearch.cli.options import (
+    collection_option,
+    encoder_options,
+    home_option,
+    index_device_option,
+    json_option,
+    take_encoder_flags,
+)
 from semsearch.collections import Runtime, update
 from semsearch.settings import load_settings
 
@@ -94,7 +101,7 @@ class Reporter(Observer):
 @click.option("--max-record-bytes", type=click.IntRange(min=1), help="Longest line of a record file [default: 16 MiB].")
 @click.option("--name", default="stdin", show_default=True, help="What standard input (PATH -) is called in the index.")
 @click.option("--passage-tokens", type=click.IntRange(min=8), help="Most tokens of a passage [default: 128].")
-@click.option("--index-device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where FAISS builds the index.")
+@index_device_option
 @click.option("--force", is_flag=True, help="Index / or the home folder all the same.")
 @click.option("--dry-run", is_flag=True, help="Read and split only: passages, tokens and the time it would take.")
 @json_option

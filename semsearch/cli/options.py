@@ -17,6 +17,13 @@ home_option = click.option(
     "--home", type=click.Path(path_type=Path, file_okay=False), help="Folder of the collections [SEMSEARCH_HOME]."
 )
 collection_option = click.option("--collection", "-c", metavar="NAME", help="Collection [default: default].")
+index_device_option = click.option(
+    "--index-device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where FAISS builds and searches; the file is the same.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 
 

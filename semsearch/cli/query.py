@@ -10,7 +10,14 @@ import click
 from rich.console import Console
 
 from semsearch import filters, render
-from semsearch.cli.options import collection_option, encoder_options, home_option, json_option, take_encoder_flags
+from semsearch.cli.options import (
+    collection_option,
+    encoder_options,
+    home_option,
+    index_device_option,
+    json_option,
+    take_encoder_flags,
+)
 from semsearch.collections import Runtime, searcher
 from semsearch.settings import load_settings
 
@@ -22,6 +29,7 @@ from semsearch.settings import load_settings
 @click.option("-k", default=10, show_default=True, metavar="N", type=int, help="Most hits to show.")
 @click.option("--mode", type=click.Choice(["hybrid", "dense", "lexical"]), default="hybrid", show_default=True)
 @click.option("--filter", "expressions", multiple=True, metavar="NAME=VALUE", help=f"Search only {filters.HELP}")
+@index_device_option
 @click.option("--full", is_flag=True, help="Show whole passages.")
 @json_option
 @click.option("--jsonl", is_flag=True, help="Print one JSON value a line: a hit, or with - a query and its hits.")
@@ -33,6 +41,7 @@ def command(
     k: int,
     mode: str,
     expressions: tuple[str, ...],
+    index_device: str,
     full: bool,
     as_json: bool,
     jsonl: bool,
@@ -49,6 +58,7 @@ def command(
     console = Console(soft_wrap=False, highlight=False)
 
     def show(query: str) -> bool:
+        engine.refresh()  # a warm process sees what was indexed meanwhile
         found = engine.search(query, k, mode, condition)  # type: ignore[arg-type]
         values = [render.hit_value(hit) for hit in found]
         if text == "-" and (jsonl or as_json):
@@ -67,7 +77,7 @@ def command(
         return bool(found)
 
     condition = filters.parse(expressions)
-    runtime = Runtime(device or settings.device, batch_tokens or settings.batch_tokens)
+    runtime = Runtime(device or settings.device, batch_tokens or settings.batch_tokens, index_device)
     with searcher(settings, flags=take_encoder_flags(encoder), runtime=runtime, note=_note) as engine:
         if text != "-":
             return 0 if show(text) else 1

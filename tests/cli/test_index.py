@@ -168,7 +168,7 @@ def test_an_interrupted_run_keeps_its_work_and_the_next_goes_on(index, run, tmp_
     monkeypatch.setattr("indexer.pipeline.COMMIT_SECONDS", 0.0)
     assert index(folder).code == 130
     status = run("status", "--json").json[0]
-    assert (status["passages"]["total"], status["passages"]["pending"]) == (24, 16)
+    assert (status["passages"]["embedded"], status["passages"]["total"]) == (24, 40)
     answer = run("query", "--json", "passage number")
     assert answer.code == 0
     assert "16 passages are not embedded yet" in answer.err
