@@ -196,7 +196,7 @@ def test_near_finds_what_comparing_all_pairs_finds(texts, references):
 
 
 def test_missing_evaluation_file(tmp_path):
-    with pytest.raises(DataError, match="clean.evaluation"):
+    with pytest.raises(DataError, match=r"clean\.evaluation"):
         clean.clean([loaded(("a", "b"), ("c", "d"))], Clean(evaluation=("sts",)), tmp_path)
 
 

@@ -36,7 +36,6 @@ def test_loss_is_equation_2(hard):
 
 def test_rows_may_differ_in_their_number_of_negatives():
     torch.manual_seed(0)
-    vectors = torch.randn(7, 5)
     rows = [(0, 1, (2, 3)), (4, 5, ()), (6, 0, (2,))]
     groups = loss.group(rows, [f"text {i}" for i in range(7)])
     assert groups.candidates.tolist() == [1, 5, 0, 2, 3, 2]

@@ -124,7 +124,7 @@ def test_early_stopping(module_recipe, world, tmp_path):
 
 def test_a_loss_that_is_no_number_ends_the_run(module_recipe, world, tmp_path):
     recipe = replace(module_recipe.with_train(lr=10.0, warmup=0), lora=Lora(rank=4, alpha=1e20, base="fp32"))
-    with pytest.raises(TrainingError, match="lower train.lr"):
+    with pytest.raises(TrainingError, match=r"lower train\.lr"):
         run(recipe, world, tmp_path / "run")
 
 
