@@ -122,6 +122,8 @@ class _State:
     pending: dict[str, list[_Held]] = field(default_factory=dict)
     outdated: dict[str, list[_Held]] = field(default_factory=dict)
     """Shown documents that newer, pending contents of their file will replace."""
+    discarded: list[tuple[int, _Held]] = field(default_factory=list)
+    """Contents that were replaced before they were shown, for their vectors; forgotten from a generation on."""
     dirty: bool = False
     history: dict[int, list[_Held]] = field(default_factory=lambda: {0: []})
 
@@ -163,7 +165,7 @@ class MemoryCatalog:
 
     def get(self, ids: Sequence[int] | np.ndarray) -> list[StoredPassage]:
         found = {}
-        for held in [held for shown in self._now.history.values() for held in shown] + self._all_pending():
+        for held in self._all_past() + self._all_pending():
             found.update({p.id: p for p in _stored(held)})
         return [found[int(number)] for number in ids if int(number) in found]
 
@@ -220,18 +222,29 @@ class MemoryCatalog:
         removed = 0
         for path in map(printable, paths):
             removed += self._now.files.pop(path, None) is not None
-            self._now.pending.pop(path, None)
+            self._discard(path)
             gone = self._now.shown.pop(path, []) + self._now.outdated.pop(path, [])
             self._now.dirty |= bool(gone)
         return removed
+
+    def _discard(self, path: str) -> None:
+        for held in self._now.pending.pop(path, []):
+            held.passages = {n: part for n, part in held.passages.items() if n not in held.waiting}
+            held.waiting = set()
+            self._now.discarded.append((self._now.generation + 1, held))
+
+    def _all_past(self) -> list[_Held]:
+        """Every document, shown once or never, that has not been forgotten."""
+        return [held for shown in self._now.history.values() for held in shown] + [h for _, h in self._now.discarded]
 
     def stage(
         self, file: FileRecord, contents: Iterable[tuple[Document, Sequence[Passage]]]
     ) -> tuple[int, int, dict[int, int]]:
         path = printable(file.path)
+        self._discard(path)
         contents = list(contents)
         vectors = {}  # text → the first passage that has a vector
-        for held in [held for shown in self._now.history.values() for held in shown] + self._all_pending():
+        for held in self._all_past() + self._all_pending():
             for number, part in held.passages.items():
                 if number not in held.waiting:
                     vectors.setdefault(part.text, number)
@@ -301,6 +314,7 @@ class MemoryCatalog:
 
     def forget_dead(self) -> None:
         self._now.history = {g: shown for g, shown in self._now.history.items() if g == self._now.generation}
+        self._now.discarded = [(died, held) for died, held in self._now.discarded if died > self._now.generation]
         self._now.oldest = self._now.generation
 
 

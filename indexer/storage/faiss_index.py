@@ -10,11 +10,15 @@ from typing import Any
 import numpy as np
 
 from indexer.errors import CorruptError, PrecisionError, StoreError
-from indexer.storage.vectors import best, check, check_queries, none, rescore, settled, stack, widen
+from indexer.storage.vectors import SLACK, best, check, check_queries, none, rescore, settled, stack, widen
 from indexer.types import Neighbours
 
 KINDS = ("flat", "sq8", "hnsw", "ivf")
 """flat: exact. sq8: one byte a dimension. hnsw: a graph, fastest to search. ivf: cells, quick to build."""
+GPU_BLOCK = 65_536
+"""Vectors copied to the GPU at a time."""
+GPU_MOST = 2048
+"""The largest k of a GPU index; more is searched on the CPU."""
 
 
 @contextmanager
@@ -135,6 +139,7 @@ class FaissIndex:
     def _block(self, queries: np.ndarray, k: int, allowed: np.ndarray | None, total: int) -> Neighbours:
         """Candidates from FAISS, scored again one by one; more of them where a tie goes on past the last."""
         exact = self.kind == "flat"
+        slack = SLACK if self._device == "cpu" else 10 * SLACK
         wanted, todo = min(k + 16, total), np.arange(len(queries))
         rows: list[Neighbours] = [none(1, k)] * len(queries)
         while len(todo):
@@ -144,7 +149,7 @@ class FaissIndex:
                 scores, found = scores[found >= 0], found[found >= 0]
                 precise = rescore(queries[number], self.reconstruct(found))
                 rows[number] = best(found[None], precise[None], k)
-                if exact and wanted < total and not settled(scores, precise, k):
+                if exact and wanted < total and not settled(scores, precise, k, slack):
                     again.append(number)
             todo, wanted = np.array(again, np.int64), min(wanted * 4, total)
         return stack(rows)
@@ -152,8 +157,11 @@ class FaissIndex:
     def _raw(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         import faiss
 
-        if self._device == "cuda" and allowed is None and not len(self._dead):
-            return self._on_gpu().search(queries, k)
+        on_gpu = self._device == "cuda" and self.kind == "flat" and k <= GPU_MOST
+        if on_gpu and allowed is None and not len(self._dead):  # FAISS has no selectors on the GPU
+            index, ids = self._on_gpu()
+            scores, positions = index.search(queries, k)
+            return scores, np.where(positions < 0, -1, ids[positions])
         keep = []  # selectors refer to each other's memory, and to the arrays'
         if allowed is not None:
             ids = np.ascontiguousarray(np.setdiff1d(allowed, self._dead) if len(self._dead) else allowed, np.int64)
@@ -178,15 +186,20 @@ class FaissIndex:
             return faiss.SearchParametersIVF(sel=selector, nprobe=min(cells, max(16, cells // 4)))
         return None if selector is None else faiss.SearchParameters(sel=selector)
 
-    def _on_gpu(self) -> Any:
+    def _on_gpu(self) -> tuple[Any, np.ndarray]:
+        """(a flat index of the same vectors on the GPU, the id at each of its positions)."""
         import faiss
 
         if self._gpu is None:
-            options = faiss.GpuClonerOptions()
-            options.useFloat16 = False
             resources = faiss.StandardGpuResources()
-            self._gpu = (faiss.index_cpu_to_gpu(resources, 0, self._index, options), resources)
-        return self._gpu[0]
+            config = faiss.GpuIndexFlatConfig()
+            config.useFloat16 = False  # it would round the queries too
+            index = faiss.GpuIndexFlatIP(resources, self.dim, config)
+            ids = faiss.vector_to_array(self._index.id_map)
+            for start in range(0, len(ids), GPU_BLOCK):
+                index.add(self._inner().reconstruct_n(start, min(GPU_BLOCK, len(ids) - start)))
+            self._gpu = (index, ids, resources)
+        return self._gpu[0], self._gpu[1]
 
     def remove(self, ids: np.ndarray) -> None:
         """Hidden from searches (as no graph and no mapped file can let go of vectors); gone from disk when rebuilt."""

@@ -25,6 +25,8 @@ from indexer.storage.shards import Shard
 from indexer.types import Counts, Document, FileRecord, Filter, Neighbours, Passage, StoredPassage
 
 NAME = "catalog.sqlite"
+MANY = 20_000
+"""Passages from which on a search by words leaves out those that are everywhere."""
 _LIVE = "d.born <= :g AND (d.died IS NULL OR d.died > :g)"
 
 
@@ -145,24 +147,14 @@ class SqlCatalog(Database):
         words = words_of(query)
         rows: Sequence[tuple[int, float]] = []
         if words:
-            where, values = conditions(filter)
-            values |= {"match": " OR ".join(f'"{word}"' for word in words), "g": generation}
-            rows = self._best_words(where, values, k)
+            with self.reading() as connection:
+                match = " OR ".join(f'"{word}"' for word in _telling(connection, words))
+                rows = _best_words(connection, match, k, generation, filter)
         ids = np.full((1, k), -1, np.int64)
         scores = np.full((1, k), -np.inf, np.float32)
         ids[0, : len(rows)] = [row[0] for row in rows]
         scores[0, : len(rows)] = [-row[1] for row in rows]
         return Neighbours(ids, scores)
-
-    def _best_words(self, where: str, values: dict[str, object], k: int) -> Sequence[tuple[int, float]]:
-        with self.reading() as connection:
-            return run(
-                connection,
-                "SELECT w.rowid, bm25(words, 2.0, 1.0) AS score FROM words w "
-                "JOIN passages p ON p.id = w.rowid JOIN documents d ON d.id = p.document_id "
-                f"WHERE words MATCH :match AND {_LIVE}{where} ORDER BY score, w.rowid LIMIT :k",
-                {**values, "k": k},
-            ).all()
 
     # Vectors: which are where
 
@@ -426,6 +418,50 @@ class SqlCatalog(Database):
             ):
                 run(connection, statement, values)
         return len(json.loads(str(values["lost"])))
+
+
+def _telling(connection: Connection, words: list[str]) -> list[str]:
+    """The words without those that more than half of many passages hold, unless all are like that.
+
+    To BM25 such a word is worth 1e-6 of a rare one, and yet the work is in the passages that hold it."""
+    passages = run(connection, "SELECT max(id) FROM passages").scalar() or 0
+    if passages < MANY or len(words) == 1:
+        return words
+    held = {
+        word: run(
+            connection, "SELECT count(*) FROM words WHERE words MATCH :match", {"match": f'"{word}"'}
+        ).scalar_one()
+        for word in words
+    }
+    return [word for word in words if held[word] <= passages / 2] or words
+
+
+def _best_words(
+    connection: Connection, match: str, k: int, generation: int, filter: Filter | None
+) -> Sequence[tuple[int, float]]:
+    """(passage id, BM25, lower is better) of the k best that the generation shows and the filter lets through."""
+    where, values = conditions(filter)
+    values |= {"match": match, "g": generation, "k": k}
+    joined = "JOIN passages p ON p.id = w.id JOIN documents d ON d.id = p.document_id"
+    found = "SELECT rowid AS id, bm25(words, 2.0, 1.0) AS score FROM words WHERE words MATCH :match"
+    if not where:  # nearly all that match are shown: look only the best up in the other tables
+        wanted = k + 50
+        while True:
+            rows = run(
+                connection,
+                f"SELECT w.id, w.score, {_LIVE} FROM ({found} ORDER BY score, rowid LIMIT :wanted) w {joined} "
+                "ORDER BY w.score, w.id",
+                {**values, "wanted": wanted},
+            ).all()
+            shown = [(number, score) for number, score, live in rows if live]
+            if len(shown) >= k or len(rows) < wanted:
+                return shown[:k]
+            wanted *= 4
+    return run(
+        connection,
+        f"SELECT w.id, w.score FROM ({found}) w {joined} WHERE {_LIVE}{where} ORDER BY w.score, w.id LIMIT :k",
+        values,
+    ).all()
 
 
 def _note(connection: Connection, file: FileRecord) -> None:

@@ -74,9 +74,9 @@ SLACK = np.float32(1e-5)
 """More than two ways of summing a unit vector's inner product in float32 differ by."""
 
 
-def settled(rough: np.ndarray, exact: np.ndarray, k: int) -> bool:
+def settled(rough: np.ndarray, exact: np.ndarray, k: int, slack: np.float32 = SLACK) -> bool:
     """Whether candidates (c,), best first by rough score, hold the k best by exact score, ties and all."""
-    return len(exact) < k or np.partition(exact, len(exact) - k)[len(exact) - k] > rough[-1] + SLACK
+    return len(exact) < k or np.partition(exact, len(exact) - k)[len(exact) - k] > rough[-1] + slack
 
 
 class ExactIndex:

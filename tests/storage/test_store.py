@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from indexer.errors import CollectionNotFound, LockedError, ReadError, StoreError
+from indexer.storage import sql_catalog
 from indexer.storage import store as store_module
 from indexer.storage.store import Staged, Store
 from indexer.types import Counts, Filter
@@ -298,6 +299,14 @@ class TestFiles:
 
 
 class TestReading:
+    def test_any_folder_name(self, tmp_path):
+        folder = tmp_path / "a?mode=ro#b%20c 'd\" é"
+        with build(folder, [("/data/a", ["one"])]) as store:
+            store.finish()
+        with Store.open(folder) as reader:
+            assert texts(reader) == nearest(reader, "one", 1) == ["one"]
+        assert [p.name for p in tmp_path.iterdir()] == [folder.name]
+
     def test_no_collection(self, tmp_path):
         with pytest.raises(CollectionNotFound, match="semsearch index"):
             Store.open(tmp_path / "none")
@@ -396,7 +405,8 @@ class TestReading:
         assert found(fields=(("title", "x' OR 1=1"),)) == ""
 
     @pytest.mark.parametrize(
-        "query", ['"', "a AND", "NEAR(", "text*", "-text", "title:text", "^", "(", "\0text", "\ud800 text", "text OR"]
+        "query",
+        ['"', "a AND", "NEAR(", "text*", "-text", "title:text", "^", "(", "\0text", "\ud800 text", "text OR", "_"],
     )
     def test_no_query_is_syntax(self, store, query):
         add(store, "/data/a", ["some text"])
@@ -405,6 +415,27 @@ class TestReading:
     def test_a_very_long_query(self, store):
         add(store, "/data/a", ["word0 here"])
         assert lexical(store, " ".join(f"word{n}" for n in range(10_000))) == ["word0 here"]
+
+    def test_words_that_are_everywhere_do_not_change_the_order(self, store, monkeypatch):
+        for n in range(30):
+            stage(store, f"/data/{n}", [f"the text {'rare ' * (n % 3)}" + "filler " * n])
+        embed(store)
+        store.commit()
+        whole = store.search_text("the rare text", 20)
+        monkeypatch.setattr(sql_catalog, "MANY", 10)
+        ours = store.search_text("the rare text", 20)
+        np.testing.assert_array_equal(ours.ids, whole.ids)
+        np.testing.assert_allclose(ours.scores, whole.scores, rtol=1e-3)
+        assert (store.search_text("the text", 30).ids > 0).all()
+
+    def test_many_hidden_matches_do_not_hide_others(self, store, tmp_path):
+        add(store, "/data/a", ["word in a rather long passage that comes last of all"])
+        for n in range(300):
+            stage(store, f"/data/{n}", ["word"])
+        embed(store)
+        with Store.open(tmp_path / "c") as reader:
+            store.commit()
+            assert lexical(reader, "word", 1) == ["word in a rather long passage that comes last of all"]
 
     def test_words_are_stemmed_and_accents_do_not_matter(self, store):
         add(store, "/data/a", ["Der Kaffee im Café", "running horses"], title="Zeitung")
