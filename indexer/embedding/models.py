@@ -138,6 +138,16 @@ def locate(spec: EncoderSpec, notify: Notify = say) -> Located:
     return Located(model, None if spec.adapter is None else _adapter(spec.adapter, notify))
 
 
+def pull(spec: EncoderSpec, notify: Notify = say) -> Located:
+    """Fetch and convert all that a spec needs, so that later runs need no network; a hub branch that has moved is
+    followed."""
+    for name, revision, what in ((spec.model, spec.revision, "model"), (spec.adapter, None, "adapter")):
+        hub = name is not None and name not in EMBEDDED and not _is_path(name) and name not in shipped_adapters()
+        if name is not None and hub and "/" in name:
+            _from_hub(name, revision, what, notify, refresh=True)
+    return locate(spec, notify)
+
+
 # -- the cache of converted models ------------------------------------------------------------------------------
 
 
