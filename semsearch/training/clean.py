@@ -22,13 +22,15 @@ def key(text: str) -> str:
     return "".join(filter(str.isalnum, text.casefold()))
 
 
-def clean(sources: Sequence[Rows], rules: Clean, data: Path) -> list[Rows]:
-    """The sources without duplicates (the first source keeps a row) and evaluation sentences; counts say how many.
+def clean(sources: Sequence[Rows], rules: Clean, data: Path, held: Iterable[str] = ()) -> list[Rows]:
+    """The sources without duplicates (the first source keeps a row), evaluation sentences, and the texts of the dev
+    sets (``held``); counts say how many rows went.
 
     Raises DataError where nothing, or a single row, is left: a contrastive loss needs two rows.
     """
     texts = list(evaluation_texts([data / path for path in rules.evaluation]))
     exact = {key(text) for text in texts}
+    dev = {key(text) for text in held}
     banned = {} if not rules.near or not texts else near(_all_texts(sources), texts, rules.near)
     seen: set[tuple[str, str]] = set()
     result = []
@@ -39,6 +41,8 @@ def clean(sources: Sequence[Rows], rules: Clean, data: Path) -> list[Rows]:
             pair = (key(row.anchor), key(row.positive))
             if exact and any(key(text) in exact for text in parts):
                 why = "evaluation sentence"
+            elif dev and any(key(text) in dev for text in parts):
+                why = "dev sentence"
             elif any(text in banned for text in parts):
                 why = "near an evaluation sentence"
             elif rules.duplicates and pair in seen:

@@ -80,7 +80,7 @@ class Loss:
     margin: float | None = None
     """An in-batch candidate nearer to the anchor than its positive by more than this is masked; None: none is."""
     teacher: str | None = None
-    """Preset name, or TOML or JSON file, of an encoder to learn similarity scores from."""
+    """An encoder to learn from: a shipped adapter, a run's folder, a preset, or a TOML or JSON file."""
     distil: Literal["scores", "vectors"] = "scores"
     distil_weight: float = 1.0
     distil_temperature: float = 0.05
@@ -307,4 +307,4 @@ def _toml(value: Any) -> str:
         return "{ " + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

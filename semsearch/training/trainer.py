@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from indexer.errors import DataError, TrainingError
+from indexer.embedding.encoder import EncoderSpec
+from indexer.errors import TrainingError
 from semsearch.training import clean, data, devset, loss, report
 from semsearch.training.batching import backward, micro_batches
 from semsearch.training.data import Row, Rows
@@ -63,16 +64,11 @@ class Result:
 
 
 def prepare(recipe: Recipe, folder: Path) -> Prepared:
-    """Read, clean and plan. Raises DataError."""
-    sources = clean.clean([data.load(s, folder, recipe.train.seed) for s in recipe.sources], recipe.clean, folder)
+    """Read, clean and plan; texts of the dev sets are removed from the training rows. Raises DataError."""
     dev = devset.load(recipe.dev, folder)
-    held = {clean.key(text) for chosen in dev for text in chosen.texts}
-    shared = sum(clean.key(text) in held for s in sources for row in s.rows for text in (row.anchor, row.positive))
-    if shared:
-        raise DataError(
-            f"{shared} training texts are also in the dev sets, which then cannot choose; add the dev sets' files to "
-            "clean.evaluation"
-        )
+    held = [text for chosen in dev for text in chosen.texts]
+    loaded = [data.load(source, folder, recipe.train.seed) for source in recipe.sources]
+    sources = clean.clean(loaded, recipe.clean, folder, held)
     rows = [len(source.rows) for source in sources]
     steps = recipe.train.steps or math.ceil(recipe.train.epochs * sum(rows) / recipe.train.batch)
     weights = [source.weight for source in recipe.sources]
@@ -281,7 +277,12 @@ def _teacher(recipe: Recipe, device: str) -> Teacher | None:
         return None
     from indexer import embedding
 
-    return Teacher(embedding.open_encoder(embedding.preset(recipe.loss.teacher), device=device), torch.device(device))
+    name = recipe.loss.teacher
+    if name in embedding.shipped_adapters() or Path(name).is_dir():
+        spec = EncoderSpec.from_dict({**embedding.adapter_description(name), "adapter": name}, f"adapter {name}")
+    else:
+        spec = embedding.preset(name)
+    return Teacher(embedding.open_encoder(spec, device=device), torch.device(device))
 
 
 class Ranks:

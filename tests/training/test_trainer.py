@@ -143,19 +143,28 @@ def test_sentences_are_their_own_positives_under_dropout(module_recipe, world, t
 def test_distillation_learns_from_a_teacher(module_recipe, world, tmp_path):
     teacher = tmp_path / "teacher.json"
     teacher.write_text(json.dumps({"model": "hash:64"}))
-    recipe = replace(module_recipe.with_train(steps=4), loss=Loss(teacher=str(teacher), margin=0.1, guide=True))
-    run(recipe, world, tmp_path / "run")
-    plain = run(module_recipe.with_train(steps=4), world, tmp_path / "plain")
-    assert plain.steps == 4
-    assert losses(tmp_path / "run")[0] != losses(tmp_path / "plain")[0]
+    short = module_recipe.with_train(steps=2, check_every=2)
+    run(replace(short, loss=Loss(teacher=str(teacher), margin=0.1, guide=True)), world, tmp_path / "scores")
+    first = losses(tmp_path / "scores")
+    run(short, world, tmp_path / "plain")
+    assert first[0] != losses(tmp_path / "plain")[0]
+    # the result of one run teaches the next, of fewer blocks; its vectors are of the same width
+    cut = replace(short, encoder=replace(short.encoder, layers=2))
+    run(replace(cut, loss=Loss(teacher=str(tmp_path / "plain"), distil="vectors")), world, tmp_path / "cut")
+    assert json.loads((tmp_path / "cut" / "encoder.json").read_text())["layers"] == 2
 
 
-def test_dev_texts_in_the_training_rows_are_refused(module_recipe, world, tmp_path):
+def test_dev_texts_are_removed_from_the_training_rows(module_recipe, world):
     from semsearch.training.recipe import Dev
 
-    recipe = replace(module_recipe, dev=(Dev(path="triplets.jsonl", kind="triplets"),))
-    with pytest.raises(DataError, match="also in the dev sets"):
-        trainer.prepare(recipe, world)
+    recipe = replace(module_recipe, dev=(Dev(path="triplets.jsonl", kind="triplets", limit=2),))
+    prepared = trainer.prepare(recipe, world)
+    held = set(prepared.dev[0].texts)
+    (source,) = prepared.sources
+    assert source.counts["dev sentence"] > 0
+    assert not held & {text for row in source.rows for text in (row.anchor, row.positive, *row.negatives)}
+    with pytest.raises(DataError, match="0 rows to train on"):
+        trainer.prepare(replace(recipe, dev=(Dev(path="triplets.jsonl", kind="triplets"),)), world)
 
 
 def test_two_processes_do_what_one_does(finished, module_recipe, world, tmp_path):
