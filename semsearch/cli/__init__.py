@@ -21,6 +21,7 @@ COMMANDS = {
     "model": "List, show, fetch, compare and export models.",
     "eval": "Measure embedding and search quality, and gate on it.",
     "train": "Fine-tune a model's vectors with a recipe; the result is an adapter.",
+    "demos": "Search for the demonstration that makes a model's vectors best.",
     "doctor": "Check a collection and mend what can be mended.",
     "compact": "Drop deleted passages from a collection's files.",
     "export": "Write a collection's passages and vectors for other programs.",
