@@ -59,6 +59,7 @@ _CHECKS = {
 }
 """What to say of a number above 0 → the query that counts it."""
 
+WORDS = "full text and passages disagree"
 RESTORE = "restore the folder from a copy, or index anew under another name"
 
 
@@ -91,14 +92,15 @@ def examine(
 
 
 def verify(store: Store, encoder: Encoder | None = None) -> list[Problem]:
-    """What is wrong. Reads every byte of the collection."""
+    """What is wrong. Reads every byte of the collection (the full text of a writable one: SQLite wants it so)."""
     catalog = store.catalog
     try:
         found = [*_database(catalog)]
         if found:
             return found  # what hangs on the catalog cannot be judged by it
-        lost = _lost(store)
-        found += lost[0]
+        if store.writable and not _words_agree(catalog):
+            found.append(Problem("words", WORDS))
+        found += _lost(store)[0]
         found += _index(store)
         if encoder is not None and not found:
             found += _samples(store, encoder)
@@ -118,7 +120,7 @@ def repair(store: Store, encoder: Encoder | None = None) -> list[Problem]:
             with catalog.writing() as connection:
                 run(connection, "INSERT INTO words (words) VALUES ('rebuild')")
             catalog.flush()
-            found.append(Problem("words", "full text and passages disagree", True, "full text rebuilt"))
+            found.append(Problem("words", WORDS, True, "full text rebuilt"))
         problems, ids, damaged = _lost(store)
         if problems:
             remedy = _recover(store, ids, damaged)

@@ -75,6 +75,10 @@ class Store:
         return self._catalog
 
     @property
+    def writable(self) -> bool:
+        return self._lock is not None
+
+    @property
     def manifest(self) -> Manifest:
         return self._view.manifest
 

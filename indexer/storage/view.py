@@ -128,7 +128,7 @@ class View:
         from indexer.storage.faiss_index import FaissIndex
 
         note = self.manifest.index
-        if note is None or not self._catalog.state()[1] <= note.generation <= self.generation:
+        if note is None or note.generation < self._catalog.state()[1]:
             return None
         path = self.path / note.name
         if not unchanged(path, note.size, note.mtime_ns, note.sha256):

@@ -141,6 +141,27 @@ def test_a_lock_dies_with_its_process(tmp_path):
     Store.open(tmp_path / "c", writable=True).close()
 
 
+@pytest.mark.parametrize("step", ["_seal", "_rewrite"])
+def test_a_commit_that_fails_after_the_shards_were_written(tmp_path, monkeypatch, step):
+    """What the catalog still names is still there, and the rubbish is cleared away by the next writer."""
+    with build(tmp_path / "c", [(f"/data/{n}", [f"text {n}"]) for n in range(9)]) as store:
+        if step == "_rewrite":
+            store.finish()
+        store.remove(["/data/0"])
+        store.commit()
+
+        def full() -> None:
+            raise StoreError("no space")
+
+        monkeypatch.setattr(store.catalog, "flush", full)
+        with pytest.raises(StoreError, match="no space"):
+            getattr(store, step)(*[True] * (step == "_rewrite"))
+    with Store.open(tmp_path / "c", writable=True) as store:
+        assert len(store.swept) == 1
+        assert len(texts(store)) == 8
+        check(store)
+
+
 def test_a_long_read_is_not_disturbed_by_a_compaction(tmp_path):
     with Store.create(tmp_path / "c", manifest()) as store:
         store.stage(file("/data/a"), [document("/data/a", [f"text {n}"], record=str(n)) for n in range(2500)])

@@ -1,6 +1,7 @@
 """Files that others have been at: a clear error or a rebuild, never a wrong answer; and what doctor makes of them."""
 
 import json
+import os
 import random
 import shutil
 import sqlite3
@@ -154,6 +155,19 @@ def test_doctor_takes_lost_vectors_from_the_index(damaged):
     with Store.open(damaged) as store:
         check(store)
         assert store.counts().passages == 78
+
+
+def test_doctor_finds_a_bit_that_flipped_by_itself(damaged):
+    """Neither size nor time of the file say so."""
+    path = the(damaged, "vectors/*")
+    stat, content = path.stat(), bytearray(path.read_bytes())
+    content[-DIM] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    (problem,) = examine(damaged)
+    assert "SHA-256" in problem.found
+    assert problem.mended
+    assert examine(damaged) == []
 
 
 def test_doctor_lets_vectors_that_are_gone_be_embedded_again(damaged):
