@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -31,6 +31,12 @@ class IndexFile:
     mtime_ns: int
     sha256: str
     name: str = "index.faiss"
+
+    def __post_init__(self) -> None:
+        for field_ in fields(self):
+            value, kind = getattr(self, field_.name), {"int": int, "str": str}[str(field_.type)]
+            if type(value) is not kind:
+                raise ValueError(f"index.{field_.name} is {value!r}")
 
 
 @dataclass(frozen=True)

@@ -163,14 +163,12 @@ class SqlCatalog(Database):
             rows = run(connection, "SELECT name, rows, size, mtime_ns, sha256 FROM shards ORDER BY name").all()
         return [Shard(*row) for row in rows]
 
-    def staged(self, ids: np.ndarray | None = None) -> tuple[np.ndarray, list[bytes]]:
-        """(ids ascending, vectors as bytes) of those asked for that are in no shard yet; None asks for all."""
-        query, values = "SELECT id, vector FROM staged ORDER BY id", {}
-        if ids is not None:
-            query = "SELECT id, vector FROM staged WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id"
-            values = {"ids": id_list(ids)}
+    def staged(self, ids: np.ndarray | None = None, limit: int = -1) -> tuple[np.ndarray, list[bytes]]:
+        """(ids ascending, vectors as bytes) of those asked for that are in no shard yet; None asks for the first."""
+        where = "" if ids is None else "WHERE id IN (SELECT value FROM json_each(:ids))"
+        values = {"limit": limit} if ids is None else {"limit": limit, "ids": id_list(ids)}
         with self.reading() as connection:
-            rows = run(connection, query, values).all()
+            rows = run(connection, f"SELECT id, vector FROM staged {where} ORDER BY id LIMIT :limit", values).all()
         return np.array([row[0] for row in rows], np.int64), [row[1] for row in rows]
 
     def staged_count(self) -> int:
@@ -308,7 +306,7 @@ class SqlCatalog(Database):
             count, tokens = run(
                 connection,
                 "SELECT count(*), coalesce(sum(tokens), 0) FROM "
-                "(SELECT tokens FROM passages WHERE embedded = 0 GROUP BY digest, text)",
+                "(SELECT tokens FROM passages WHERE embedded = 0 GROUP BY digest)",
             ).one()
         return count, tokens
 

@@ -289,10 +289,11 @@ class Store:
         What ``contents`` raises passes through, and the file is left as it was."""
         catalog = self._write()
         total, kept, twins = catalog.stage(file, contents)
-        if twins:
-            sources = np.unique(np.fromiter(twins.values(), np.int64))
-            vectors = dict(zip(sources.tolist(), (row.tobytes() for row in self._view.raw(sources)), strict=True))
-            catalog.embed({new: vectors[old] for new, old in twins.items()}, twins=False)
+        pairs = list(twins.items())
+        for start in range(0, len(pairs), SEAL_AT):
+            part = pairs[start : start + SEAL_AT]
+            vectors = self._view.raw(np.array([old for _, old in part], np.int64))
+            catalog.embed({new: row.tobytes() for (new, _), row in zip(part, vectors, strict=True)}, twins=False)
         return Staged(total, kept + len(twins))
 
     def record(self, file: FileRecord) -> None:
@@ -357,8 +358,8 @@ class Store:
     def _seal(self) -> None:
         """Move the staged vectors into a shard."""
         catalog = self._write()
-        ids, blobs = catalog.staged()
-        if len(ids):
+        while len((staged := catalog.staged(limit=SHARD_ROWS))[0]):
+            ids, blobs = staged
             shard = shard_files.write(self.path / VECTORS, ids, self._view.matrix(blobs))
             catalog.register([shard], [], ids)
             catalog.flush()

@@ -243,6 +243,38 @@ def test_doctor_says_when_it_cannot_look(damaged, tmp_path):
         examine(damaged)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("format", "1"),
+        ("format", 0),
+        ("dim", -1),
+        ("dim", 33),
+        ("spec", {}),
+        ("spec", {"pooling": "none"}),
+        ("vector_dtype", "int8"),
+        ("vector_dtype", "fp32"),
+        ("splitter", 3),
+        ("index", {"kind": "flat"}),
+        ("fingerprint", "0"),
+    ],
+)
+def test_a_manifest_that_makes_no_sense(damaged, name, value):
+    path = damaged / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(CorruptError), Store.open(damaged) as store:
+        store.vectors(store.allowed(None))
+
+
+def test_an_index_note_that_makes_no_sense(damaged):
+    path = damaged / "manifest.json"
+    values = json.loads(path.read_text())
+    values["index"]["generation"] = "1"
+    path.write_text(json.dumps(values))
+    with pytest.raises(CorruptError, match=r"index\.generation"):
+        Store.open(damaged)
+
+
 def test_a_newer_format_is_refused(damaged):
     path = damaged / "manifest.json"
     path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
