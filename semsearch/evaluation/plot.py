@@ -72,25 +72,27 @@ def tasks(results: Results, path: Path) -> None:
 
 
 def read_demonstrations(files: Sequence[Path]) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Model → the development score of each demonstration, and model → the score without one.
+    """Name of the file → the development score of each demonstration, and name → the score without one.
 
-    A file is ``{"model": NAME, "without": SCORE, "scores": [SCORE, …]}``, or a list under ``demonstrations`` whose
-    entries have a ``score``. Raises DataError.
+    The files are the logs of `semsearch demos search`: a line of JSON for each candidate, which is null where no
+    demonstration was given. Raises DataError.
     """
     scores: dict[str, list[float]] = {}
     without: dict[str, float] = {}
     for path in files:
+        scores[path.stem] = []
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            found = values.get("scores") or [entry["score"] for entry in values["demonstrations"]]
-            name = str(values.get("model", path.stem))
-            scores[name] = [float(score) for score in found]
-            if values.get("without") is not None:
-                without[name] = float(values["without"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            for line in path.read_text(encoding="utf-8").splitlines():
+                entry = json.loads(line)
+                score = float(entry["score"])
+                if entry["candidate"] is None:
+                    without[path.stem] = score
+                else:
+                    scores[path.stem].append(score)
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{path} is no record of a demonstration search ({type(error).__name__}: {error}); it holds "
-                '{"model": NAME, "without": SCORE, "scores": [SCORE, …]}'
+                f"{path} is no log of a demonstration search ({type(error).__name__}: {error}); "
+                "`semsearch demos search --log FILE` writes one"
             ) from error
     return scores, without
 

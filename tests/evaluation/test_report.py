@@ -141,8 +141,10 @@ def test_figures(result: dict, tmp_path: Path, ending: str) -> None:
     results = [result | {"parameters": 10**6, "method": "hashing"}, *report.published()]
     for name in ("scaling", "methods", "tasks"):
         getattr(plot, name)(results, tmp_path / f"{name}.{ending}")
-    record = tmp_path / "demos.json"
-    record.write_text('{"model": "tiny", "without": 60.0, "demonstrations": [{"score": 61.5}, {"score": 70}]}', "utf-8")
+    record = tmp_path / "tiny.jsonl"
+    tried = [(None, 60.0), ({"sentence": "A man is smoking.", "word": "Smoking"}, 61.5), ({"sentence": "b"}, 70)]
+    record.write_text("".join(json.dumps({"candidate": c, "score": s}) + "\n" for c, s in tried), encoding="utf-8")
+    assert plot.read_demonstrations([record]) == ({"tiny": [61.5, 70.0]}, {"tiny": 60.0})
     plot.demonstrations(*plot.read_demonstrations([record]), tmp_path / f"demonstrations.{ending}")
     for file in tmp_path.glob(f"*.{ending}"):
         assert file.read_bytes().startswith(b"\x89PNG" if ending == "png" else b"<?xml")
@@ -160,5 +162,5 @@ def test_figures_that_cannot_be_drawn(result: dict, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="how many parameters"):
         plot.scaling([result], tmp_path / "x.svg")
     (tmp_path / "d.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(DataError, match="no record of a demonstration search"):
+    with pytest.raises(DataError, match="no log of a demonstration search"):
         plot.read_demonstrations([tmp_path / "d.json"])
