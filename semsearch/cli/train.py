@@ -28,6 +28,7 @@ from semsearch import render
 @click.option("--dry-run", is_flag=True, help="Read the data and estimate memory and time; train nothing.")
 @click.option("--model", metavar="NAME|PATH", help="Another base model than the recipe's.")
 @click.option("--layers", type=click.IntRange(min=1), metavar="N", help="Train the first N blocks only.")
+@click.option("--teacher", metavar="NAME|FILE", help="Adapter, run folder, preset or file to learn from.")
 @click.option("--steps", type=click.IntRange(min=1), help="Stop the schedule after so many steps.")
 @click.option("--batch", type=click.IntRange(min=2), help="Rows a step.")
 @click.option("--lr", type=float, help="Highest learning rate.")
@@ -44,6 +45,7 @@ def command(
     dry_run: bool,
     model: str | None,
     layers: int | None,
+    teacher: str | None,
     steps: int | None,
     batch: int | None,
     lr: float | None,
@@ -69,6 +71,8 @@ def command(
     if model is not None or layers is not None:
         encoder = replace(chosen.encoder, model=model or chosen.encoder.model, layers=layers or chosen.encoder.layers)
         chosen = replace(chosen, encoder=encoder)
+    if teacher is not None:
+        chosen = replace(chosen, loss=replace(chosen.loss, teacher=teacher))
 
     from semsearch.training import report, trainer
 

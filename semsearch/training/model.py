@@ -150,7 +150,8 @@ class Student:
         """The adapter's tensors under PEFT's names."""
         from peft import get_peft_model_state_dict
 
-        return {name: value.detach() for name, value in get_peft_model_state_dict(self.peft).items()}
+        state = get_peft_model_state_dict(self.peft, save_embedding_layers=False)  # "auto" asks the hub
+        return {name: value.detach() for name, value in state.items()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         from peft import set_peft_model_state_dict

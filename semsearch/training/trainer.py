@@ -168,7 +168,7 @@ def train(
     first = next((e["dev"] for e in entries if e["event"] == "check" and e["step"] == 0), None)
     result = Result(out, state.step, state.best, state.best_step, first)
     if ranks.rank == 0:
-        _finish(folder, prepared, student, state, result, started, ranks)
+        _finish(folder, prepared, student, teacher, state, result, started, ranks)
     return result
 
 
@@ -261,6 +261,7 @@ class Teacher:
 
     def __init__(self, encoder: Any, device: torch.device):
         self._encoder = encoder
+        self.fingerprint: str = encoder.spec.fingerprint
         self._device = device
         self._known: dict[str, np.ndarray] = {}
 
@@ -326,6 +327,7 @@ def _finish(
     folder: RunFolder,
     prepared: Prepared,
     student: Student,
+    teacher: Teacher | None,
     state: State,
     result: Result,
     started: datetime,
@@ -341,6 +343,7 @@ def _finish(
     folder.json("provenance.json", {
         "recipe": {"name": prepared.recipe.name, "sha256": prepared.recipe.digest},
         "model": {"name": prepared.recipe.encoder.model, "weights": student.spec.weights},
+        "teacher": None if teacher is None else {"name": prepared.recipe.loss.teacher, "encoder": teacher.fingerprint},
         "data": [{"path": s.source.path, "sha256": s.digest, "rows": dict(s.counts)} for s in prepared.sources],
         "dev": [{"path": d.dev.path, "texts": len(d.texts)} for d in prepared.dev],
         "steps": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 1),
