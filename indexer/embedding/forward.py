@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from indexer.embedding.forward_attention import Attention, Grouped, Past, Varlen, flash, flash_works
 from indexer.embedding.forward_linear import Int8, Packed
-from indexer.embedding.forward_models import Block, Decoder, Maker, Rope, read, turns_plain_heads
+from indexer.embedding.forward_models import Block, Decoder, Maker, Mode, Rope, read, turns_plain_heads
 
 Ids = Sequence[int]
 
@@ -188,14 +189,19 @@ class LastTokenForward:
 
 
 def fast_forward(
-    model: nn.Module, *, layers: int | None = None, int8: bool = False, release: bool = False
+    model: nn.Module,
+    *,
+    layers: int | None = None,
+    int8: bool = False,
+    sample: Sequence[Ids] = (),
+    release: bool = False,
 ) -> LastTokenForward | None:
     """The fast forward of a loaded transformers model (without LM head, possibly wrapped by PEFT), or None where its
     family or placement is not covered: call the model itself then.
 
     layers: use the first N blocks. int8: quantise plain linear layers (weights per output, inputs per token), CPU
-    only. release: give up the model's own copy of weights that were laid out anew; the model's forward is then
-    unusable.
+    only; sample: some prompts for it, to see which inputs are large (without them it is several times less exact).
+    release: give up the model's own copy of weights that were laid out anew; its forward is then unusable.
     """
     if hasattr(model, "get_base_model"):
         model = model.get_base_model()
@@ -205,27 +211,42 @@ def fast_forward(
         return None
     if int8 and not (device.type == "cpu" and Int8.works()):
         return None
+    depth = min(layers or model.config.num_hidden_layers, model.config.num_hidden_layers)
     if int8:
-        mode = "int8"
-        if Packed.works(torch.bfloat16):
-            dtype = torch.bfloat16  # attention; the layers around it return fp32
+        watch = _build(model, depth, "watch", dtype, release=False)
+        if watch is None:
+            return None
+        forward, make = watch
+        if sample:
+            forward(sample)
+        half = torch.bfloat16 if Packed.works(torch.bfloat16) else dtype  # of attention; other layers return fp32
+        built = _build(model, depth, "int8", half, release, make.reach)
     else:
-        mode = "packed" if device.type == "cpu" and Packed.works(dtype) else "dense"
+        packed = device.type == "cpu" and Packed.works(dtype)
+        built = _build(model, depth, "packed" if packed else "dense", dtype, release)
+    return None if built is None else built[0]
+
+
+def _build(
+    model: nn.Module,
+    layers: int,
+    mode: Mode,
+    dtype: torch.dtype,
+    release: bool,
+    reach: dict[nn.Module, Tensor] | None = None,
+) -> tuple[LastTokenForward, Maker] | None:
+    device = next(model.parameters()).device
     wide = torch.float32 if device.type == "cpu" else dtype
-    interleaved = mode != "dense" and turns_plain_heads(model)
-    make = Maker(mode, model.dtype, wide, interleaved, release)
-    total = model.config.num_hidden_layers
-    decoder = read(model, min(layers or total, total), make)
+    interleaved = mode in ("packed", "int8") and turns_plain_heads(model)
+    make = Maker(mode, model.dtype, wide, interleaved, release, reach)
+    decoder = read(model, layers, make)
     if decoder is None:
         return None
     make.finish()
-    head_dim = decoder.blocks[0].head_dim
-    if flash_works(device, dtype, head_dim):
-
-        def attention(lengths: Sequence[int], prefix: int) -> Attention:
-            return Varlen(lengths, prefix, device, flash)
-    else:
-        attention = Grouped
-    return LastTokenForward(
+    attention: Callable[[Sequence[int], int], Attention] = Grouped
+    if flash_works(device, dtype, decoder.blocks[0].head_dim):
+        attention = partial(Varlen, device=device, kernel=flash)
+    forward = LastTokenForward(
         decoder, device=device, dtype=dtype, wide=wide, interleaved=interleaved, attention=attention
     )
+    return forward, make

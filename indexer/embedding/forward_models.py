@@ -16,7 +16,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from indexer.embedding.forward_linear import Dense, Int8, Linear, Modules, Packed, plain, weight_of
+from indexer.embedding.forward_linear import (
+    Dense,
+    Int8,
+    Linear,
+    Modules,
+    Packed,
+    Watched,
+    plain,
+    smoothing,
+    weight_of,
+)
 
 Function = Callable[[Tensor], Tensor]
 Rope = tuple[Tensor, Tensor]
@@ -65,13 +75,21 @@ class Decoder:
     """Tables for the first n positions."""
 
 
-Mode = Literal["dense", "packed", "int8"]
+Mode = Literal["dense", "packed", "int8", "watch"]
 
 
 class Maker:
     """Builds the linear layers and norms of one model."""
 
-    def __init__(self, mode: Mode, dtype: torch.dtype, wide: torch.dtype, interleave: bool, release: bool):
+    def __init__(
+        self,
+        mode: Mode,
+        dtype: torch.dtype,
+        wide: torch.dtype,
+        interleave: bool,
+        release: bool,
+        reach: dict[nn.Module, Tensor] | None = None,
+    ):
         self.mode = mode
         self.dtype = dtype
         self.wide = wide
@@ -80,18 +98,30 @@ class Maker:
         """Whether rotary pairs are put side by side (rows of q and k reordered), so that they are complex numbers."""
         self.release = release
         self.used: list[nn.Module] = []
+        self.reach = {} if reach is None else reach
+        """By the first of the modules that read an input: the largest |x| of each part. Mode "watch" fills it as the
+        layers run, "int8" reads it."""
 
-    def join(self, modules: Sequence[nn.Module], activation: Function | None = None, rotary: int = 0,
-             head_dim: int = 0) -> Linear:  # fmt: skip
-        """Layers that read the same input as one; the first ``rotary`` of them hold heads that will be turned."""
-        if not all(plain(module) for module in modules):
+    def join(
+        self,
+        modules: Sequence[nn.Module],
+        activation: Function | None = None,
+        *,
+        rotary: int = 0,
+        head_dim: int = 0,
+        beside: Sequence[nn.Module] = (),
+    ) -> Linear:
+        """Layers that read the same input as one; the first ``rotary`` of them hold heads that will be turned.
+        beside: those that prepare the same input, first the one that does it, where that is not ``modules``."""
+        readers = [*beside, *modules]
+        if not all(plain(module) for module in readers):
             return Modules(modules, activation, self.dtype)
         weights = [weight_of(module) for module in modules]
         biases = [module.bias if module.bias is None else module.bias.detach() for module in modules]
         if self.interleave:
             weights[:rotary] = [interleave(w, head_dim) for w in weights[:rotary]]
             biases[:rotary] = [b if b is None else interleave(b, head_dim) for b in biases[:rotary]]
-        made = self.make(weights, biases, activation)
+        made = self.make(weights, biases, activation, readers[0], [weight_of(module) for module in readers])
         if self.mode == "dense":
             if len(modules) > 1:  # the model's own layers become views of the joined weight: no second copy
                 share(modules, made.weight)
@@ -99,13 +129,26 @@ class Maker:
             self.used += modules
         return made
 
-    def make(self, weights: list[Tensor], biases: list[Tensor | None], activation: Function | None) -> Linear:
+    def make(
+        self,
+        weights: list[Tensor],
+        biases: list[Tensor | None],
+        activation: Function | None,
+        reader: nn.Module,
+        read_by: Sequence[Tensor],
+    ) -> Linear:
+        """reader: names the input; read_by: every weight that the input is multiplied with."""
         weight = torch.cat(weights) if len(weights) > 1 else weights[0]
         bias = None
         if any(b is not None for b in biases):
             pairs = zip(biases, weights, strict=True)
             bias = torch.cat([w.new_zeros(len(w)) if b is None else b for b, w in pairs])
-        return {"dense": Dense, "packed": Packed, "int8": Int8}[self.mode](weight, bias, activation)
+        if self.mode == "int8":
+            reach = self.reach.get(reader)
+            return Int8(weight, bias, activation, None if reach is None else smoothing(reach, read_by))
+        if self.mode == "watch":
+            return Watched(weight, bias, activation, self.reach, reader)
+        return (Packed if self.mode == "packed" else Dense)(weight, bias, activation)
 
     def norm(self, module: nn.Module | None, head: bool = False) -> Function | None:
         """LayerNorm, or RMSNorm as Llama (weight) and Gemma (1 + weight) write it; ``head``: over one head's
@@ -125,7 +168,7 @@ class Maker:
 
     def finish(self) -> None:
         """Frees the weights that now exist a second time, where that was asked for."""
-        if self.release:
+        if self.release and self.mode != "watch":
             for module in self.used:
                 module.weight = nn.Parameter(module.weight.new_empty(0), requires_grad=False)
 
@@ -205,8 +248,8 @@ def _llama(model: nn.Module, layers: int, make: Maker) -> Decoder | None:
                 q=make.join((a.q_proj,), rotary=1, **heads) if last else None,
                 kv=make.join((a.k_proj, a.v_proj), rotary=1, **heads) if last else None,
                 out=make.join((a.o_proj,)),
-                gate=make.join((mlp.gate_proj,), mlp.act_fn),
-                up=make.join((mlp.up_proj,)),
+                gate=make.join((mlp.gate_proj,), mlp.act_fn, beside=(mlp.up_proj,)),
+                up=make.join((mlp.up_proj,), beside=(mlp.up_proj, mlp.gate_proj)),
                 down=make.join((mlp.down_proj,)),
                 before_attention=make.norm(layer.input_layernorm),
                 after_attention=make.norm(layer.post_attention_layernorm) if gemma else None,
@@ -271,15 +314,21 @@ def _gpt2(model: nn.Module, layers: int, make: Maker) -> Decoder | None:
         a = layer.attn
         last = i == layers - 1
         weights, biases = weight_of(a.c_attn).chunk(3), a.c_attn.bias.detach().chunk(3)
+
+        def heads(
+            parts: slice, a: nn.Module = a, weights: tuple[Tensor, ...] = weights, biases: tuple[Tensor, ...] = biases
+        ) -> Linear:
+            return make.make(list(weights[parts]), list(biases[parts]), None, a.c_attn, weights)
+
         blocks.append(
             Block(
                 heads=a.num_heads,
                 kv_heads=a.num_heads,
                 head_dim=a.head_dim,
                 scale=a.scaling,
-                qkv=None if last else make.make(list(weights), list(biases), None),
-                q=make.make([weights[0]], [biases[0]], None) if last else None,
-                kv=make.make(list(weights[1:]), list(biases[1:]), None) if last else None,
+                qkv=None if last else heads(slice(3)),
+                q=heads(slice(1)) if last else None,
+                kv=heads(slice(1, 3)) if last else None,
                 out=make.join((a.c_proj,)),
                 gate=None,
                 up=make.join((layer.mlp.c_fc,), layer.mlp.act),
