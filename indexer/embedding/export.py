@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from indexer.embedding import loading, models, tokens
+from indexer.embedding import loading, models, quiet, tokens
 from indexer.embedding.encoder import EncoderSpec, Precision
 from indexer.embedding.prompt import PromptTemplate
 from indexer.errors import ConfigError, ModelError
@@ -52,7 +52,7 @@ def export(spec: EncoderSpec, target: Path) -> None:
     aside = target.with_name(target.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        with loading.quiet():
+        with quiet.loading_weights():
             model.save_pretrained(aside)
         _write_tokenizer(located.model, spec, loading.max_positions(model.config), aside)
         _write_modules(model.config, spec, aside)

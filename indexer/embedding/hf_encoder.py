@@ -15,14 +15,14 @@ import torch
 from indexer.embedding import loading, models, tokens
 from indexer.embedding import precision as precisions
 from indexer.embedding.encoder import EncoderSpec, EncodeStats, Pooling, Role
-from indexer.embedding.forward import LastTokenForward, fast_forward
+from indexer.embedding.forward import SAMPLE, LastTokenForward, fast_forward
 from indexer.embedding.plain import Forward, PlainForward
 from indexer.embedding.prompt import PromptTemplate
 from indexer.errors import ModelError
 
 WINDOW = 8192
 """Texts that are tokenised, and sorted by length, together."""
-BATCH_TOKENS = {"cpu": 2048, "mps": 8192, "cuda": 65536}
+BATCH_TOKENS = {"cpu": 1024, "mps": 8192, "cuda": 65536}
 
 
 @dataclass
@@ -114,7 +114,11 @@ class HFEncoder:
             made: Forward | None = None
             if pooling == "last":
                 # Its own layout of the weights replaces the model's, unless other poolings need that too.
-                made = fast_forward(self._model, int8=int8, release=self.spec.pooling == "last")
+                template = PromptTemplate.of(self.spec)
+                sample = (
+                    self.tokens.prompts(template, SAMPLE, self.spec.max_tokens, self._positions).ids if int8 else ()
+                )
+                made = fast_forward(self._model, int8=int8, sample=sample, release=self.spec.pooling == "last")
             if made is None:
                 made = PlainForward(loading.int8(self._model) if int8 else self._model, pooling, self.tokens)
             self._forwards[pooling] = made
@@ -124,6 +128,21 @@ class HFEncoder:
         """The tokens that the prompts of any two texts begin with."""
         ids = self.tokens.prompts(template, ["a", "Z", "0", "("], self.spec.max_tokens).ids
         return ids[0][: shared_prefix(ids)]
+
+    def _compute(self, forward: Forward, ids: list[list[int]]) -> torch.Tensor:
+        """One batch, in halves where it does not fit into the GPU's memory."""
+        try:
+            return forward(ids)
+        except torch.OutOfMemoryError as error:
+            if len(ids) == 1:
+                raise ModelError(
+                    f"a prompt of {len(ids[0])} tokens does not fit into the memory of {self.device}; use a smaller "
+                    "--max-tokens, --precision nf4 or --device cpu"
+                ) from error
+        torch.cuda.empty_cache()  # outside the handler, which holds on to the tensors of the failed try
+        self._batch_tokens = max(1, self._batch_tokens // 2)
+        half = len(ids) // 2
+        return torch.cat([self._compute(forward, ids[:half]), self._compute(forward, ids[half:])])
 
     def _run(
         self, texts: Sequence[str], template: PromptTemplate, forward: Forward
@@ -151,7 +170,7 @@ class HFEncoder:
                     shared = shared_prefix(window.ids)  # run once, so it fills no batch
                 for rows in batches([max(1, len(ids) - shared) for ids in window.ids], self._batch_tokens):
                     before = forward.tokens
-                    vectors = forward([window.ids[i] for i in rows])
+                    vectors = self._compute(forward, [window.ids[i] for i in rows])
                     self.stats.texts += sum(len(window.positions[i]) for i in rows)
                     self.stats.tokens += forward.tokens - before
                     yield [window.positions[i] for i in rows], vectors

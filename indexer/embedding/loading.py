@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from indexer.embedding import llama, lora, models
+from indexer.embedding import llama, lora, models, quiet
 from indexer.embedding.encoder import EncoderSpec, Precision
 from indexer.embedding.precision import DTYPES
 from indexer.errors import ModelError
@@ -87,7 +86,7 @@ def _read(folder: Path, config: Any, dtype: torch.dtype | str, device_map: str |
 
         kind = T5EncoderModel
     try:
-        with quiet():
+        with quiet.loading_weights():
             model, info = kind.from_pretrained(
                 str(folder), config=config, dtype=dtype, device_map=device_map, output_loading_info=True
             )
@@ -151,6 +150,7 @@ def _quantise_nf4(model: nn.Module, device: torch.device) -> None:
     On a CPU the weights are rounded to NF4 and kept as bf16: bitsandbytes' 4-bit kernels there repack weights in
     place on the first forward, and are slower; the numbers are the same.
     """
+    quiet.bitsandbytes()
     import bitsandbytes as bnb
 
     for name, module in list(model.named_modules()):
@@ -184,20 +184,3 @@ def int8(model: nn.Module) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.ao has been deprecated for years and has no successor in torch
         return torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' warnings of weights that are not used: the LM head, and blocks beyond ``layers``."""
-    from transformers.utils import logging
-
-    level = logging.get_verbosity()
-    bars = logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

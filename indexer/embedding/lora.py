@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from indexer.embedding import quiet
 from indexer.embedding.models import weight_files
 from indexer.errors import ModelError
 
@@ -42,6 +43,7 @@ def merge(model: nn.Module, folder: Path) -> None:
 
 def attach(model: nn.Module, folder: Path) -> nn.Module:
     """The model with the adapter's matrices beside its weights, through peft."""
+    quiet.bitsandbytes()
     from peft import LoraConfig, inject_adapter_in_model
     from peft.utils import set_peft_model_state_dict
 

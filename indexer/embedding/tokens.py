@@ -14,6 +14,8 @@ from tokenizers import Tokenizer
 from indexer.embedding.prompt import PromptTemplate
 from indexer.errors import ModelError
 
+_LONGEST = 256
+"""Characters that no token exceeds: what lies beyond so many for each token allowed is not even tokenised."""
 _SEAM = 16
 """By how many tokens a text alone and within its prompt may differ, at the two seams, where its length is guessed."""
 
@@ -54,19 +56,22 @@ class Tokens:
         around = len(self._encode([template.render("")], special=True)[0])
         if positions is not None and around >= positions:
             raise ModelError(f"the prompt alone has {around} tokens and the model reads {positions}: use a shorter one")
-        ids = [encoding.ids for encoding in self._encode([template.render(t) for t in texts], special=True)]
+        bound = (max_tokens + _SEAM) * _LONGEST
+        heads = [text[:bound] for text in texts]
+        ids = [encoding.ids for encoding in self._encode([template.render(head) for head in heads], special=True)]
         room = max_tokens if positions is None else min(max_tokens, positions - around)
         truncated = 0
-        for i, text in enumerate(texts):
-            if len(ids[i]) - around <= room - _SEAM:
-                continue
+        for i, head in enumerate(heads):
+            kept = head
             for tokens in range(room, -1, -1):  # once, but for a period that normalisation adds at the last position
-                kept = self.cut(text, tokens)
-                if kept != text:
+                if len(ids[i]) - around <= room - _SEAM:
+                    break
+                kept = self.cut(head, tokens)
+                if kept != head:
                     ids[i] = self._encode([template.render(kept)], special=True)[0].ids
                 if positions is None or len(ids[i]) <= positions:
                     break
-            truncated += kept != text
+            truncated += len(kept) < len(texts[i])
         return Prompts([row or [self.pad_id] for row in ids], truncated)  # a bare empty text has no token at all
 
     def cut(self, text: str, max_tokens: int) -> str:

@@ -197,7 +197,7 @@ def small(tiny: Tiny) -> HFEncoder:
     return open_encoder(resolve(EncoderSpec(model=str(tiny("llama")), precision="fp32")), batch_tokens=96)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(max_size=60), max_size=12))
 def test_order_duplicates_and_batches_do_not_matter(small: HFEncoder, texts: list[str]) -> None:
     together = small.encode(texts, normalize=False)
@@ -277,3 +277,43 @@ def _prompt(opened: HFEncoder):
     from indexer.embedding.prompt import PromptTemplate
 
     return PromptTemplate.of(opened.spec)
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_halved(tiny: Tiny) -> None:
+    """A forward that has room for three prompts, in place of a small GPU."""
+    opened = encoder(tiny("llama"))
+    expected = opened.encode(TEXTS)
+    whole, sizes = opened._forwards["last"], []
+
+    class Narrow:
+        tokens = 0
+
+        def __call__(self, ids: list[list[int]]) -> torch.Tensor:
+            sizes.append(len(ids))
+            if len(ids) > 3 or max(map(len, ids)) > 60:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return whole(ids)
+
+    opened._forwards["last"] = Narrow()
+    np.testing.assert_allclose(opened.encode(TEXTS), expected, atol=1e-5)
+    assert max(sizes) > 3
+    with pytest.raises(ModelError, match=r"a prompt of \d+ tokens does not fit into the memory of cpu"):
+        opened.encode(["word " * 100])
+
+
+def test_a_text_of_many_megabytes_is_not_tokenised_whole(tiny: Tiny) -> None:
+    opened = encoder(tiny("llama"), max_tokens=16)
+    long = "horse and dog " * 2_000_000
+    asked: list[int] = []
+    encode = opened.tokens._encode
+    opened.tokens._encode = lambda texts, special: (asked.extend(map(len, texts)), encode(texts, special))[1]
+    vectors = opened.encode([long, "horse and dog " * 50])
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
+    assert opened.stats.truncated == 2
+    assert max(asked) < 10_000
+
+
+def test_device_map_gives_the_same_vectors(tiny: Tiny) -> None:
+    spec = EncoderSpec(model=str(tiny("llama")), precision="fp32")
+    mapped = open_encoder(spec, device="cpu", device_map="auto")
+    np.testing.assert_allclose(mapped.encode(TEXTS), open_encoder(spec, device="cpu").encode(TEXTS), atol=1e-5)
