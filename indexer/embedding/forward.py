@@ -25,6 +25,27 @@ from indexer.embedding.forward_models import Block, Decoder, Maker, Mode, Rope, 
 
 Ids = Sequence[int]
 
+SAMPLE = (
+    "A man is playing the guitar on a stage.",
+    "Two dogs run across the snow.",
+    "The central bank raised interest rates by half a percent on Tuesday.",
+    "How do I reset the password of my account?",
+    "The enzyme catalyses the first step of the pathway.",
+    "She sold her car and moved to Lisbon in 1994.",
+    "def read(path): return open(path).read()",
+    "Heavy rain flooded the lower part of the town, and the bridge was closed.",
+    "A slice of bread with butter and jam",
+    "The committee will meet again next month to discuss the budget.",
+    "Which planets have rings?",
+    "He was born in Vienna, studied law, and later became a composer.",
+    "Add the onions and cook until soft, about ten minutes.",
+    "no",
+    "Shares of the company fell 3.2% after the report.",
+    "The theorem follows by induction on the length of the proof.",
+)
+"""Texts of several kinds. Their prompts show ``fast_forward`` which inputs of the layers are large. Changing them
+changes int8 vectors a little."""
+
 
 class LastTokenForward:
     """Token ids to the hidden state of each last token, after the final norm. Built by ``fast_forward``.
