@@ -113,6 +113,8 @@ class Train:
     """Recompute each block's activations: for models whose single micro-batch does not fit."""
     check_every: int = 50
     """Steps between checkpoints, each judged on the dev sets."""
+    save_every: int = 10
+    """Steps between states to resume from."""
     patience: int | None = None
     """Stop after so many checkpoints without a better score; None: never."""
     seed: int = 1
@@ -158,6 +160,7 @@ class Recipe:
             (self.train.keep_tokens, "train.keep_tokens", 0, 2**40),
             (self.train.clip, "train.clip", 0, 1e9),
             (self.clean.near, "clean.near", 0, 1),
+            (self.train.save_every, "train.save_every", 1, 2**31),
             (self.train.check_every, "train.check_every", 1, 2**31),
         ):
             if not low <= value <= high:

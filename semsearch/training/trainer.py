@@ -164,6 +164,8 @@ def train(
               "left": round((steps - state.step) * state.seconds / state.step, 1)})  # fmt: skip
         if state.step % settings.check_every == 0 or state.step == steps:
             state = check(state)
+        elif state.step % settings.save_every == 0 and ranks.rank == 0:
+            folder.checkpoint(student, optimizer, state)
     entries = folder.entries()
     first = next((e["dev"] for e in entries if e["event"] == "check" and e["step"] == 0), None)
     result = Result(out, state.step, state.best, state.best_step, first)
