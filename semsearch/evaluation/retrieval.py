@@ -109,15 +109,16 @@ def result(
 def collection(judged: Judged, encoder: Encoder, cache: Path, progress: Progress = lambda what, share: None) -> Store:
     """A collection of the documents, made by the real pipeline and kept in ``cache`` for the next run."""
     assert judged.corpus is not None
-    path = cache / f"{judged.name}-{digest(judged.corpus)[:12]}-{vectors.key(encoder, 'indexer')}"
+    path = cache / f"{judged.name}-{digest(judged.corpus)[:12]}-{vectors.key(encoder, 'indexer/corpus')}"
     store = _opened(path, encoder)
     _update(store, [str(judged.corpus)], encoder, ReadOptions(id_field="_id"), judged.name, progress)
+    vectors.prune(path)
     return store
 
 
 def reindexed(store: Store, encoder: Encoder, cache: Path, progress: Progress = lambda what, share: None) -> Store:
     """The same roots as ``store``'s, read in the same way, in a collection of another encoder in ``cache``."""
-    path = cache / f"{Path(store.path).name}-{vectors.key(encoder, 'indexer')}"
+    path = cache / f"{Path(store.path).name}-{vectors.key(encoder, 'indexer/corpus')}"
     shutil.rmtree(path, ignore_errors=True)
     other = _opened(path, encoder, int(store.manifest.splitter["passage_tokens"]))
     for root, options in store.roots().items():

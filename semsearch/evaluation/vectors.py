@@ -29,7 +29,7 @@ from indexer.errors import ModelError
 SHARD_SECONDS = 5.0
 """A shard is written this often: what an interruption can cost."""
 CACHE_BYTES = 4 << 30
-"""The least recently used encoders' vectors are deleted above this."""
+"""What is unused for longest is deleted above this, of vectors and of collections each."""
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share of it that is done, 0 to 1."""
@@ -39,7 +39,6 @@ class Cache:
     """Vectors of one encoder on disk. Damaged shards are dropped: their texts are encoded again."""
 
     def __init__(self, folder: Path, encoder: Encoder):
-        self._home = folder
         self.folder = folder / key(encoder)
 
     def read(self, wanted: dict[bytes, int], into: np.ndarray) -> np.ndarray:
@@ -66,15 +65,6 @@ class Cache:
         digests = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16)
         save_file({"keys": digests, "vectors": np.ascontiguousarray(vectors)}, path.with_suffix(".tmp"))
         os.replace(path.with_suffix(".tmp"), path)
-
-    def prune(self) -> None:
-        """Delete other encoders' vectors, those unused for longest first, down to CACHE_BYTES."""
-        folders = sorted((f for f in self._home.iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime, reverse=True)
-        total = 0
-        for folder in folders:
-            total += sum(file.stat().st_size for file in folder.iterdir())
-            if total > CACHE_BYTES and folder != self.folder:
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 class Vectors:
@@ -127,13 +117,26 @@ def encode(
         if shards and pending:
             shards.write([keys[row] for row in pending], matrix[pending])
     if shards and len(left):
-        shards.prune()
+        prune(shards.folder)
     return Vectors({text: row for row, text in enumerate(distinct)}, matrix)
 
 
-def key(encoder: Encoder, package: str = "indexer/embedding") -> str:
-    """A folder's name for what an encoder made with today's code of ``package`` and today's libraries."""
-    made_by = f"{_code(package)} {type(encoder).__qualname__} {getattr(encoder, 'device', '')}"
+def prune(used: Path) -> None:
+    """Delete the folders beside ``used``, those unused for longest first, until all are below CACHE_BYTES."""
+    os.utime(used)
+    folders = sorted((f for f in used.parent.iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime, reverse=True)
+    total = 0
+    for folder in folders:
+        total += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        if total > CACHE_BYTES and folder != used:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def key(encoder: Encoder, *packages: str) -> str:
+    """A folder's name for what an encoder made with today's libraries and today's code of ``indexer/embedding`` and
+    the other ``packages``."""
+    code = " ".join(_code(package) for package in ("indexer/embedding", *packages))
+    made_by = f"{code} {type(encoder).__qualname__} {getattr(encoder, 'device', '')}"
     return f"{encoder.spec.fingerprint}-{encoder.spec.precision}-{hashlib.sha256(made_by.encode()).hexdigest()[:12]}"
 
 

@@ -52,7 +52,7 @@ def test_a_damaged_shard_is_encoded_again(tmp_path: Path) -> None:
 
 
 def test_other_code_libraries_or_encoders_have_other_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = {vectors.key(Changed(64)), vectors.key(Changed(32)), vectors.key(Changed(64), "indexer")}
+    keys = {vectors.key(Changed(64)), vectors.key(Changed(32)), vectors.key(Changed(64), "indexer/corpus")}
     vectors._code.cache_clear()
     monkeypatch.setattr(vectors.importlib.metadata, "version", lambda name: "0")
     assert len(keys | {vectors.key(Changed(64))}) == 4
