@@ -19,7 +19,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from indexer.embedding.forward_attention import Attention, Grouped, Past, Varlen, flash, flash_works
+from indexer.embedding.forward_attention import Attention, Grouped, Past, Varlen, flash_kernel
 from indexer.embedding.forward_linear import Int8, Packed
 from indexer.embedding.forward_models import Block, Decoder, Maker, Mode, Rope, read, turns_plain_heads
 
@@ -134,9 +134,11 @@ class LastTokenForward:
         block's keys and values, prefix included, and stops there."""
         lengths = [len(tail) for tail in tails]
         self.tokens += sum(lengths)
-        ids = torch.tensor([i for tail in tails for i in tail], device=self.device)
-        positions = torch.cat([torch.arange(prefix, prefix + n) for n in lengths]).to(self.device)
-        ends = torch.tensor(lengths).cumsum(0).sub_(1).to(self.device)
+        ids = torch.tensor([i for tail in tails for i in tail])
+        length = torch.tensor(lengths)
+        after = length.cumsum(0)
+        positions = torch.arange(len(ids)) + (prefix + length - after).repeat_interleave(length)
+        ids, positions, ends = (x.to(self.device) for x in (ids, positions, after - 1))
         turns = self._turns(positions, prefix + lengths[-1])
         attention = self.attention(lengths, prefix)
         x = self.decoder.embed(ids, positions).to(self.wide)
@@ -265,8 +267,9 @@ def _build(
         return None
     make.finish()
     attention: Callable[[Sequence[int], int], Attention] = Grouped
-    if flash_works(device, dtype, decoder.blocks[0].head_dim):
-        attention = partial(Varlen, device=device, kernel=flash)
+    kernel = flash_kernel(device, dtype, decoder.blocks[0].head_dim)
+    if kernel is not None:
+        attention = partial(Varlen, device=device, kernel=kernel)
     forward = LastTokenForward(
         decoder, device=device, dtype=dtype, wide=wide, interleaved=interleaved, attention=attention
     )

@@ -9,8 +9,9 @@ value heads (r = h / g queries share one), d head dimension.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -138,27 +139,34 @@ class Varlen:
 
 def flash(
     q: Tensor, k: Tensor, v: Tensor, ends_q: Tensor, ends_k: Tensor, longest_q: int, longest_k: int,
-    scale: float, window: int | None,
+    scale: float, window: int | None, *, options: Mapping[str, int],
 ) -> Tensor:  # fmt: skip
-    """``Kernel`` by torch's flash attention. One split of the keys: the vector of a text then does not depend on
-    which others are in its batch."""
+    """``Kernel`` by torch's flash attention."""
     from torch.nn.attention.varlen import varlen_attn
 
     left = -1 if window is None else window - 1
     return varlen_attn(
         q, k, v, ends_q, ends_k, longest_q, longest_k,
-        scale=scale, window_size=(left, 0), enable_gqa=q.shape[1] != k.shape[1], num_splits=1,
+        scale=scale, window_size=(left, 0), enable_gqa=q.shape[1] != k.shape[1], **options,
     )  # fmt: skip
 
 
-def flash_works(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
-    """Whether ``flash`` runs here: CUDA, 16 bits, and a torch whose function knows windows and grouped heads."""
+def flash_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) -> Kernel | None:
+    """``flash`` where it runs: CUDA, 16 bits, a torch whose function knows windows and grouped heads. Tried out, since
+    each of torch's flash kernels covers something else.
+
+    With one split of the keys a text's vector does not depend on the others in its batch; where the kernel cannot be
+    told so, it decides by the batch's longest.
+    """
     if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16):
-        return False
-    try:
-        q, k = (torch.zeros(4, h, head_dim, dtype=dtype, device=device) for h in (2, 1))
-        ends = torch.tensor([0, 4], dtype=torch.int32, device=device)
-        flash(q, k, k, ends, ends, 4, 4, 1.0, None)
-        return True
-    except (ImportError, TypeError, RuntimeError):
-        return False
+        return None
+    q, k = (torch.zeros(4, heads, head_dim, dtype=dtype, device=device) for heads in (2, 1))
+    ends = torch.tensor([0, 4], dtype=torch.int32, device=device)
+    for options in ({"num_splits": 1}, {}):
+        kernel = partial(flash, options=options)
+        try:
+            kernel(q, k, k, ends, ends, 4, 4, 1.0, None)
+            return kernel
+        except (ImportError, TypeError, RuntimeError):
+            continue
+    return None
