@@ -72,7 +72,7 @@ class Student:
         torch.manual_seed(seed)  # the adapter's first values
         self.peft = _adapt(model, lora, self.spec)
         self.model: Any = self.peft.base_model.model
-        self._prefix = self._prefix and self._same(sample, expected)
+        self._prefix = self._prefix and fast and self._same(sample, expected)
         self._fast = self._accelerate(sample, expected) if fast and not self._quantised else []
         if not self._quantised:
             self.model.to(self.dtype) if not self._fast else _cast_rest(self.model, self.dtype)
