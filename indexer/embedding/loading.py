@@ -30,22 +30,29 @@ def load(
     ``whole``: one of transformers' own classes even where modules without a forward would do. Raises ModelError.
     """
     merging = located.adapter is not None and spec.merge_adapter
-    target = DTYPES[precision]
-    # What is merged or quantised is read as it was stored, so that it is rounded once.
-    dtype = None if target != torch.float32 and (merging or precision == "nf4") else target
-    model: nn.Module | None = None
     beside = located.adapter is not None and not merging
-    if spec.pooling == "last" and precision != "nf4" and device_map is None and not beside and not whole:
-        model = llama.load(located.model, spec.layers, dtype)
-    if model is None:
-        model = _read(located.model, read_config(located.model, spec.layers), dtype or "auto", device_map)
-    if located.adapter is not None and merging:
-        lora.merge(model, located.adapter)
-    if precision == "nf4":
-        _quantise_nf4(model, device)
-    if device_map is None:
-        model = model.to(device)
-    model = model.to(target) if precision != "nf4" else model
+    target = DTYPES[precision]
+    if precision == "nf4" and device.type == "cuda" and not merging:
+        # bitsandbytes quantises each weight as it arrives: the whole is never in memory at 16 bits.
+        model = _read(located, spec, torch.bfloat16, device_map or str(device), nf4=True)
+    else:
+        if precision == "nf4" and device_map is not None:
+            raise ModelError("a merged adapter in NF4 is not spread over devices; set merge_adapter = false")
+        # What is merged or quantised here is read as it was stored, so that it is rounded once.
+        dtype = None if target != torch.float32 and (merging or precision == "nf4") else target
+        on_gpu = device_map or (str(device) if device.type == "cuda" else None)  # straight to it, file by file
+        found: nn.Module | None = None
+        if spec.pooling == "last" and precision != "nf4" and device_map is None and not beside and not whole:
+            found = llama.load(located.model, spec.layers, dtype)
+        model = found if found is not None else _read(located, spec, dtype or "auto", on_gpu)
+        if located.adapter is not None and merging:
+            lora.merge(model, located.adapter)
+        if precision == "nf4":
+            _quantise_nf4(model, device)
+        else:
+            model = model.to(target)
+        if device_map is None:
+            model = model.to(device)
     if located.adapter is not None and beside:
         model = lora.attach(model, located.adapter)
     return model.eval().requires_grad_(False)
@@ -77,19 +84,28 @@ def max_positions(config: Any) -> int | None:
     return positions
 
 
-def _read(folder: Path, config: Any, dtype: torch.dtype | str, device_map: str | None) -> nn.Module:
-    from transformers import AutoModel
+def _read(
+    located: models.Located, spec: EncoderSpec, dtype: torch.dtype | str, device_map: str | None, nf4: bool = False
+) -> nn.Module:
+    from transformers import AutoModel, BitsAndBytesConfig
 
+    folder, config = located.model, read_config(located.model, spec.layers)
     kind: Any = AutoModel
     if config.model_type == "t5":
         from transformers import T5EncoderModel
 
         kind = T5EncoderModel
+    quantised = None
+    if nf4:
+        quiet.bitsandbytes()
+        quantised = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                                       bnb_4bit_compute_dtype=torch.bfloat16)  # fmt: skip
     try:
         with quiet.loading_weights():
             model, info = kind.from_pretrained(
-                str(folder), config=config, dtype=dtype, device_map=device_map, output_loading_info=True
-            )
+                str(folder), config=config, dtype=dtype, device_map=device_map, quantization_config=quantised,
+                output_loading_info=True,
+            )  # fmt: skip
     except Exception as error:  # transformers, safetensors and pickle have no common one
         raise ModelError(
             f"the weights in {folder} cannot be loaded: {type(error).__name__}: {error}; if the files are damaged, "

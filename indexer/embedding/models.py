@@ -419,7 +419,10 @@ def _from_hub(name: str, revision: str | None, what: str, notify: Notify, refres
     except (errors.HfHubHTTPError, OSError) as error:
         raise ModelError(f"the hub could not be reached for the {what} {where}: {error}") from error
     except Exception as error:  # the hub's HTTP client has its own family of errors
-        raise ModelError(f"the {what} {where} could not be fetched: {type(error).__name__}: {error}") from error
+        raise ModelError(
+            f"the {what} {where} could not be fetched from the hub: {type(error).__name__}: {error}; check the "
+            "connection, or give a local folder"
+        ) from error
     return folder
 
 
