@@ -41,7 +41,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from indexer.embedding.encoder import EncoderSpec, HashEncoder
-from indexer.errors import StoreError
+from indexer.errors import CollectionNotFound, StoreError
 from indexer.storage import faiss_index, store  # noqa: F401 - loaded before the fork
 from indexer.storage.manifest import Manifest
 from indexer.storage.store import Store
@@ -344,27 +344,32 @@ def fail(message: str, folder: Path) -> NoReturn:
     raise AssertionError(f"{message} (kept in {kept})")
 
 
-def real(source: Path, kills: int, seed: int) -> tuple[int, float]:
-    """The command itself, killed at random moments until it gets through. (kills, seconds)."""
-    draw, start, killed = random.Random(seed), time.monotonic(), 0
+def real(source: Path, kills: int, seed: int, longest: float) -> str:
+    """The command itself, killed at random moments, then let through. What happened, in words."""
+    draw, command = random.Random(seed), [sys.executable, "-m", "semsearch"]
     with tempfile.TemporaryDirectory() as home:
-        command = [sys.executable, "-m", "semsearch"]
         place = ["--home", home]
-        while True:
-            child = subprocess.Popen([*command, "index", str(source), *place], stderr=subprocess.DEVNULL)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        had = []
+        while len(had) < kills:
+            child = subprocess.Popen([*command, "index", str(source), *place], **quiet)
             with suppress(subprocess.TimeoutExpired):
-                if child.wait(3 + 20 * draw.random() if killed < kills else None) == 0:
-                    break
+                assert child.wait(4 + longest * draw.random()) == 0
+                break
             child.kill()
             child.wait()
-            killed += 1
+            with suppress(CollectionNotFound), Store.open(Path(home) / "default") as s:
+                had.append(s.counts().passages)
             check = subprocess.run([*command, "doctor", "--no-model", "--json", *place], capture_output=True, text=True)
             said = json.loads(check.stdout or check.stderr)
             lasting = [p for p in said.get("problems", []) if not (p["part"] == "leftovers" and p["mended"])]
             assert not lasting, said
+        last = subprocess.run([*command, "index", str(source), "--json", *place], capture_output=True, text=True)
+        passages = json.loads(last.stdout)["passages"]
         check = subprocess.run([*command, "doctor", *place], capture_output=True, text=True)
         assert check.returncode == 0, check.stdout + check.stderr
-    return killed, time.monotonic() - start
+    done = f"the last run embedded {passages['embedded']} of {passages['total']}"
+    return f"kills of the command itself when it had {had} passages; {done}"
 
 
 def main() -> None:
@@ -376,12 +381,13 @@ def main() -> None:
     parser.add_argument("--at-every", choices=["write", "power", "full"])
     parser.add_argument("--limit", action="store_true")
     parser.add_argument("--real", type=Path)
+    parser.add_argument("--longest", type=float, default=60, help="most seconds that a run of --real lives")
     options = parser.parse_args()
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "work"
         if options.real:
-            said = f"{real(options.real, options.kills, options.seed)[0]} kills of the command itself"
+            said = real(options.real, options.kills, options.seed, options.longest)
         elif options.at_every:
             number = at_every(folder, options.at_every, options.seed, options.steps, options.stride)
             said = f"disturbed {number} writes ({options.at_every})"

@@ -15,7 +15,6 @@ from indexer.storage.database import run
 from indexer.storage.files import sha256
 from indexer.storage.shards import Shard, read
 from indexer.storage.sql_catalog import SqlCatalog
-from indexer.storage.vectors import widen
 
 if TYPE_CHECKING:
     from indexer.storage.store import Store
@@ -199,7 +198,7 @@ def _damage(store: Store, shard: Shard) -> str | None:
     if vectors.shape != (shard.rows, store.manifest.dim) or (np.diff(ids) <= 0).any():
         return f"holds {vectors.shape} vectors, noted are {shard.rows} of {store.manifest.dim} dimensions"
     for start in range(0, len(vectors), 8192):
-        lengths = np.linalg.norm(widen(vectors[start : start + 8192]), axis=1)
+        lengths = np.linalg.norm(vectors[start : start + 8192].astype(np.float32), axis=1)
         if not (np.abs(lengths - 1) < 0.01).all():
             return f"row {start + int(np.argmax(~(np.abs(lengths - 1) < 0.01)))} is not of unit length"
     return None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from indexer.errors import CorruptError, PrecisionError, StoreError
-from indexer.storage.vectors import SLACK, best, check, check_queries, none, rescore, settled, stack, widen
+from indexer.storage.vectors import SLACK, best, check, check_queries, none, rescore, settled, stack
 from indexer.types import Neighbours
 
 KINDS = ("flat", "sq8", "hnsw", "ivf")
@@ -111,7 +111,7 @@ class FaissIndex:
             return
         with _translated(f"to add {len(ids)} vectors"):
             inner = self._inner()
-            wide = widen(vectors)
+            wide = vectors.astype(np.float32)
             if not inner.is_trained:
                 inner.train(wide)
             self._index.add_with_ids(wide, ids)
@@ -121,7 +121,7 @@ class FaissIndex:
         """Fit cells or value ranges to a sample (n, d); without it the first ``add`` does."""
         with _translated("to train"):
             if not self._inner().is_trained:
-                self._inner().train(widen(vectors))
+                self._inner().train(vectors.astype(np.float32))
 
     def _inner(self) -> Any:
         import faiss

@@ -38,17 +38,6 @@ class VectorIndex(Protocol):
     def save(self, path: Path) -> None: ...
 
 
-def widen(vectors: np.ndarray) -> np.ndarray:
-    """float16 to float32 by shifting bits, ten times faster than NumPy's conversion. Finite values only."""
-    if vectors.dtype != np.float16:
-        return np.asarray(vectors, np.float32)
-    bits = np.ascontiguousarray(vectors).view(np.uint16).astype(np.uint32)
-    wide = ((bits & 0x7FFF) << 13).view(np.float32)
-    wide *= np.float32(2.0**112)  # the exponents' biases differ by 112; exact, subnormal numbers included
-    wide.view(np.uint32)[...] |= (bits & 0x8000) << 16
-    return wide
-
-
 def best(ids: np.ndarray, scores: np.ndarray, k: int) -> Neighbours:
     """The k best of candidates (q, c), by score and then id; id -1 stands for none."""
     scores = np.where(ids < 0, -np.inf, scores).astype(np.float32)
@@ -97,7 +86,7 @@ class ExactIndex:
         joined = np.concatenate([self._ids, ids])
         order = np.argsort(joined, kind="stable")
         self._ids = joined[order]
-        self._vectors = np.concatenate([self._vectors, widen(vectors)])[order]
+        self._vectors = np.concatenate([self._vectors, vectors.astype(np.float32)])[order]
 
     def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> Neighbours:
         queries = check_queries(self.dim, queries, k)

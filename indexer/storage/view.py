@@ -14,7 +14,7 @@ from indexer.storage.files import unchanged
 from indexer.storage.manifest import Manifest
 from indexer.storage.shards import DTYPES, ShardSet
 from indexer.storage.sql_catalog import SqlCatalog
-from indexer.storage.vectors import LayeredIndex, VectorIndex, nearest, widen
+from indexer.storage.vectors import LayeredIndex, VectorIndex, nearest
 from indexer.types import Filter, Neighbours
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class View:
     # Vectors
 
     def vectors(self, ids: np.ndarray) -> np.ndarray:
-        return widen(self.raw(np.asarray(ids, np.int64)))
+        return self.raw(np.asarray(ids, np.int64)).astype(np.float32)
 
     def raw(self, ids: np.ndarray) -> np.ndarray:
         """(n, d) as stored, from the shards and from those yet in the catalog."""

@@ -226,6 +226,6 @@ class StoreComparison(Comparison):
 
 
 TestSqlCatalog = Comparison.TestCase
-TestSqlCatalog.settings = settings(max_examples=25, stateful_step_count=25, deadline=None, report_multiple_bugs=False)
+TestSqlCatalog.settings = settings(max_examples=20, stateful_step_count=25, deadline=None, report_multiple_bugs=False)
 TestStore = StoreComparison.TestCase
 TestStore.settings = settings(max_examples=12, stateful_step_count=25, deadline=None, report_multiple_bugs=False)

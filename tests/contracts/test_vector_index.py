@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from indexer.errors import CorruptError, PrecisionError, StoreError
 from indexer.storage.faiss_index import FaissIndex
-from indexer.storage.vectors import ExactIndex, LayeredIndex, VectorIndex, nearest, rescore, widen
+from indexer.storage.vectors import ExactIndex, LayeredIndex, VectorIndex, nearest, rescore
 
 DIM = 24
 
@@ -195,13 +195,6 @@ def test_an_unknown_kind_or_device_is_refused():
         FaissIndex(DIM, "magic")
     with pytest.raises(PrecisionError, match="cpu or cuda"):
         FaissIndex(DIM, device="tpu")
-
-
-def test_widen_is_exact_for_every_finite_float16():
-    values = np.arange(2**16, dtype=np.uint16).view(np.float16)
-    values = values[np.isfinite(values)]
-    np.testing.assert_array_equal(widen(values), values.astype(np.float32))
-    assert (np.signbit(widen(values)) == np.signbit(values)).all()
 
 
 def test_scores_do_not_depend_on_what_stands_beside():

@@ -71,7 +71,7 @@ def test_a_disk_that_fills(tmp_path):
 def test_readers_during_a_reindex(tmp_path):
     """Threads that search one reader, and a fresh one each time, while every file changes again and again, with
     compactions. Each sees one whole state, the newest never goes back."""
-    files, rounds = 6, 25
+    files, rounds = 5, 12
     store = build(tmp_path / "c", [(f"/data/{n}", ["version 0", f"file {n}"]) for n in range(files)])
     store.finish()
     stop, errors, newest = threading.Event(), [], []
