@@ -14,6 +14,7 @@ import click
 
 from indexer.errors import GateFailed, UsageError
 from semsearch.cli.options import encoder_options, home_option, json_option, take_encoder_flags
+from semsearch.render import duration
 from semsearch.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Progress:
             return
         self._logged = now
         left = (now - self._started) * (1 - share) / share if share > 0 else None
-        line = f"{what}: {share:.0%}" + (f", {_duration(left)} left" if left is not None and share < 1 else "")
+        line = f"{what}: {share:.0%}" + (f", {duration(left)} left" if left is not None and share < 1 else "")
         click.echo(f"\r\x1b[K{line}" if self._terminal else line, err=True, nl=not self._terminal)
         self._dirty = self._terminal
 
@@ -72,17 +73,6 @@ class Progress:
         if self._dirty:
             click.echo(err=True)
         self._dirty = False
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return (
-        f"{minutes // 60} h {minutes % 60} min"
-        if minutes >= 60
-        else f"{minutes} min {rest} s"
-        if minutes
-        else f"{rest} s"
-    )
 
 
 @command.command()
@@ -149,7 +139,7 @@ def _show(result: Mapping[str, Any], output: Path | None, as_json: bool) -> None
         click.echo(report.describe(task, details))
     encoder = result["encoder"]
     click.echo(
-        f"\nencoder {encoder['fingerprint']} ({result['name']}, {result['dtype']}), {_duration(result['seconds'])}"
+        f"\nencoder {encoder['fingerprint']} ({result['name']}, {result['dtype']}), {duration(result['seconds'])}"
         + (", quick: a subset, not comparable with published figures" if result["quick"] else "")
     )
 
