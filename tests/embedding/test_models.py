@@ -24,7 +24,7 @@ from tests.models import make_lora
 Tiny = Callable[[str], Path]
 
 
-def write_gguf(folder: Path, target: Path, dtype: str = "float32") -> None:
+def write_gguf(folder: Path, target: Path, dtype: str = "float32", splitting: str = "gpt-2") -> None:
     """The tiny Llama of ``folder`` as a GGUF file, weights and rotary order as llama.cpp's converter writes them."""
     import gguf
     from safetensors.numpy import load_file
@@ -43,7 +43,7 @@ def write_gguf(folder: Path, target: Path, dtype: str = "float32") -> None:
     writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
     vocabulary = sorted(model["vocab"], key=model["vocab"].get)
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
+    writer.add_tokenizer_pre(splitting)
     writer.add_token_list(vocabulary)
     writer.add_token_types([3 if i < 4 else 1 for i in range(len(vocabulary))])
     writer.add_token_merges([" ".join(pair) for pair in model["merges"]])
@@ -245,6 +245,16 @@ def test_a_gguf_file_by_path(tiny: Tiny, cache: Path, tmp_path: Path, dtype: str
     np.testing.assert_allclose(vectors, expected, atol=atol)
     (folder,) = (cache / "models" / name for name in holds(cache / "models"))
     assert json.loads((folder / "config.json").read_text())["dtype"] == stored
+
+
+def test_smollm_splits_off_every_digit(tiny: Tiny, cache: Path, tmp_path: Path) -> None:
+    """As its tokenizer does; transformers' own reading of GGUF files leaves digits and the spaces before them joined."""
+    pieces = {}
+    for splitting in ("smollm", "gpt-2"):
+        write_gguf(tiny("llama"), tmp_path / f"{splitting}.gguf", splitting=splitting)
+        backend = tokenizer(EncoderSpec(model=str(tmp_path / f"{splitting}.gguf")))
+        pieces[splitting] = [piece for piece, _ in backend.pre_tokenizer.pre_tokenize_str("in  12")]
+    assert pieces == {"smollm": ["in", "ĠĠ", "1", "2"], "gpt-2": ["in", "Ġ", "Ġ12"]}
 
 
 def test_a_file_that_is_no_gguf(cache: Path, tmp_path: Path) -> None:
