@@ -61,7 +61,9 @@ def preset(name: str) -> EncoderSpec:
 
 
 def tokenizer(spec: EncoderSpec) -> Tokenizer | Callable[[str], int]:
-    """What counts a text's tokens for the splitter: the model's own tokenizer. Loads no torch."""
+    """What counts a text's tokens for the splitter: the model's own tokenizer.
+
+    Loads no torch where the tokenizer is all in its tokenizer.json, as the default model's is."""
     if spec.model.startswith("hash:"):
         encoder = HashEncoder(spec)
         return lambda text: int(encoder.count_tokens([text])[0])

@@ -248,7 +248,7 @@ def test_a_gguf_file_by_path(tiny: Tiny, cache: Path, tmp_path: Path, dtype: str
 
 
 def test_smollm_splits_off_every_digit(tiny: Tiny, cache: Path, tmp_path: Path) -> None:
-    """As its tokenizer does; transformers' own reading of GGUF files leaves digits and the spaces before them joined."""
+    """As its tokenizer does; transformers, reading GGUF, leaves digits and the spaces before them joined."""
     pieces = {}
     for splitting in ("smollm", "gpt-2"):
         write_gguf(tiny("llama"), tmp_path / f"{splitting}.gguf", splitting=splitting)
