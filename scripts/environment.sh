@@ -1,5 +1,5 @@
 # Sourced by the other scripts: makes .venv in the checkout, if it is not there, and installs semsearch into it.
-#   . scripts/environment.sh [EXTRA]
+#   extra=test; . scripts/environment.sh      (extra may be empty)
 # A later call that needs nothing new takes about a second.
 set -eu
 cd "$(dirname "$0")/.."
@@ -15,10 +15,10 @@ fi
 if [ ! -x .venv/bin/python ]; then
     "$python" -m venv .venv || { echo "python's venv module is missing (Debian: apt-get install python3-venv)" >&2; exit 2; }
 fi
-wanted="${1:-base} $(cat pyproject.toml constraints.txt | cksum)"
+wanted="$extra $(cat pyproject.toml constraints.txt | cksum)"
 if [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; then
     echo "installing into .venv (PyTorch is large: the first time takes minutes)" >&2
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".${1:+[$1]}"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".${extra:+[$extra]}"
     echo "$wanted" > .venv/installed
 fi
 PATH="$PWD/.venv/bin:$PATH"

@@ -1,6 +1,7 @@
 #!/bin/sh
 # From a fresh clone to an answer: set up, fetch the default model, index a folder, answer a query.
 #   sh scripts/start.sh [FOLDER [QUERY]]     default: this project's own code, in a collection of its own
+extra=
 . "$(dirname "$0")/environment.sh"
 if [ $# -gt 0 ]; then
     folder=$1 collection=default question=${2:-what is this about?}

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Set up, check the style and the import rules, run the tests. Arguments go to pytest.
+extra=test
 . "$(dirname "$0")/environment.sh" test
 ruff check .
 ruff format --check .

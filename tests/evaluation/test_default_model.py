@@ -11,10 +11,12 @@ import pytest
 
 from indexer import embedding
 from indexer.embedding.encoder import Encoder, EncoderSpec, HashEncoder, Role
+from semsearch.cli import run
 from semsearch.evaluation import gate, runner
 from semsearch.evaluation.data import Data
 from semsearch.evaluation.metrics import Score
 from semsearch.evaluation.vectors import Vectors, encode
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.model
 PLAIN = EncoderSpec()
@@ -88,3 +90,9 @@ def test_batch_size_and_threads_change_nothing_that_matters(before: list[Score],
         assert not failed(before, runner.score(loaded, opened(PLAIN, batch_tokens=300)))
     finally:
         torch.set_num_threads(threads)
+
+
+def test_the_project_passes_its_own_gate(shared_data: Path) -> None:
+    """What CI is for: the default encoder scores what the recorded baseline says, on all seven STS tasks."""
+    baseline = ROOT / "scripts" / "results" / "eval" / "gate.json"
+    assert run(["eval", "gate", "--baseline", str(baseline), "--data", str(shared_data)]) == 0
