@@ -210,8 +210,9 @@ def _csv_rows(
         if not header:
             if not row:
                 raise ReadError(
-                    f"its first line is no header: {report.problems[-1]}" if report.count else "its first line, "
-                    "which names the columns, is blank"
+                    f"its first line is no header: {report.problems[-1]}"
+                    if report.count
+                    else "its first line, which names the columns, is blank"
                 )
             header = _header(row)
         elif row is None:

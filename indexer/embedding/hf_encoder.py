@@ -56,7 +56,7 @@ class HFEncoder:
         precisions.check(precision, self.device)
         self.spec = replace(spec, precision=precision)
         self.stats = EncodeStats()
-        self._batch_tokens = batch_tokens or BATCH_TOKENS[self.device.type]
+        self.batch_tokens = batch_tokens or BATCH_TOKENS[self.device.type]
         self._primed: set[Role] = set()
         located = models.locate(spec)
         self._folder = located.model
@@ -140,7 +140,7 @@ class HFEncoder:
                     "--max-tokens, --precision nf4 or --device cpu"
                 ) from error
         torch.cuda.empty_cache()  # outside the handler, which holds on to the tensors of the failed try
-        self._batch_tokens = max(1, self._batch_tokens // 2)
+        self.batch_tokens = max(1, self.batch_tokens // 2)
         half = len(ids) // 2
         return torch.cat([self._compute(forward, ids[:half]), self._compute(forward, ids[half:])])
 
@@ -168,7 +168,7 @@ class HFEncoder:
                 shared = 0
                 if isinstance(forward, LastTokenForward) and len(window.ids) > 1:
                     shared = shared_prefix(window.ids)  # run once, so it fills no batch
-                for rows in batches([max(1, len(ids) - shared) for ids in window.ids], self._batch_tokens):
+                for rows in batches([max(1, len(ids) - shared) for ids in window.ids], self.batch_tokens):
                     before = forward.tokens
                     vectors = self._compute(forward, [window.ids[i] for i in rows])
                     self.stats.texts += sum(len(window.positions[i]) for i in rows)

@@ -21,9 +21,7 @@ WINDOW = 4096
 
 
 @click.command()
-@click.option(
-    "--file", "source", type=click.Path(path_type=Path, dir_okay=False), help="Read lines of this file."
-)
+@click.option("--file", "source", type=click.Path(path_type=Path, dir_okay=False), help="Read lines of this file.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write an (n, d) float32 .npy file.")
 @click.option("--raw", is_flag=True, help="Embed the bare text: no prompt, no demonstrations, no text normalisation.")
 @click.option("--no-normalize", is_flag=True, help="Leave the vectors at their own length.")

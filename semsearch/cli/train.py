@@ -90,9 +90,7 @@ def command(
             click.echo(render.dump(entry))
         click.echo(_line(entry), err=True)
 
-    result = trainer.train(
-        prepared, out or Path("runs") / chosen.name, device=device, resume=resume, progress=progress
-    )
+    result = trainer.train(prepared, out or Path("runs") / chosen.name, device=device, resume=resume, progress=progress)
     value = {"event": "done", **asdict(result), "folder": str(result.folder)}
     if as_json:
         click.echo(render.dump(value))

@@ -92,7 +92,7 @@ def provenance(
         "name": name or _name(spec.to_dict()),
         "encoder": {"fingerprint": spec.fingerprint, "dim": encoder.dim, "spec": _without_folders(spec.to_dict())},
         "dtype": spec.precision,
-        "batch_tokens": batch_tokens or getattr(encoder, "batch_tokens", getattr(encoder, "_batch_tokens", None)),
+        "batch_tokens": batch_tokens or getattr(encoder, "batch_tokens", None),
         "truncated": encoder.stats.truncated,
         "seed": seed,
         "versions": versions(),

@@ -90,9 +90,9 @@ def digest(rows: Sequence[Row]) -> str:
     return value.hexdigest()
 
 
-def plan(sizes: Sequence[int], weights: Sequence[float | None], batch: int, steps: int, seed: int) -> list[
-    tuple[int, np.ndarray]
-]:
+def plan(
+    sizes: Sequence[int], weights: Sequence[float | None], batch: int, steps: int, seed: int
+) -> list[tuple[int, np.ndarray]]:
     """The batches of a run: (source, (b,) int64 row numbers), ``steps`` of them.
 
     A source gets batches by its weight (its size where None), in an order drawn once, and goes through its rows in
@@ -251,7 +251,7 @@ def _get(
     if required:
         raise DataError(
             f"{name}, row {number} has no column for {column}: it has {', '.join(map(str, record))}; "
-            f"expected {' or '.join(names)}, or name it under columns, for example columns = {{ {column} = \"…\" }}"
+            f'expected {" or ".join(names)}, or name it under columns, for example columns = {{ {column} = "…" }}'
         )
     return None
 

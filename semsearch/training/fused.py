@@ -27,9 +27,7 @@ class _MergedLinear(torch.autograd.Function):
     """y = x Wᵀ + bias, where W already holds s·B·A; gradients for x, A and B."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, a: Tensor, b: Tensor, weight: Tensor, bias: Tensor | None, scale: float
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor, weight: Tensor, bias: Tensor | None, scale: float) -> Tensor:
         ctx.save_for_backward(x, a, b, weight)
         ctx.scale = scale
         return F.linear(x, weight, bias)

@@ -233,7 +233,7 @@ def check_gradients(student: Student) -> None:
     if missing:
         raise TrainingError(
             f"{len(missing)} of {len(student.parameters())} adapter parameters got no gradient, the first is "
-            f"{missing[0]}; the base's layers do not pass gradients on (try lora.base = \"bf16\")"
+            f'{missing[0]}; the base\'s layers do not pass gradients on (try lora.base = "bf16")'
         )
 
 
@@ -276,5 +276,3 @@ def _shared(ids: Sequence[Sequence[int]]) -> int:
     low, high = min(ids), max(ids)
     most = min(map(len, ids)) - 1
     return next((i for i in range(most) if low[i] != high[i]), most)
-
-

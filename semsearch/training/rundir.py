@@ -1,9 +1,9 @@
 """The folder of a run: adapter, recipe, log, evaluation, provenance and the checkpoint to resume from.
 
-    adapter_config.json, adapter_model.safetensors   PEFT's, of the best checkpoint so far
-    encoder.json                                     how to use it: template, normalisation, layers, …
-    recipe.toml  provenance.json  log.jsonl  evaluation.json  curves.svg  README.md
-    checkpoints/000150/                              the newest state, for --resume
+adapter_config.json, adapter_model.safetensors   PEFT's, of the best checkpoint so far
+encoder.json                                     how to use it: template, normalisation, layers, …
+recipe.toml  provenance.json  log.jsonl  evaluation.json  curves.svg  README.md
+checkpoints/000150/                              the newest state, for --resume
 """
 
 from __future__ import annotations

@@ -155,9 +155,7 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         student.refresh()
         seconds = time.perf_counter() - clock
-        state = replace(
-            state, step=state.step + 1, seconds=state.seconds + seconds, tokens=state.tokens + tokens
-        )
+        state = replace(state, step=state.step + 1, seconds=state.seconds + seconds, tokens=state.tokens + tokens)
         note({"event": "step", "step": state.step, "steps": steps, "loss": round(value, 5), "norm": round(norm, 4),
               "lr": rate, "source": source.source.path, "tokens": tokens, "tokens_per_second": round(tokens / seconds),
               "seconds": round(seconds, 2),

@@ -303,7 +303,10 @@ def test_a_failed_file_is_tried_again_and_a_newly_ignored_one_is_gone(tmp_path: 
     before[path] = FileRecord(path, str(tmp_path), 1, before[path].mtime_ns, None, "failed", "why")
     make(tmp_path, __semsearchignore="sub/\n")
     assert difference(before, tmp_path) == {
-        "changed": ["a"], "unchanged": ["b"], "gone": ["c"], "problems": [".semsearchignore", "sub"]
+        "changed": ["a"],
+        "unchanged": ["b"],
+        "gone": ["c"],
+        "problems": [".semsearchignore", "sub"],
     }
 
 
