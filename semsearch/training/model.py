@@ -62,7 +62,7 @@ class Student:
         # On a CPU, "nf4" is weights rounded to NF4, which pass gradients on; bitsandbytes' own CPU layers stop doing
         # so after their first forward without gradients. There the file's precision is kept, to merge from.
         stored = base if base == "nf4" or self.device.type == "cuda" else "fp32"
-        model: Any = loading.load(located, self.spec, stored, self.device, str(self.device))  # transformers' classes
+        model: Any = loading.load(located, self.spec, stored, self.device, whole=True)
         if self.device.type == "cpu":
             model.float()
         self._limit = loading.max_positions(model.config)
