@@ -259,7 +259,7 @@ def _embed(
     observer.planned(report)
     if dry_run:
         return
-    window = WINDOW["cuda" if getattr(encoder, "device", "cpu") != "cpu" else "cpu"]
+    window = WINDOW["cuda" if encoder.device.startswith("cuda") else "cpu"]
     last_commit = time.monotonic()
     while batch := store.unembedded(window):
         ids, texts = [id for id, _ in batch], [text for _, text in batch]

@@ -140,6 +140,8 @@ class Encoder(Protocol):
     spec: EncoderSpec
     """Resolved, with the precision in use."""
     dim: int
+    device: str
+    """Where it runs: cpu, cuda:0, mps."""
     stats: EncodeStats
 
     def encode(self, texts: Sequence[str], role: Role = "passage", normalize: bool = True) -> np.ndarray:
@@ -177,6 +179,7 @@ class HashEncoder:
             raise ConfigError(f"model is {spec.model!r}; a hash encoder is named hash:D, with D dimensions")
         self.dim = int(match[1])
         self.spec = replace(spec, weights=f"hash-1:{self.dim}", precision=spec.precision or "fp32")
+        self.device = "cpu"
         self.stats = EncodeStats()
 
     def encode(self, texts: Sequence[str], role: Role = "passage", normalize: bool = True) -> np.ndarray:

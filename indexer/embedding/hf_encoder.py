@@ -51,19 +51,20 @@ class HFEncoder:
         device_map: str | None = None,
     ):
         """``spec`` is resolved. Raises PrecisionError before anything is read, ModelError."""
-        self.device = precisions.pick_device(device)
-        precision = spec.precision or precisions.default(self.device)
-        precisions.check(precision, self.device)
+        chosen = precisions.pick_device(device)
+        self.device = str(chosen)
+        precision = spec.precision or precisions.default(chosen)
+        precisions.check(precision, chosen)
         self.spec = replace(spec, precision=precision)
         self.stats = EncodeStats()
-        self.batch_tokens = batch_tokens or BATCH_TOKENS[self.device.type]
+        self.batch_tokens = batch_tokens or BATCH_TOKENS[chosen.type]
         self._primed: set[Role] = set()
         located = models.locate(spec)
         self._folder = located.model
         self.tokens = tokens.load(located.model)
         if spec.pooling == "mask" and self.tokens.mask_id is None:
             raise ModelError(f"pooling is mask, and {spec.model} has no mask token: it is for BERT and its kind")
-        self._model = loading.load(located, self.spec, precision, self.device, device_map)
+        self._model = loading.load(located, self.spec, precision, chosen, device_map)
         self._positions = loading.max_positions(self._model.config)
         self._forwards: dict[Pooling, Forward] = {}
         config = self._model.config
