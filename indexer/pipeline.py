@@ -14,7 +14,7 @@ from indexer.corpus.splitter import Splitter
 from indexer.embedding.encoder import Encoder
 from indexer.errors import ReadError, UsageError
 from indexer.storage.store import Store
-from indexer.types import Document, FileRecord, Passage
+from indexer.types import Document, FileRecord
 
 COMMIT_SECONDS = 1.0
 """A commit follows the first batch that ends this long after the last one: what a kill can cost."""
@@ -124,12 +124,10 @@ def update_from_stream(
     existed = any(record.path == name for record in store.files())
     try:
         documents = readers.read_stream(stream, name, options or ReadOptions(), problems)
-        staged = store.stage(
-            FileRecord(name, name, 0, time.time_ns(), None, "failed" if problems else "indexed", _reason(problems)),
-            ((document, splitter.split(document)) for document in documents),
-        )
+        record = FileRecord(name, name, 0, time.time_ns(), None)
+        report.reused = _stage(store, record, documents, problems, splitter)
         report.changed, report.new = (1, 0) if existed else (0, 1)
-        report.failed, report.reused = int(bool(problems)), staged.reused
+        report.failed = int(bool(problems))
         store.commit()
         _embed(store, open_encoder, False, report, observer)
         store.finish()
@@ -181,6 +179,7 @@ def _take_in(
     last_commit = time.monotonic()
     for file in [*what.new, *what.changed, *(file for file in what.unchanged if reread(file))]:
         before = known.get(file.path)
+        problems: list[str] = []
         try:
             record = FileRecord(file.path, file.root, file.size, file.mtime_ns, changes.digest(file.path))
             if before is not None and before.digest == record.digest and not reread(file):
@@ -188,12 +187,12 @@ def _take_in(
                 report.unchanged += before.status == "indexed"
                 report.failed += before.status == "failed"  # some of its records, still
                 continue
-            reused, problems = _stage(store, record, splitter, read_with[file.root])
+            documents = readers.read(file.path, read_with[file.root], problems)
+            report.reused += _stage(store, record, documents, problems, splitter)
         except ReadError as error:  # no digest: tried again in the next run, whatever made it fail
             report.failed += 1
             store.record(FileRecord(file.path, file.root, file.size, file.mtime_ns, None, "failed", str(error)))
             continue
-        report.reused += reused
         report.failed += bool(problems)
         if before is not None and before.status != "skipped":
             report.changed += 1
@@ -227,22 +226,15 @@ def _note_problem(store: Store, file: changes.Found, before: FileRecord | None, 
         store.record(FileRecord(file.path, file.root, file.size, file.mtime_ns, None, status, reason))
 
 
-def _stage(store: Store, record: FileRecord, splitter: Splitter, options: ReadOptions) -> tuple[int, list[str]]:
-    """Read, split and stage one file. Returns how many passages were embedded before, and the bad records."""
-    problems: list[str] = []
-
-    def contents() -> Iterator[tuple[Document, Sequence[Passage]]]:
-        for document in readers.read(record.path, options, problems):
-            yield document, splitter.split(document)
-
-    staged = store.stage(record, contents())
-    if problems:  # some records were good: they are kept, and the file is listed as failed
-        store.record(
-            FileRecord(
-                record.path, record.root, record.size, record.mtime_ns, record.digest, "failed", _reason(problems)
-            )
-        )
-    return staged.reused, problems
+def _stage(
+    store: Store, record: FileRecord, documents: Iterator[Document], problems: list[str], splitter: Splitter
+) -> int:
+    """Split and stage one file's documents; how many of the passages were embedded before. Where reading them left
+    ``problems`` (bad records), the good ones are kept and the file is listed as failed."""
+    staged = store.stage(record, ((document, splitter.split(document)) for document in documents))
+    if problems:
+        store.record(replace(record, status="failed", reason=_reason(problems)))
+    return staged.reused
 
 
 def _embed(
@@ -293,8 +285,6 @@ def _owner(path: str, roots: dict[str, dict[str, object]]) -> str | None:
     return next((root for root in roots if root != path and _under(path, root)), None)
 
 
-def _reason(problems: list[str]) -> str | None:
-    if not problems:
-        return None
+def _reason(problems: list[str]) -> str:
     more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
     return "; ".join(problems[:3]) + more

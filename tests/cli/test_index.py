@@ -211,6 +211,15 @@ def test_standard_input(index, run):
     assert run("status", "--json").json[0]["passages"]["total"] == 1
 
 
+def test_bad_records_of_standard_input_are_listed(index, run):
+    result = index("-", "--name", "rows.jsonl", input='{"text": "good"}\nnot json\n')
+    assert result.code == 4
+    assert result.json["passages"]["total"] == 1
+    [failed] = run("status", "--json").json[0]["failed"]
+    assert failed["path"] == "rows.jsonl"
+    assert "line 2" in failed["reason"]
+
+
 def test_wrong_use(index, run, tmp_path, corpus):
     assert index(tmp_path / "nowhere").code == 2
     assert run("status", "--json").json == []
