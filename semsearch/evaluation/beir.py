@@ -128,7 +128,7 @@ def own(path: Path, documents: Sequence[str], roots: Sequence[str]) -> Judged:
     relevant: dict[str, dict[str, int]] = {}
     for number, columns in _rows(path, 2, header=False):
         query, named = columns[0].strip(), columns[1].strip()
-        places = [os.path.normpath(os.path.join(base, named)) for base in (*roots, path.absolute().parent)]
+        places = [os.path.normpath(os.path.join(base, named)) for base in (*roots, str(path.absolute().parent))]
         document = next((place for place in places if place in known), None)
         if not query or document is None:
             raise DataError(
