@@ -20,7 +20,7 @@ COMMIT_SECONDS = 1.0
 """A commit follows the first batch that ends this long after the last one: what a kill can cost."""
 LONG_RUN_TOKENS = 20_000
 """Runs with fewer tokens to embed start without an estimate."""
-WINDOW = {"cpu": 512, "cuda": 16_384}
+WINDOW = {"cpu": 64, "cuda": 16_384}
 """Passages sorted by length together: more pads less, fewer lets documents finish sooner."""
 
 
