@@ -153,7 +153,11 @@ def _take_in(
     """Find what is new, changed, moved and gone under ``named``; stage the passages of what is new."""
     known = {record.path: record for record in store.files()}
     for root in named:
-        if not os.path.lexists(root) and root not in known_roots and not any(_under(path, root) for path in known):
+        if (
+            not os.path.lexists(root)
+            and root not in known_roots
+            and not any(changes.within(path, root) for path in known)
+        ):
             raise UsageError(f"{root} does not exist; name files or folders that do, or - for standard input")
     what = changes.compare(changes.scan(named, force=force), known, named)
     report.vanished = what.lost
@@ -164,20 +168,21 @@ def _take_in(
         if owner in (None, root) and root not in what.lost:
             store.set_root(root, read_with[root].to_dict())
 
+    options_changed = {root for root, how in read_with.items() if known_roots.get(root, how.to_dict()) != how.to_dict()}
+
     def reread(file: changes.Found) -> bool:
         """Whether a record file is now read with other fields than before."""
-        how = read_with[file.root].to_dict()
-        return file.kind in RECORD_KINDS and known_roots.get(file.root, how) != how
+        return file.kind in RECORD_KINDS and file.root in options_changed
 
     gone = {record.path for record in what.gone}
     gone_digests = {record.digest: record.path for record in what.gone if record.status == "indexed"}
     for file in what.problems:
         if file.path not in what.lost:
             _note_problem(store, file, known.get(file.path), report)
-    stay = [file for file in what.unchanged if not reread(file)]
-    report.unchanged = len(stay)
+    again = [file for file in what.unchanged if reread(file)]
+    report.unchanged = len(what.unchanged) - len(again)
     last_commit = time.monotonic()
-    for file in [*what.new, *what.changed, *(file for file in what.unchanged if reread(file))]:
+    for file in [*what.new, *what.changed, *again]:
         before = known.get(file.path)
         problems: list[str] = []
         try:
@@ -276,13 +281,9 @@ def _tokens_per_second(store: Store, encoder: Encoder) -> float:
     return int(encoder.count_tokens(texts[1:] or texts).sum()) / max(time.perf_counter() - started, 1e-9)
 
 
-def _under(path: str, root: str) -> bool:
-    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
-
-
 def _owner(path: str, roots: dict[str, dict[str, object]]) -> str | None:
     """The known root that ``path`` lies under, the path itself left out; None when there is none."""
-    return next((root for root in roots if root != path and _under(path, root)), None)
+    return next((root for root in roots if root != path and changes.within(path, root)), None)
 
 
 def _reason(problems: list[str]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from indexer import embedding, pipeline
+from indexer.corpus.changes import within
 from indexer.corpus.readers import ReadOptions
 from indexer.corpus.splitter import Splitter
 from indexer.embedding.encoder import Encoder, EncoderSpec
@@ -150,7 +151,7 @@ def remove(settings: Settings, paths: Sequence[str]) -> int:
         chosen: set[str] = set()
         for path in paths:
             absolute = os.path.abspath(path)
-            under = {p for p in known if p in (path, absolute) or p.startswith(absolute.rstrip(os.sep) + os.sep)}
+            under = {p for p in known if p == path or within(p, absolute)}
             if not under:
                 raise UsageError(
                     f"nothing under {absolute} is in collection {settings.collection!r}; see: semsearch status"

@@ -174,9 +174,9 @@ class _Walk:
             return "failed", f"a link to {printable(target)}, which does not exist"
         except OSError:
             return "failed", "a link loop: it leads back to itself"
-        if not _within(target, self.real_root):
+        if not within(target, self.real_root):
             return "skipped", f"a link out of the root, to {printable(target)}: index that by its own name"
-        if _within(os.path.realpath(os.path.dirname(path)), target):
+        if within(os.path.realpath(os.path.dirname(path)), target):
             return "failed", f"a link loop: it leads to {printable(target)}, the folder it lies in"
         return "skipped", f"a link to {printable(target)}, which lies under the same root"
 
@@ -202,7 +202,8 @@ def _bad_name(what: str) -> str:
     return f"{what} holds control characters or bytes that are not UTF-8: rename it"
 
 
-def _within(path: str, folder: str) -> bool:
+def within(path: str, folder: str) -> bool:
+    """Whether an absolute path is ``folder`` itself or lies below it, by name alone."""
     return path == folder or path.startswith(os.path.join(folder, ""))
 
 
@@ -314,16 +315,16 @@ def compare(found: Iterable[Found], known: Mapping[str, FileRecord], roots: Sequ
     readable = [entry.path for entry in entries.values() if not entry.problem]
     for root in named:
         had = any(record.status == "indexed" for record in mine[root])
-        if not os.path.lexists(root) or (had and not any(_within(path, root) for path in readable)):
+        if not os.path.lexists(root) or (had and not any(within(path, root) for path in readable)):
             result.lost.append(root)
     closed = [entry.path for entry in entries.values() if entry.problem and entry.problem[0] == "failed"]
     gone = {record.path: record for records in mine.values() for record in records if record.path not in entries}
     result.gone.extend(
-        gone[path] for path in sorted(gone) if not any(_within(path, folder) for folder in closed + result.lost)
+        gone[path] for path in sorted(gone) if not any(within(path, folder) for folder in closed + result.lost)
     )
     return result
 
 
 def _belongs(record: FileRecord, root: str) -> bool:
     """Whether a run over ``root`` decides what became of the file: found by it, or below it by a wider root."""
-    return record.root == root or (_within(root, record.root) and _within(record.path, root))
+    return record.root == root or (within(root, record.root) and within(record.path, root))
