@@ -81,7 +81,7 @@ class ShardSet:
             for number, shard in enumerate(self.shards):
                 path = self._folder / shard.name
                 if not path.exists():
-                    raise FileNotFoundError(path)
+                    raise CorruptError(f"{path} is missing; run `semsearch doctor`")
                 if not unchanged(path, shard.size, shard.mtime_ns, shard.sha256):
                     raise CorruptError(f"{path} differs from what was written; run `semsearch doctor`")
                 numbers, vectors = read(path)
@@ -103,7 +103,7 @@ class ShardSet:
     def find(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(present (n,) bool, vectors (number present, d) as stored) of the ids (n,).
 
-        Raises FileNotFoundError where a compaction has taken a shard away since: look at the catalog again."""
+        Raises CorruptError where a shard is gone or altered; a compaction may have taken it away since."""
         arrays = self._open()
         at = np.searchsorted(self._ids, ids)
         present = at < len(self._ids)

@@ -74,30 +74,36 @@ class View:
 
     def raw(self, ids: np.ndarray) -> np.ndarray:
         """(n, d) as stored, from the shards and from those yet in the catalog."""
-        for last in (False, True):  # a writer may move vectors between two looks
-            shards = self._shards
-            if shards is None:
-                shards = ShardSet(self.path / VECTORS, self._catalog.shards(), self.manifest.dim, self._dtype)
+        shards = self._shards or self._listed()
+        while True:
             try:
-                present, sealed = shards.find(ids)
-            except FileNotFoundError as error:
-                if last:
-                    raise CorruptError(f"{error} is missing; run `semsearch doctor`") from error
-                self._shards = None
-                continue
-            self._shards = shards
-            if present.all():
-                return sealed
-            absent = np.flatnonzero(~present)
-            staged, blobs = self._catalog.staged(np.unique(ids[absent]))
-            at = np.searchsorted(staged, ids[absent])
-            if len(staged) and np.array_equal(staged[np.minimum(at, len(staged) - 1)], ids[absent]):
-                vectors = np.empty((len(ids), self.manifest.dim), self._dtype)
-                vectors[present] = sealed
-                vectors[absent] = self.matrix(blobs)[at]
+                vectors = self._gather(shards, ids)
+            except StoreError:
+                newest = self._listed()  # a writer may have moved the vectors to other shards since we looked
+                if newest.shards == shards.shards:
+                    raise
+                shards = newest
+            else:
+                self._shards = shards
                 return vectors
-            self._shards = None
-        raise StoreError(f"passage {int(ids[absent][0])} has no vector; run `semsearch doctor`")
+
+    def _listed(self) -> ShardSet:
+        return ShardSet(self.path / VECTORS, self._catalog.shards(), self.manifest.dim, self._dtype)
+
+    def _gather(self, shards: ShardSet, ids: np.ndarray) -> np.ndarray:
+        """(n, d) from these shards and from what is staged."""
+        present, sealed = shards.find(ids)
+        if present.all():
+            return sealed
+        absent = np.flatnonzero(~present)
+        staged, blobs = self._catalog.staged(np.unique(ids[absent]))
+        at = np.searchsorted(staged, ids[absent])
+        if not len(staged) or not np.array_equal(staged[np.minimum(at, len(staged) - 1)], ids[absent]):
+            raise StoreError(f"passage {int(ids[absent][0])} has no vector; run `semsearch doctor`")
+        vectors = np.empty((len(ids), self.manifest.dim), self._dtype)
+        vectors[present] = sealed
+        vectors[absent] = self.matrix(blobs)[at]
+        return vectors
 
     def matrix(self, blobs: Sequence[bytes]) -> np.ndarray:
         """(n, d) as stored, of staged vectors."""
