@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 
 from indexer.embedding.encoder import Encoder
-from indexer.errors import StoreError, UsageError
 from indexer.storage.store import Store
 from indexer.types import Filter, Neighbours
-from semsearch import fusion, snippets
-
-Mode = Literal["hybrid", "dense", "lexical"]
-DEPTH = 100
-"""Passages that each arm contributes to a fusion, or k if that is more."""
+from semsearch import snippets
+from semsearch.ranking import Mode, Ranker, stack
 
 
 @dataclass(frozen=True)
@@ -54,6 +49,7 @@ class Searcher:
     def __init__(self, store: Store, encoder: Encoder | Callable[[], Encoder]):
         self.store = store
         self._encoder = encoder
+        self.ranker = Ranker(store, lambda: self.encoder)
 
     @property
     def encoder(self) -> Encoder:
@@ -81,24 +77,11 @@ class Searcher:
         ]
 
     def rank(self, texts: Sequence[str], k: int, mode: Mode = "hybrid", filter: Filter | None = None) -> Neighbours:
-        """Identifiers and scores alone, (q, k): what ``search_many`` shows, without fetching the passages."""
-        for text in texts:
-            if not text.strip("\0 \t\r\n"):
-                raise UsageError("the query is empty; give a few words to look for")
-        if k < 1:
-            raise UsageError(f"k is {k}; ask for at least 1 hit")
-        if mode not in get_args(Mode):
-            raise UsageError(f"mode is {mode!r}; it is one of {', '.join(get_args(Mode))}")
-        if not self.store.counts().passages:
-            raise StoreError(f"{self.store.path.name} holds no passages yet; run: semsearch index FOLDER")
-        texts = [text.replace("\0", " ") for text in texts]
-        if mode == "dense":
-            return self._dense(texts, k, filter)
-        lexical = [self.store.search_text(text, max(k, DEPTH) if mode == "hybrid" else k, filter) for text in texts]
-        if mode == "lexical":
-            return _stack([(n.ids[0], n.scores[0]) for n in lexical], k)
-        dense = self._dense(texts, max(k, DEPTH), filter)
-        return _stack([fusion.reciprocal_rank([d, n.ids[0]], k) for d, n in zip(dense.ids, lexical, strict=True)], k)
+        """Identifiers and scores alone, (q, k): what ``search_many`` shows, without fetching the passages.
+
+        ``ranker.rank`` gives each arm's own scores too.
+        """
+        return stack(self.ranker.rank(texts, k, mode, filter), k)
 
     def refresh(self) -> bool:
         """Move on to what has been committed since the collection was opened. Whether there was anything."""
@@ -112,9 +95,6 @@ class Searcher:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-    def _dense(self, texts: Sequence[str], k: int, filter: Filter | None) -> Neighbours:
-        return self.store.search(self.encoder.encode(texts, role="query"), k, filter)
 
     def _hits(self, query: str, ids: np.ndarray, scores: np.ndarray, encoder: Encoder | None) -> list[Hit]:
         by_id = dict(zip(ids.tolist(), scores.tolist(), strict=True))
@@ -138,13 +118,3 @@ class Searcher:
             )
             for rank, (row, mark) in enumerate(zip(rows, marks, strict=True), 1)
         ]
-
-
-def _stack(rankings: Sequence[tuple[np.ndarray, np.ndarray]], k: int) -> Neighbours:
-    """Rankings of different lengths as one (q, k) pair of arrays, filled with -1 and -inf."""
-    ids = np.full((len(rankings), k), -1, np.int64)
-    scores = np.full((len(rankings), k), -np.inf, np.float32)
-    for row, (these, their_scores) in enumerate(rankings):
-        n = min(k, len(these))
-        ids[row, :n], scores[row, :n] = these[:n], their_scores[:n]
-    return Neighbours(ids, scores)
