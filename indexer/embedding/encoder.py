@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -23,6 +24,11 @@ FLOATS = ("fp32", "bf16", "fp16")
 DEFAULT_MODEL = "smollm2-135m"
 PROMPTEOL = 'This sentence : "{text}" means in one word:"'
 """The template of Jiang et al. (2023), Section 3.2, as published."""
+
+Terms = dict[int, int]
+"""A sparse vector: the identifier of a vocabulary term → its weight above 0, heaviest first."""
+TERMS = 128
+"""Most terms of one text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +171,21 @@ class Encoder(Protocol):
         Raises ModelError where the model has no LM head."""
         ...
 
+    def encode_terms(
+        self, texts: Sequence[str], role: Role = "passage", most: int = TERMS
+    ) -> tuple[np.ndarray, list[Terms]]:
+        """Of one forward pass: unit vectors (n, d) as ``encode`` gives them, and each text's weighted terms, at most
+        so many. The inner product of two texts' terms says how well they match.
+
+        Raises ModelError where the model has no LM head, or the vector is not the last token's state."""
+        ...
+
+    def term_batches(
+        self, texts: Sequence[str], role: Role = "passage", most: int = TERMS
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, list[Terms]]]:
+        """The same as they are computed: (positions (b,), vectors (b, d), b texts' terms), as ``encode_batches``."""
+        ...
+
 
 class HashEncoder:
     """An encoder without a model: signed feature hashing of lower-cased words. Fast, exact, the same everywhere.
@@ -216,3 +237,27 @@ class HashEncoder:
             counts = sorted(((words.count(w), w) for w in set(words)), key=lambda x: (-x[0], x[1]))
             result.append([(w, c / len(words)) for c, w in counts[:k]])
         return result
+
+    def encode_terms(
+        self, texts: Sequence[str], role: Role = "passage", most: int = TERMS
+    ) -> tuple[np.ndarray, list[Terms]]:
+        """A word's term is a hash of it, its weight 100 log(1 + occurrences), rounded."""
+        result = []
+        for text in texts:
+            words = re.findall(r"\w+", text.lower())[: self.spec.max_tokens]
+            weights = {_term(word): round(100 * math.log1p(words.count(word))) for word in set(words)}
+            result.append(dict(sorted(weights.items(), key=lambda item: (-item[1], item[0]))[:most]))
+        return self.encode(texts, role), result
+
+    def term_batches(
+        self, texts: Sequence[str], role: Role = "passage", most: int = TERMS
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, list[Terms]]]:
+        for start in range(0, len(texts), 64):
+            rows = np.arange(start, min(start + 64, len(texts)))
+            yield rows, *self.encode_terms([texts[i] for i in rows], role, most)
+
+
+def _term(word: str) -> int:
+    """31 bits of a word's hash."""
+    digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=4).digest()
+    return int.from_bytes(digest, "little") >> 1

@@ -14,10 +14,11 @@ import torch
 
 from indexer.embedding import loading, models, tokens
 from indexer.embedding import precision as precisions
-from indexer.embedding.encoder import EncoderSpec, EncodeStats, Pooling, Role
+from indexer.embedding.encoder import TERMS, EncoderSpec, EncodeStats, Pooling, Role, Terms
 from indexer.embedding.forward import SAMPLE, LastTokenForward, fast_forward
 from indexer.embedding.plain import Forward, PlainForward
 from indexer.embedding.prompt import PromptTemplate
+from indexer.embedding.vocabulary import Vocabulary
 from indexer.errors import ModelError
 
 WINDOW = 8192
@@ -60,13 +61,15 @@ class HFEncoder:
         self.batch_tokens = batch_tokens or BATCH_TOKENS[chosen.type]
         self._primed: set[Role] = set()
         located = models.locate(spec)
-        self._folder = located.model
+        self._located = located
         self.tokens = tokens.load(located.model)
         if spec.pooling == "mask" and self.tokens.mask_id is None:
             raise ModelError(f"pooling is mask, and {spec.model} has no mask token: it is for BERT and its kind")
         self._model = loading.load(located, self.spec, precision, chosen, device_map)
         self._positions = loading.max_positions(self._model.config)
         self._forwards: dict[Pooling, Forward] = {}
+        self._vocabulary: Vocabulary | None = None
+        self._head: torch.Tensor | None = None
         config = self._model.config
         self.dim: int = getattr(config, "word_embed_proj_dim", None) or config.hidden_size
 
@@ -79,24 +82,42 @@ class HFEncoder:
     def encode_batches(
         self, texts: Sequence[str], role: Role = "passage", normalize: bool = True
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        template, forward = PromptTemplate.of(self.spec, role), self._forward(self.spec.pooling)
-        if self.stats.texts and role not in self._primed and isinstance(forward, LastTokenForward):
-            # Batches keep their shared prefix by themselves; single queries, one after another, have it kept here.
-            self._primed.add(role)
-            forward.prime(self._shared(template))
-        for rows, values in self._run(texts, template, forward):
-            vectors = values.float()
-            if normalize:
-                vectors = torch.nn.functional.normalize(vectors, dim=1)
-            copies = [(position, i) for i, positions in enumerate(rows) for position in positions]
-            where, which = np.array(copies, np.int64).T
-            yield where, vectors.cpu().numpy()[which]
+        for rows, values in self._encoded(texts, role):
+            where, which = _copies(rows)
+            yield where, _vectors(values, normalize)[which]
+
+    def encode_terms(
+        self, texts: Sequence[str], role: Role = "passage", most: int = TERMS
+    ) -> tuple[np.ndarray, list[Terms]]:
+        vectors = np.empty((len(texts), self.dim), np.float32)
+        terms: list[Terms] = [{} for _ in texts]
+        for rows, values, weighted in self.term_batches(texts, role, most):
+            vectors[rows] = values
+            for row, each in zip(rows, weighted, strict=True):
+                terms[row] = each
+        return vectors, terms
+
+    def term_batches(
+        self, texts: Sequence[str], role: Role = "passage", most: int = TERMS
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, list[Terms]]]:
+        if self.spec.pooling != "last":
+            raise ModelError(
+                f"pooling is {self.spec.pooling}; terms come from the state of the last token: use pooling last"
+            )
+        head = self._lm_head()
+        if self._vocabulary is None:
+            self._vocabulary = Vocabulary(self.tokens.backend)
+        for rows, values in self._encoded(texts, role):
+            where, which = _copies(rows)
+            own = [texts[positions[0]] for positions in rows]
+            weighted = self._vocabulary.weigh(values, head, own, most, self.spec.max_tokens)
+            yield where, _vectors(values, True)[which], [weighted[i] for i in which]
 
     def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
         return self.tokens.count(texts)
 
     def terms(self, texts: Sequence[str], k: int) -> list[list[tuple[str, float]]]:
-        head = loading.lm_head(self._folder, self._model)  # (v, d)
+        head = self._lm_head()  # (v, d)
         result: list[list[tuple[str, float]]] = [[] for _ in texts]
         with torch.inference_mode():
             for rows, hidden in self._run(texts, PromptTemplate.of(self.spec), self._forward("last")):
@@ -107,6 +128,15 @@ class HFEncoder:
                     for position in positions:
                         result[position] = list(zip(words, values, strict=True))
         return result
+
+    def _encoded(self, texts: Sequence[str], role: Role) -> Iterator[tuple[list[list[int]], torch.Tensor]]:
+        """As ``_run``, with the role's prompt and the spec's pooling."""
+        template, forward = PromptTemplate.of(self.spec, role), self._forward(self.spec.pooling)
+        if self.stats.texts and role not in self._primed and isinstance(forward, LastTokenForward):
+            # Batches keep their shared prefix by themselves; single queries, one after another, have it kept here.
+            self._primed.add(role)
+            forward.prime(self._shared(template))
+        yield from self._run(texts, template, forward)
 
     def _forward(self, pooling: Pooling) -> Forward:
         """The fastest way there is for this model; the first call, for the spec's own pooling, decides on int8."""
@@ -124,6 +154,12 @@ class HFEncoder:
                 made = PlainForward(loading.int8(self._model) if int8 else self._model, pooling, self.tokens)
             self._forwards[pooling] = made
         return self._forwards[pooling]
+
+    def _lm_head(self) -> torch.Tensor:
+        """(v, d), read once."""
+        if self._head is None:
+            self._head = loading.lm_head(self._located, self._model)
+        return self._head
 
     def _shared(self, template: PromptTemplate) -> list[int]:
         """The tokens that the prompts of any two texts begin with."""
@@ -175,6 +211,17 @@ class HFEncoder:
                     self.stats.texts += sum(len(window.positions[i]) for i in rows)
                     self.stats.tokens += forward.tokens - before
                     yield [window.positions[i] for i in rows], vectors
+
+
+def _copies(rows: list[list[int]]) -> np.ndarray:
+    """(2, n) int64: the position of each text, and its row in the batch."""
+    return np.array([(position, i) for i, positions in enumerate(rows) for position in positions], np.int64).T
+
+
+def _vectors(values: torch.Tensor, normalize: bool) -> np.ndarray:
+    """(b, d) float32."""
+    vectors = values.float()
+    return (torch.nn.functional.normalize(vectors, dim=1) if normalize else vectors).cpu().numpy()
 
 
 def shared_prefix(ids: Sequence[list[int]]) -> int:

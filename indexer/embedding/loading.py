@@ -136,11 +136,17 @@ def surplus(model: nn.Module, unexpected: Iterable[str]) -> list[str]:
     return sorted(found)
 
 
-def lm_head(folder: Path, model: Any) -> torch.Tensor:
+def lm_head(located: models.Located, model: Any) -> torch.Tensor:
     """The (vocabulary, d) matrix that turns a hidden state into logits, on the embeddings' device and dtype.
 
-    The input embeddings where they are tied; raises ModelError for a model that does not predict the next token.
+    The input embeddings where they are tied, with what the adapter does to the head. Raises ModelError for a model
+    that does not predict the next token.
     """
+    head = _lm_head(located.model, model)
+    return head if located.adapter is None else lora.head(located.adapter, head)
+
+
+def _lm_head(folder: Path, model: Any) -> torch.Tensor:
     embeddings = model.get_input_embeddings().weight
     if getattr(model.config, "is_encoder_decoder", False) or model.config.model_type in ("bert", "roberta", "t5"):
         raise ModelError(f"a {model.config.model_type} encoder does not predict a next token, so it has no terms")

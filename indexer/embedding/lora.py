@@ -23,7 +23,7 @@ from indexer.errors import ModelError
 def merge(model: nn.Module, folder: Path) -> None:
     """W ← W + scale · B A in place, summed in fp32 and rounded once to the weight's dtype (Hu et al. 2021, eq. 3)."""
     config = _config(folder)
-    if config.get("use_dora") or config.get("modules_to_save") or config.get("bias", "none") != "none":
+    if config.get("use_dora") or _saved(config) or config.get("bias", "none") != "none":
         raise ModelError(
             f"the adapter {folder} is more than plain LoRA and cannot be merged here; set merge_adapter = false"
         )
@@ -51,6 +51,7 @@ def attach(model: nn.Module, folder: Path) -> nn.Module:
     names = sorted({name.rpartition(".lora_")[0] for name in tensors})
     values = {**_config(folder), "inference_mode": True, "task_type": None, "target_modules": names}
     values["layers_to_transform"] = None  # the names say it
+    values["modules_to_save"] = _saved(values)
     config = LoraConfig.from_peft_type(**values)
     dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())
     try:
@@ -64,6 +65,23 @@ def attach(model: nn.Module, folder: Path) -> nn.Module:
         if "lora_" in name:
             parameter.data = parameter.data.to(dtype)
     return model.eval()
+
+
+def head(folder: Path, weight: Tensor) -> Tensor:
+    """The LM head (v, d) with what the adapter does to it: LoRA of its own, or a whole one trained along (also where
+    the base ties it to the embeddings, which stay as they are). Summed in fp32, in the dtype of ``weight``."""
+    ours = {key.partition("lm_head.")[2]: tensor for key, tensor in _raw(folder).items() if "lm_head." in key}
+    if "lora_A.weight" in ours:
+        if "lora_magnitude_vector" in ours:
+            raise ModelError(f"the adapter {folder} has DoRA on the LM head; terms are read with plain LoRA there")
+        a, b = (ours[f"lora_{part}.weight"].float().to(weight.device) for part in "AB")  # (r, d), (v, r)
+        return (weight.float() + b @ a * _scale(_config(folder), "lm_head", len(a))).to(weight)
+    return ours["weight"].to(weight) if "weight" in ours else weight
+
+
+def _saved(config: dict[str, Any]) -> list[str]:
+    """Modules that were trained whole, other than the LM head, which changes no vector."""
+    return [name for name in config.get("modules_to_save") or [] if name != "lm_head"]
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -87,6 +105,27 @@ def _scale(config: dict[str, Any], name: str, rank: int) -> float:
 
 def _tensors(model: nn.Module, folder: Path) -> dict[str, Tensor]:
     """The adapter's tensors under the names of the bare model's modules; those of blocks cut off are left out."""
+    raw = {key: tensor for key, tensor in _raw(folder).items() if "lm_head." not in key}
+    modules = {name for name, _ in model.named_modules()}
+    depth = model.config.num_hidden_layers
+    found: dict[str, Tensor] = {}
+    for key, tensor in raw.items():
+        name = key.removeprefix("base_model.model.")
+        path = name.rpartition(".lora_")[0]
+        if not path or ".lora_embedding_" in name:
+            raise ModelError(f"the adapter {folder} changes {name}; only LoRA of linear layers and the LM head is read")
+        parts = path.split(".")
+        inner = next((".".join(parts[i:]) for i in range(len(parts)) if ".".join(parts[i:]) in modules), None)
+        if inner is not None:
+            found[name[len(path) - len(inner) :]] = tensor
+        elif not any(part.isdigit() and int(part) >= depth for part in parts):
+            raise _other_base(folder, f"it has {key}, which the model does not")
+    if not found:
+        raise _other_base(folder, f"none of its {len(raw)} tensors belongs to a module of the model")
+    return found
+
+
+def _raw(folder: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
@@ -96,21 +135,7 @@ def _tensors(model: nn.Module, folder: Path) -> dict[str, Tensor]:
             raw |= load_file(path) if file.endswith(".safetensors") else torch.load(path, weights_only=True)
     except Exception as error:  # safetensors and pickle have their own families
         raise ModelError(f"the adapter's weights in {folder} cannot be read: {error}; fetch them again") from error
-    modules = {name for name, _ in model.named_modules()}
-    depth = model.config.num_hidden_layers
-    found: dict[str, Tensor] = {}
-    for key, tensor in raw.items():
-        name = key.removeprefix("base_model.model.")
-        path = name.rpartition(".lora_")[0]
-        parts = path.split(".")
-        inner = next((".".join(parts[i:]) for i in range(len(parts)) if ".".join(parts[i:]) in modules), None)
-        if inner is not None:
-            found[name[len(path) - len(inner) :]] = tensor
-        elif not any(part.isdigit() and int(part) >= depth for part in parts) and not path.endswith("lm_head"):
-            raise _other_base(folder, f"it has {key}, which the model does not")
-    if not found:
-        raise _other_base(folder, f"none of its {len(raw)} tensors belongs to a module of the model")
-    return found
+    return raw
 
 
 def _other_base(folder: Path, why: str) -> ModelError:
