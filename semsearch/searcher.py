@@ -1,17 +1,42 @@
-"""The whole query path: encode → search vectors and words → fuse → fetch → hits."""
+"""The whole query path: rank → fetch and select → rerank → mark → explain → hits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from indexer.embedding.encoder import Encoder
+from indexer.errors import UsageError
 from indexer.storage.store import Store
-from indexer.types import Filter, Neighbours
-from semsearch import snippets
-from semsearch.ranking import Mode, Ranker, stack
+from indexer.types import Filter, Neighbours, StoredPassage
+from semsearch import explain as explanations
+from semsearch import place, snippets
+from semsearch import rerank as reranking
+from semsearch.explain import Explanation
+from semsearch.ranking import Mode, Ranked, Ranker, stack
+from semsearch.selection import select
+
+if TYPE_CHECKING:
+    from semsearch.calibration import Calibration
+
+DEEPEST = 10_000
+"""Places of a ranking that are looked at before there are fewer than k hits."""
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """Where the same text, or nearly the same, stands as well."""
+
+    path: str
+    line_start: int
+    line_end: int
+    page: int | None
+    document: str | None
+    passage: int
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -21,7 +46,8 @@ class Hit:
     rank: int
     """From 1."""
     score: float
-    """What the hits are ordered by: cosine (dense), negated bm25 (lexical) or the fused score (hybrid)."""
+    """What the hits are ordered by: cosine (dense), negated bm25 (lexical), the fused score (hybrid), or the
+    cross-encoder's."""
     path: str
     """Absolute path of the file."""
     line_start: int
@@ -38,17 +64,86 @@ class Hit:
     fields: Mapping[str, str]
     highlight: tuple[int, int] | None
     """Offsets in ``text`` of the sentence nearest to the query; None where no sentence stands out."""
+    matches: tuple[tuple[int, int], ...] = ()
+    """Offsets in ``text`` of the query's words, in any form of theirs; ascending."""
+    duplicates: tuple[Duplicate, ...] = ()
+    """Worse hits that were folded into this one, best first."""
+    explanation: Explanation | None = None
+    """Only where it was asked for."""
+
+
+@dataclass(frozen=True)
+class _Want:
+    """What a person asked for, beyond the ranking."""
+
+    k: int
+    per_document: int | None
+    collapse: bool
+    explain: bool
+    min_confidence: float | None
+    reranker: reranking.Reranker | None = None
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise UsageError(f"k is {self.k}; ask for at least 1 hit")
+        if self.per_document is not None and self.per_document < 1:
+            raise UsageError(f"per_document is {self.per_document}; let each document have at least 1 hit")
+        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
+            raise UsageError(f"min_confidence is {self.min_confidence}; it is a share of random pairs, from 0 to 1")
+
+    @property
+    def hits(self) -> int:
+        """How many are selected: those that are read again, then cut to k."""
+        return max(self.k, reranking.DEPTH) if self.reranker else self.k
+
+    @property
+    def depth(self) -> int:
+        """How deep to look at first: some will be folded or dropped."""
+        return 2 * self.hits + 10 if self.collapse or self.per_document or self.min_confidence else self.hits
+
+
+@dataclass(frozen=True)
+class _Query:
+    """What is looked for, and its ranking: of ``_Want.depth`` places, and deeper on demand."""
+
+    text: str
+    vector: np.ndarray | None
+    """(d,), unit length; None where none was asked for."""
+    ranked: Ranked
+    deeper: Callable[[int], Ranked]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A passage that will be a hit."""
+
+    row: StoredPassage
+    duplicates: Sequence[StoredPassage]
+    score: float
+    arms: Mapping[str, float]
+    shares: Mapping[str, float]
+    cosine: float | None
+    """Of the stored vector with the query's; None where neither was wanted."""
+    reranked: float | None = None
+    """The cross-encoder's score."""
 
 
 class Searcher:
     """Answers queries from one collection. Not safe for several threads at once; open one each.
 
-    ``encoder`` may be a function that opens one: it is called at the first query that needs vectors.
+    ``encoder`` may be a function that opens one: it is called at the first query that needs vectors. ``note`` is told
+    what a person may want to know.
     """
 
-    def __init__(self, store: Store, encoder: Encoder | Callable[[], Encoder]):
+    def __init__(
+        self, store: Store, encoder: Encoder | Callable[[], Encoder], note: Callable[[str], None] = lambda text: None
+    ):
         self.store = store
+        self.note = note
         self._encoder = encoder
+        self._calibration: tuple[int, Calibration] | None = None
+        self._rerankers: dict[str, reranking.Reranker] = {}
+        self._noted: set[str] = set()
         self.ranker = Ranker(store, lambda: self.encoder)
 
     @property
@@ -57,27 +152,118 @@ class Searcher:
             self._encoder = self._encoder()
         return self._encoder
 
-    def search(self, text: str, k: int = 10, mode: Mode = "hybrid", filter: Filter | None = None) -> list[Hit]:
+    @property
+    def calibration(self) -> Calibration:
+        """How similar random passages of this collection are, as it is now."""
+        if self._calibration is None or self._calibration[0] != self.store.generation:
+            from semsearch.calibration import Calibration
+
+            self._calibration = self.store.generation, Calibration.of(self.store)
+        return self._calibration[1]
+
+    def search(
+        self,
+        text: str,
+        k: int = 10,
+        mode: Mode = "hybrid",
+        filter: Filter | None = None,
+        *,
+        per_document: int | None = None,
+        collapse: bool = True,
+        explain: bool = False,
+        min_confidence: float | None = None,
+        rerank: str | reranking.Reranker | None = None,
+    ) -> list[Hit]:
         """The k best passages for one query. See ``search_many``."""
-        return self.search_many([text], k, mode, filter)[0]
+        return self.search_many(
+            [text],
+            k,
+            mode,
+            filter,
+            per_document=per_document,
+            collapse=collapse,
+            explain=explain,
+            min_confidence=min_confidence,
+            rerank=rerank,
+        )[0]
 
     def search_many(
-        self, texts: Sequence[str], k: int = 10, mode: Mode = "hybrid", filter: Filter | None = None
+        self,
+        texts: Sequence[str],
+        k: int = 10,
+        mode: Mode = "hybrid",
+        filter: Filter | None = None,
+        *,
+        per_document: int | None = None,
+        collapse: bool = True,
+        explain: bool = False,
+        min_confidence: float | None = None,
+        rerank: str | reranking.Reranker | None = None,
     ) -> list[list[Hit]]:
         """The k best passages for each query; fewer where fewer match.
 
-        Raises UsageError for an empty query, k below 1 or an unknown mode; StoreError where the collection holds
-        no passages; MismatchError where the model is no longer the one that made the index.
+        per_document: most hits from one document (a file, or a record of one).
+        collapse: fold near-duplicates of a better hit into it.
+        explain: say why each was found.
+        min_confidence: drop hits whose similarity to the query is below that of this share of random pairs.
+        rerank: a cross-encoder, by name or as a Reranker; it reads the best 50 hits again.
+
+        Raises UsageError for an empty query or a number or mode that cannot be meant; StoreError where the collection
+        holds no passages; MismatchError where the model is no longer the one that made the index; ModelError.
         """
-        found = self.rank(texts, k, mode, filter)
+        want = _Want(k, per_document, collapse, explain, min_confidence, self._reranker(rerank))
+        if mode == "lexical" and min_confidence is not None:
+            raise UsageError("min_confidence compares vectors, and mode lexical has none; use mode hybrid or dense")
+        texts = [text.replace("\0", " ") for text in texts]
+        rankings = self.ranker.rank(texts, want.depth, mode, filter)
         encoder = None if mode == "lexical" else self.encoder
-        return [
-            self._hits(text, ids, scores, encoder)
-            for text, ids, scores in zip(texts, found.ids, found.scores, strict=True)
+        compare = encoder is not None and (explain or min_confidence is not None)
+        vectors = encoder.encode(texts, role="query") if compare and encoder else [None] * len(texts)
+        queries = [
+            _Query(text, vector, ranked, lambda depth, text=text: self.ranker.rank([text], depth, mode, filter)[0])
+            for text, vector, ranked in zip(texts, vectors, rankings, strict=True)
         ]
+        return self._answer(queries, want, encoder)
+
+    def similar(
+        self,
+        path: str,
+        line: int | None = None,
+        k: int = 10,
+        filter: Filter | None = None,
+        *,
+        itself: bool = False,
+        per_document: int | None = None,
+        collapse: bool = True,
+        explain: bool = False,
+        min_confidence: float | None = None,
+    ) -> list[Hit]:
+        """More like an indexed file, or like what stands on a line of it: the passages nearest to the mean of its
+        stored vectors. No model is loaded unless it is to explain.
+
+        path: as on the command line; ``PATH:LINE`` says both. itself: also passages of the same document.
+
+        Raises UsageError for a file that is not indexed or a line that it does not have; StoreError.
+        """
+        want = _Want(k, per_document, collapse, explain, min_confidence)
+        rows = place.passages_at(self.store, path, line)
+        vector = self.store.vectors([row.id for row in rows]).mean(axis=0)
+        vector /= max(float(np.linalg.norm(vector)), 1e-12)
+        own = [] if itself else place.documents_of(self.store, rows)
+
+        def rank(depth: int) -> Ranked:
+            found = self.store.search(vector[None], depth + len(own), filter)
+            shown = (found.ids[0] >= 0) & ~np.isin(found.ids[0], own)
+            ids, scores = found.ids[0][shown][:depth], found.scores[0][shown][:depth]
+            return Ranked(ids, scores, {"dense": scores})
+
+        text = "\n".join(row.passage.text for row in rows)
+        [hits] = self._answer([_Query(text, vector, rank(want.depth), rank)], want, self.encoder if explain else None)
+        return hits
 
     def rank(self, texts: Sequence[str], k: int, mode: Mode = "hybrid", filter: Filter | None = None) -> Neighbours:
-        """Identifiers and scores alone, (q, k): what ``search_many`` shows, without fetching the passages.
+        """Identifiers and scores alone, (q, k): the ranking of ``search_many``, nothing folded, without fetching the
+        passages.
 
         ``ranker.rank`` gives each arm's own scores too.
         """
@@ -96,25 +282,126 @@ class Searcher:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _hits(self, query: str, ids: np.ndarray, scores: np.ndarray, encoder: Encoder | None) -> list[Hit]:
-        by_id = dict(zip(ids.tolist(), scores.tolist(), strict=True))
-        rows = self.store.get([id for id in by_id if id >= 0])
-        marks = snippets.telling(query, [row.passage.text for row in rows], encoder)
-        return [
-            Hit(
-                rank=rank,
-                score=by_id[row.id],
-                path=row.path,
-                line_start=row.passage.line_start,
-                line_end=row.passage.line_end,
-                page=row.passage.page,
-                text=row.passage.text,
-                document=row.record,
-                passage=row.id,
-                title=row.title,
-                kind=row.kind,
-                fields=dict(row.fields),
-                highlight=mark,
-            )
-            for rank, (row, mark) in enumerate(zip(rows, marks, strict=True), 1)
+    # The steps after the ranking, in their order
+
+    def _answer(self, queries: Sequence[_Query], want: _Want, encoder: Encoder | None) -> list[list[Hit]]:
+        found = [_reranked(query.text, self._select(query, want), want) for query in queries]
+        texts = [query.text for query in queries]
+        marks = snippets.mark(texts, [[each.row.passage.text for each in of_query] for of_query in found], encoder)
+        answers = [
+            [_hit(rank, each, mark) for rank, (each, mark) in enumerate(zip(*of_query, strict=True), 1)]
+            for of_query in zip(found, marks, strict=True)
         ]
+        if not want.explain:
+            return answers
+        return [
+            [
+                replace(hit, explanation=why)
+                for hit, why in zip(hits, self._explain(query, *of_query, encoder), strict=True)
+            ]
+            for query, hits, of_query in zip(queries, answers, zip(found, marks, strict=True), strict=True)
+        ]
+
+    def _select(self, query: _Query, want: _Want) -> list[_Found]:
+        """The passages that become hits, looking deeper into the ranking as long as it takes to have enough."""
+        ranked, depth = query.ranked, want.depth
+        while True:
+            cosines = None if query.vector is None else self.store.vectors(ranked.ids) @ query.vector
+            sure = np.ones(len(ranked.ids), bool)
+            if want.min_confidence is not None and cosines is not None:
+                sure = self.calibration.unusual(cosines) >= want.min_confidence
+            rows = self.store.get(ranked.ids[sure])
+            kept = select(rows, self.store.vectors, want.hits, want.collapse, want.per_document)
+            enough = len(kept) + int((~sure).sum()) >= want.hits
+            if enough or len(ranked.ids) < depth or depth >= DEEPEST:
+                break
+            depth = min(4 * depth, DEEPEST)
+            ranked = query.deeper(depth)
+        at = {id: i for i, id in enumerate(ranked.ids.tolist())}
+        return [
+            _Found(
+                each.row,
+                each.duplicates,
+                score=float(ranked.scores[i]),
+                arms={arm: float(scores[i]) for arm, scores in ranked.arms.items()},
+                shares={},
+                cosine=None if cosines is None else float(cosines[i]),
+            )
+            for each in kept
+            for i in [at[each.row.id]]
+        ]
+
+    def _explain(
+        self, query: _Query, found: Sequence[_Found], marks: Sequence[snippets.Mark], encoder: Encoder | None
+    ) -> list[Explanation]:
+        texts = [query.text, *(each.row.passage.text for each in found)]
+        means = explanations.meanings(texts, encoder, self._note_once) if encoder else [()] * len(texts)
+        titles = snippets.find(snippets.terms(query.text), [each.row.title or "" for each in found])
+        return [
+            Explanation(
+                scores={arm: explanations.number(score) for arm, score in each.arms.items()}
+                | ({} if each.cosine is None else {"dense": each.cosine}),
+                shares=each.shares,
+                fused=each.score if len(each.arms) > 1 else None,
+                rerank=each.reranked,
+                unusual=None if each.cosine is None else float(self.calibration.unusual(each.cosine)),
+                terms=tuple(word for word in snippets.terms(query.text) if word in {*mark.terms, *title.values()}),
+                query_means=means[0],
+                passage_means=mean,
+                shared=explanations.shared(means[0], mean),
+            )
+            for each, mark, title, mean in zip(found, marks, titles, means[1:], strict=True)
+        ]
+
+    def _reranker(self, wanted: str | reranking.Reranker | None) -> reranking.Reranker | None:
+        if not isinstance(wanted, str):
+            return wanted
+        if wanted not in self._rerankers:
+            self._rerankers[wanted] = reranking.CrossEncoderReranker(wanted)
+        return self._rerankers[wanted]
+
+    def _note_once(self, text: str) -> None:
+        if text not in self._noted:
+            self._noted.add(text)
+            self.note(text)
+
+
+def _reranked(text: str, found: list[_Found], want: _Want) -> list[_Found]:
+    """The best k, by the cross-encoder where there is one."""
+    if want.reranker is not None and found:
+        scores = want.reranker.score(text, [each.row.passage.text for each in found]).tolist()
+        found = [replace(each, reranked=score) for each, score in zip(found, scores, strict=True)]
+        found.sort(key=lambda each: -(each.reranked or 0.0))
+    return found[: want.k]
+
+
+def _hit(rank: int, found: _Found, mark: snippets.Mark) -> Hit:
+    row = found.row
+    return Hit(
+        rank=rank,
+        score=found.score if found.reranked is None else found.reranked,
+        path=row.path,
+        line_start=row.passage.line_start,
+        line_end=row.passage.line_end,
+        page=row.passage.page,
+        text=row.passage.text,
+        document=row.record,
+        passage=row.id,
+        title=row.title,
+        kind=row.kind,
+        fields=dict(row.fields),
+        highlight=mark.highlight,
+        matches=mark.matches,
+        duplicates=tuple(
+            Duplicate(
+                each.path,
+                each.passage.line_start,
+                each.passage.line_end,
+                each.passage.page,
+                each.record,
+                each.id,
+                each.kind,
+            )
+            for each in found.duplicates
+        ),
+    )

@@ -1,0 +1,76 @@
+"""Why a hit was found: its scores and what they are worth, the words that matched, and what the model understands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+
+from indexer.embedding.encoder import Encoder
+from indexer.errors import ModelError
+
+MEANINGS = 5
+"""Words shown of what a text means."""
+_TOKENS = 30
+"""Most likely next tokens looked at for them: some are punctuation, some the same word in another spelling."""
+
+Words = tuple[tuple[str, float], ...]
+"""(word, probability), most likely first."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why one passage was found."""
+
+    scores: Mapping[str, float | None]
+    """Arm (dense, lexical …) → its own score; None where the arm did not find the passage. ``dense`` is always
+    there where a model is at hand."""
+    shares: Mapping[str, float]
+    """Arm → its part of the fused score, together 1; empty where nothing was fused."""
+    fused: float | None
+    """The fused score; None where nothing was fused."""
+    rerank: float | None
+    """The cross-encoder's score; None without one."""
+    unusual: float | None
+    """Share of random pairs of passages of this collection that are less similar (0 to 1); None without vectors."""
+    terms: tuple[str, ...]
+    """Words of the query, as it has them, that the passage or its title holds in some form."""
+    query_means: Words
+    """What the model would say that the query means in one word; empty where the model predicts no words."""
+    passage_means: Words
+    shared: tuple[str, ...]
+    """Words in both."""
+
+
+def meanings(texts: Sequence[str], encoder: Encoder, note: Callable[[str], None]) -> list[Words]:
+    """What the model says that each text means "in one word": its most likely next words after the prompt.
+
+    Tokens that are no words are left out, and spellings that differ in case or space are counted together. Where the
+    model has no LM head there are none, and ``note`` is told.
+    """
+    try:
+        return [_words(found) for found in encoder.terms(texts, _TOKENS)]
+    except ModelError as error:
+        note(f"no words for what texts mean: {error}")
+        return [() for _ in texts]
+
+
+def shared(query: Words, passage: Words) -> tuple[str, ...]:
+    """Words of both, most likely first."""
+    theirs = {word for word, _ in passage}
+    return tuple(word for word, _ in query if word in theirs)
+
+
+def number(score: float) -> float | None:
+    """A score as JSON can hold it: NaN, which no arm found, as None."""
+    return None if isnan(score) else score
+
+
+def _words(tokens: Sequence[tuple[str, float]]) -> Words:
+    weights: dict[str, float] = {}
+    for token, weight in tokens:
+        word = token.strip().lower()
+        if any(character.isalnum() for character in word) and "\ufffd" not in word:
+            weights[word] = weights.get(word, 0.0) + weight
+    best = sorted(weights.items(), key=lambda item: -item[1])[:MEANINGS]
+    return tuple((word, round(weight, 4)) for word, weight in best)

@@ -1,0 +1,64 @@
+"""Which of the ranked passages become hits: near-duplicates folded into the better one, few of one document."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from indexer.types import StoredPassage
+
+COSINE = 0.98
+"""Vectors of near-duplicates are at least this near."""
+OVERLAP = 0.85
+"""Near-duplicates share at least this part of the words that either has (Jaccard)."""
+
+
+@dataclass
+class Kept:
+    """A passage that becomes a hit, and the worse ones that say the same."""
+
+    row: StoredPassage
+    duplicates: list[StoredPassage] = field(default_factory=list)
+
+
+def select(
+    rows: Sequence[StoredPassage],
+    vectors: Callable[[Sequence[int]], np.ndarray],
+    k: int,
+    collapse: bool = True,
+    per_document: int | None = None,
+) -> list[Kept]:
+    """The k best of ``rows``, best first; fewer where the rows do not suffice.
+
+    ``vectors``: ids (n,) → stored unit vectors (n, d); asked for only where texts share their words.
+    """
+    kept: list[Kept] = []
+    of_document: Counter[tuple[str, str | None]] = Counter()
+    for row in rows:
+        same = next((k for k in kept if _say_the_same(k.row, row, vectors)), None) if collapse else None
+        if same is not None:
+            same.duplicates.append(row)
+        elif len(kept) < k and (per_document is None or of_document[row.path, row.record] < per_document):
+            of_document[row.path, row.record] += 1
+            kept.append(Kept(row))
+    return kept
+
+
+def _say_the_same(a: StoredPassage, b: StoredPassage, vectors: Callable[[Sequence[int]], np.ndarray]) -> bool:
+    """Whether the texts are equal but for white space, or nearly so in words and in meaning, with the same numbers:
+    two rows of a price list are no duplicates."""
+    if a.passage.text.split() == b.passage.text.split():
+        return True
+    ours, theirs = _words(a), _words(b)
+    if len(ours & theirs) < OVERLAP * len(ours | theirs) or any(re.search(r"\d", word) for word in ours ^ theirs):
+        return False
+    first, second = vectors([a.id, b.id])
+    return bool(first @ second >= COSINE)
+
+
+def _words(row: StoredPassage) -> set[str]:
+    return set(re.findall(r"\w+", row.passage.text.lower()))
