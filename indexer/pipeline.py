@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
+import numpy as np
+
 from indexer.corpus import changes, readers
 from indexer.corpus.formats import RECORD_KINDS, ReadOptions
 from indexer.corpus.splitter import Splitter
-from indexer.embedding.encoder import Encoder
+from indexer.embedding.encoder import Encoder, Terms
 from indexer.errors import ReadError, UsageError
 from indexer.storage.store import Store
 from indexer.types import Document, FileRecord
@@ -261,14 +263,25 @@ def _embed(
     while batch := store.unembedded(window):
         ids, texts = [id for id, _ in batch], [text for _, text in batch]
         lengths = encoder.count_tokens(texts)
-        for positions, vectors in encoder.encode_batches(texts, role="passage"):
-            store.add_vectors([ids[i] for i in positions], vectors)
+        for positions, vectors, terms in batches(store, encoder, texts):
+            store.add_vectors([ids[i] for i in positions], vectors, terms)
             report.embedded += len(positions)
             observer.embedded(len(positions), int(lengths[positions].sum()))
             if time.monotonic() - last_commit > COMMIT_SECONDS:
                 store.commit()
                 last_commit = time.monotonic()
     store.commit()
+
+
+def batches(
+    store: Store, encoder: Encoder, texts: list[str]
+) -> Iterator[tuple[np.ndarray, np.ndarray, list[Terms] | None]]:
+    """(positions, vectors, terms where the collection has a sparse index), as they are computed."""
+    if store.manifest.sparse is not None:
+        yield from encoder.term_batches(texts, role="passage", most=store.manifest.sparse)
+    else:
+        for positions, vectors in encoder.encode_batches(texts, role="passage"):
+            yield positions, vectors, None
 
 
 def _tokens_per_second(store: Store, encoder: Encoder) -> float:

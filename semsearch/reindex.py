@@ -10,7 +10,7 @@ from pathlib import Path
 
 from indexer.embedding.encoder import Encoder
 from indexer.errors import CollectionNotFound, StoreError
-from indexer.pipeline import COMMIT_SECONDS, WINDOW, Observer, Report
+from indexer.pipeline import COMMIT_SECONDS, WINDOW, Observer, Report, batches
 from indexer.storage.manifest import Manifest
 from indexer.storage.store import Store
 from indexer.storage.swap import free_name
@@ -105,8 +105,8 @@ def _embed(new: Store, encoder: Encoder, observer: Observer) -> None:
     while waiting := new.unembedded(window):
         ids, texts = [number for number, _ in waiting], [text for _, text in waiting]
         lengths = encoder.count_tokens(texts)
-        for positions, vectors in encoder.encode_batches(texts, role="passage"):
-            new.add_vectors([ids[i] for i in positions], vectors)
+        for positions, vectors, terms in batches(new, encoder, texts):
+            new.add_vectors([ids[i] for i in positions], vectors, terms)
             observer.embedded(len(positions), int(lengths[positions].sum()))
             if time.monotonic() - last > COMMIT_SECONDS:
                 new.commit()

@@ -55,6 +55,10 @@ class Catalog(Protocol):
         """(1, k): the best passages by BM25 with any of the query's words; a title's words count twice."""
         ...
 
+    def terms(self, ids: np.ndarray | None = None) -> tuple[np.ndarray, list[bytes]]:
+        """(ids ascending, packed terms) of those asked for that have any; None asks for all."""
+        ...
+
     def set_root(self, path: str, options: Mapping[str, object]) -> None: ...
 
     def drop_root(self, path: str) -> None: ...
@@ -85,8 +89,9 @@ class Catalog(Protocol):
         """(distinct texts that wait for a vector, their tokens)."""
         ...
 
-    def embed(self, vectors: Mapping[int, bytes], twins: bool = True) -> None:
-        """Give waiting passages their vectors; with ``twins`` every waiting one of the same text gets it too."""
+    def embed(self, vectors: Mapping[int, bytes], twins: bool = True, terms: Mapping[int, bytes] | None = None) -> None:
+        """Give waiting passages their vectors, and their packed terms where there are any; with ``twins`` every
+        waiting one of the same text gets them too."""
         ...
 
     def commit(self) -> int:
@@ -109,6 +114,7 @@ class _Held:
     passages: dict[int, Passage]
     mtime_ns: int
     waiting: set[int] = field(default_factory=set)
+    terms: dict[int, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -283,12 +289,21 @@ class MemoryCatalog:
         tokens = {part.text: part.tokens for _, part in self._waiting()}
         return len(tokens), sum(tokens.values())
 
-    def embed(self, vectors: Mapping[int, bytes], twins: bool = True) -> None:
+    def embed(self, vectors: Mapping[int, bytes], twins: bool = True, terms: Mapping[int, bytes] | None = None) -> None:
         waiting = dict(self._waiting())
-        texts = {waiting[n].text for n in vectors if n in waiting}
-        done = {n for n, part in waiting.items() if n in vectors or (twins and part.text in texts)}
+        texts = {waiting[n].text: n for n in vectors if n in waiting}
+        like = {n: n if n in vectors else texts.get(part.text) if twins else None for n, part in waiting.items()}
         for held in self._all_pending():
-            held.waiting -= done
+            for number in list(held.waiting):
+                if (source := like[number]) is not None:
+                    held.waiting.remove(number)
+                    if terms is not None:
+                        held.terms[number] = terms[source]
+
+    def terms(self, ids: np.ndarray | None = None) -> tuple[np.ndarray, list[bytes]]:
+        every = {n: blob for held in self._all_past() + self._all_pending() for n, blob in held.terms.items()}
+        wanted = sorted(every if ids is None else every.keys() & set(ids.tolist()))
+        return np.array(wanted, np.int64), [every[n] for n in wanted]
 
     def commit(self) -> int:
         now = self._now

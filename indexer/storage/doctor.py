@@ -13,6 +13,7 @@ from indexer.embedding.encoder import Encoder, EncoderSpec
 from indexer.errors import CorruptError, MismatchError, ModelError, StoreError
 from indexer.storage.database import run
 from indexer.storage.files import sha256
+from indexer.storage.postings import PAIR
 from indexer.storage.shards import Shard, read
 from indexer.storage.sql_catalog import SqlCatalog
 
@@ -30,7 +31,7 @@ class Problem:
     """One thing that is wrong."""
 
     part: str
-    """catalog, words, vectors, index, encoder or leftovers."""
+    """catalog, words, vectors, terms, index, encoder or leftovers."""
     found: str
     mended: bool = False
     remedy: str = ""
@@ -55,10 +56,15 @@ _CHECKS = {
     "vectors are staged for passages that are marked as waiting": (
         "SELECT count(*) FROM staged s JOIN passages p ON p.id = s.id WHERE p.embedded = 0"
     ),
+    "passages are marked as waiting and have terms": (
+        "SELECT count(*) FROM sparse s JOIN passages p ON p.id = s.id WHERE p.embedded = 0"
+    ),
 }
 """What to say of a number above 0 → the query that counts it."""
 
 WORDS = "full text and passages disagree"
+NO_TERMS = "{} passages have a vector and no sound terms"
+HIDDEN = "{} documents are hidden until `semsearch index` embeds them again"
 RESTORE = "restore the folder from a copy, or index anew under another name"
 
 
@@ -100,6 +106,8 @@ def verify(store: Store, encoder: Encoder | None = None) -> list[Problem]:
         if store.writable and not _words_agree(catalog):
             found.append(Problem("words", WORDS))
         found += _lost(store)[0]
+        if len(bare := _bare(store)):
+            found.append(Problem("terms", NO_TERMS.format(len(bare))))
         found += _index(store)
         if encoder is not None and not found:
             found += _samples(store, encoder)
@@ -124,6 +132,9 @@ def repair(store: Store, encoder: Encoder | None = None) -> list[Problem]:
         if problems:
             remedy = _recover(store, ids, damaged)
             found += [replace(problem, mended=True, remedy=remedy) for problem in problems]
+        if len(bare := _bare(store)):
+            documents = store.replace_vectors(bare[:0], np.empty((0, store.manifest.dim), np.float32), [], bare)
+            found.append(Problem("terms", NO_TERMS.format(len(bare)), True, HIDDEN.format(documents)))
         if index := _index(store):
             store.save_index(force=True)
             found += [replace(problem, mended=True, remedy="index built anew from the vectors") for problem in index]
@@ -184,6 +195,15 @@ def _lost(store: Store) -> tuple[list[Problem], np.ndarray, list[Shard]]:
     return problems, lost, damaged
 
 
+def _bare(store: Store) -> np.ndarray:
+    """(n,) int64: the passages with a vector and no terms that can be read, in a collection with a sparse index."""
+    if store.manifest.sparse is None:
+        return np.empty(0, np.int64)
+    ids, blobs = store.catalog.terms()
+    whole = np.array([len(blob) % PAIR.itemsize == 0 for blob in blobs], bool)
+    return np.setdiff1d(store.catalog.embedded(), ids[whole])
+
+
 def _damage(store: Store, shard: Shard) -> str | None:
     """What is wrong with a shard's file; None if nothing."""
     path = store.folder(shard)
@@ -215,7 +235,7 @@ def _recover(store: Store, lost: np.ndarray, damaged: list[Shard]) -> str:
     documents = store.replace_vectors(ids, vectors, [shard.name for shard in damaged], np.setdiff1d(lost, ids))
     said = f"{len(ids)} vectors taken from the index" if len(ids) else "no vector could be recovered"
     if documents:
-        said += f"; {documents} documents are hidden until `semsearch index` embeds them again"
+        said += f"; {HIDDEN.format(documents)}"
     return said
 
 

@@ -14,7 +14,7 @@ from indexer.errors import CollectionNotFound, CorruptError, FormatError, Semsea
 from indexer.storage.files import write_bytes
 
 NAME = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 """Raised when a collection written by this version could not be read by an older one."""
 
 VectorDtype = Literal["fp16", "fp32"]
@@ -49,6 +49,8 @@ class Manifest:
     vector_dtype: VectorDtype = "fp16"
     splitter: Mapping[str, object] = field(default_factory=dict)
     index_kind: str = "flat"
+    sparse: int | None = None
+    """Most terms of a passage in the sparse index; None: there is none."""
     metric: str = "inner product of unit vectors"
     format: int = FORMAT
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
@@ -58,6 +60,8 @@ class Manifest:
     def __post_init__(self) -> None:
         if not isinstance(self.dim, int) or self.dim < 1:
             raise StoreError(f"dim is {self.dim!r}; it is a whole number from 1 up")
+        if self.sparse is not None and (type(self.sparse) is not int or self.sparse < 1):
+            raise StoreError(f"sparse is {self.sparse!r}; it is a whole number from 1 up, or nothing")
         if self.vector_dtype not in ("fp16", "fp32"):
             raise StoreError(f"vector dtype is {self.vector_dtype!r}; it is fp16 or fp32")
 
@@ -81,6 +85,7 @@ class Manifest:
             "vector_dtype": self.vector_dtype,
             "splitter": dict(self.splitter),
             "index_kind": self.index_kind,
+            "sparse": self.sparse,
             "index": None if self.index is None else vars(self.index),
         }
         write_bytes(folder / NAME, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
@@ -112,6 +117,7 @@ class Manifest:
                 vector_dtype=values["vector_dtype"],
                 splitter=dict(values["splitter"]),
                 index_kind=str(values["index_kind"]),
+                sparse=values.get("sparse"),
                 metric=str(values["metric"]),
                 format=number,
                 created=str(values["created"]),

@@ -15,7 +15,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration."""
 
 metadata = MetaData()
@@ -95,6 +95,13 @@ staged = Table(  # vectors that are in no shard yet
     metadata,
     Column("id", Integer, ForeignKey("passages.id", ondelete="CASCADE"), primary_key=True),
     Column("vector", BLOB, nullable=False),
+)
+
+sparse = Table(  # sparse vectors, in collections that have them
+    "sparse",
+    metadata,
+    Column("id", Integer, ForeignKey("passages.id", ondelete="CASCADE"), primary_key=True),
+    Column("terms", BLOB, nullable=False),  # as postings.py packs them
 )
 
 shards = Table(

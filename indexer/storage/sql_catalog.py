@@ -156,6 +156,19 @@ class SqlCatalog(Database):
         scores[0, : len(rows)] = [-row[1] for row in rows]
         return Neighbours(ids, scores)
 
+    # Sparse vectors
+
+    def terms(self, ids: np.ndarray | None = None) -> tuple[np.ndarray, list[bytes]]:
+        """(ids ascending, packed terms) of those asked for that have any; None asks for all."""
+        where = "" if ids is None else "WHERE id IN (SELECT value FROM json_each(:ids))"
+        with self.reading() as connection:
+            rows = run(
+                connection,
+                f"SELECT id, terms FROM sparse {where} ORDER BY id",
+                {} if ids is None else {"ids": id_list(ids)},
+            ).cursor.fetchall()
+        return np.array([row[0] for row in rows], np.int64), [row[1] for row in rows]
+
     # Vectors: which are where
 
     def shards(self) -> list[Shard]:
@@ -310,11 +323,12 @@ class SqlCatalog(Database):
             ).one()
         return count, tokens
 
-    def embed(self, vectors: Mapping[int, bytes], twins: bool = True) -> None:
-        """Give passages their vectors; with ``twins`` every waiting passage of the same text gets it too."""
-        rows = [{"id": number, "vector": vector} for number, vector in vectors.items()]
-        if not rows:
+    def embed(self, vectors: Mapping[int, bytes], twins: bool = True, terms: Mapping[int, bytes] | None = None) -> None:
+        """Give passages their vectors, and their packed terms where there are any; with ``twins`` every waiting
+        passage of the same text gets them too."""
+        if not vectors:
             return
+        like = {number: number for number in vectors}
         with self.writing() as connection:
             if twins:
                 others = run(
@@ -323,15 +337,18 @@ class SqlCatalog(Database):
                     "WHERE o.id IN (SELECT value FROM json_each(:ids)) AND n.embedded = 0 AND n.id <> o.id",
                     {"ids": id_list(vectors)},
                 ).all()
-                rows += [{"id": n, "vector": vectors[o]} for n, o in others if n not in vectors]
-            ids = id_list(row["id"] for row in rows)
+                like |= {n: o for n, o in others if n not in vectors}
+            ids = id_list(like)
             waiting = "id IN (SELECT value FROM json_each(:ids)) AND embedded = 0"
             known = set(run(connection, f"SELECT id FROM passages WHERE {waiting}", {"ids": ids}).scalars())
-            rows = [row for row in rows if row["id"] in known]
-            if not rows:
+            if not known:
                 return
             ids = id_list(known)
+            rows = [{"id": n, "vector": vectors[o]} for n, o in like.items() if n in known]
             run(connection, "INSERT INTO staged VALUES (:id, :vector)", rows)
+            if terms is not None:
+                rows = [{"id": n, "terms": terms[o]} for n, o in like.items() if n in known]
+                run(connection, "INSERT INTO sparse VALUES (:id, :terms)", rows)
             run(
                 connection,
                 "UPDATE documents SET missing = missing - n FROM (SELECT document_id, count(*) AS n FROM passages "
@@ -410,6 +427,7 @@ class SqlCatalog(Database):
                 f"WHERE id IN (SELECT id FROM passages WHERE document_id IN {theirs})",
                 f"UPDATE passages SET embedded = 0 WHERE {ours} AND document_id IN {theirs}",
                 f"DELETE FROM staged WHERE {ours}",
+                f"DELETE FROM sparse WHERE {ours}",
                 "UPDATE documents SET born = NULL, missing = (SELECT count(*) FROM passages "
                 f"WHERE document_id = documents.id AND embedded = 0) WHERE id IN {theirs}",
                 "UPDATE state SET generation = :g, oldest = :g",

@@ -18,6 +18,7 @@ from indexer.storage import shards as shard_files
 from indexer.storage.files import ASIDE, WriterLock, sha256, sync_folder, write_aside
 from indexer.storage.manifest import NAME as MANIFEST
 from indexer.storage.manifest import IndexFile, Manifest
+from indexer.storage.postings import pack, unpack
 from indexer.storage.shards import DTYPES, Shard
 from indexer.storage.sql_catalog import NAME as CATALOG
 from indexer.storage.sql_catalog import SqlCatalog
@@ -26,7 +27,7 @@ from indexer.storage.view import VECTORS, View
 from indexer.types import Counts, Document, FileRecord, Filter, Neighbours, Passage, StoredPassage
 
 if TYPE_CHECKING:
-    from indexer.embedding.encoder import Encoder
+    from indexer.embedding.encoder import Encoder, Terms
     from indexer.storage.doctor import Problem
     from indexer.storage.faiss_index import FaissIndex
 
@@ -252,6 +253,32 @@ class Store:
         queries = check_queries(self.manifest.dim, queries, k)
         return self._consistently(lambda view: view.search(queries, k, filter))
 
+    def search_terms(self, query: Mapping[int, int], k: int, filter: Filter | None = None) -> Neighbours:
+        """(1, k) by the inner product of weighted terms, of those that share one; see ``Encoder.encode_terms``.
+
+        The first search of a process reads all terms. Raises StoreError where the collection has no sparse index."""
+        check_queries(1, np.zeros((1, 1)), k)
+        self._sparse()
+        return self._consistently(lambda view: view.search_terms(query, k, filter))
+
+    def terms(self, ids: Sequence[int] | np.ndarray) -> list[Terms]:
+        """The weighted terms of each passage. Raises StoreError for an id without any, or no sparse index."""
+        self._sparse()
+        numbers = np.asarray(ids, np.int64)
+        return [unpack(blob) for blob in self._consistently(lambda view: self._packed(numbers))]
+
+    def _packed(self, ids: np.ndarray) -> list[bytes]:
+        found = dict(zip(*self._catalog.terms(ids), strict=True))
+        if absent := set(ids.tolist()) - found.keys():
+            raise StoreError(f"passage {min(absent)} has no terms; run `semsearch doctor`")
+        return [found[number] for number in ids.tolist()]
+
+    def _sparse(self) -> None:
+        if self.manifest.sparse is None:
+            raise StoreError(
+                f"{self.path.name} has no sparse index; to have one, index into a new collection with --sparse"
+            )
+
     def vectors(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """(n, d) float32 of passages that have one. Raises StoreError for an id without a vector."""
         return self._consistently(lambda view: view.vectors(np.asarray(ids, np.int64)))
@@ -292,8 +319,12 @@ class Store:
         pairs = list(twins.items())
         for start in range(0, len(pairs), SEAL_AT):
             part = pairs[start : start + SEAL_AT]
-            vectors = self._view.raw(np.array([old for _, old in part], np.int64))
-            catalog.embed({new: row.tobytes() for (new, _), row in zip(part, vectors, strict=True)}, twins=False)
+            old = np.array([number for _, number in part], np.int64)
+            vectors = {new: row.tobytes() for (new, _), row in zip(part, self._view.raw(old), strict=True)}
+            terms = None
+            if self.manifest.sparse is not None:
+                terms = dict(zip(vectors, self._packed(old), strict=True))
+            catalog.embed(vectors, twins=False, terms=terms)
         return Staged(total, kept + len(twins))
 
     def record(self, file: FileRecord) -> None:
@@ -312,14 +343,20 @@ class Store:
         """(distinct texts that wait for a vector, their tokens)."""
         return self._catalog.unembedded_count()
 
-    def add_vectors(self, ids: Sequence[int] | np.ndarray, vectors: np.ndarray) -> None:
-        """Unit vectors (n, d) of waiting passages (n,); those of the same text get them too."""
+    def add_vectors(
+        self, ids: Sequence[int] | np.ndarray, vectors: np.ndarray, terms: Sequence[Mapping[int, int]] | None = None
+    ) -> None:
+        """Unit vectors (n, d) of waiting passages (n,), with the terms of each where the collection has a sparse
+        index; those of the same text get them too."""
         numbers = np.asarray(ids, np.int64)
         check(self.manifest.dim, numbers, vectors)
         if not np.isfinite(vectors).all():
             raise StoreError("a vector holds NaN or infinity; encode at another precision")
+        if (terms is None) != (self.manifest.sparse is None):
+            raise StoreError("terms come with vectors exactly where the collection was made with a sparse index")
         rows = np.ascontiguousarray(vectors, DTYPES[self.manifest.vector_dtype])
-        self._write().embed({int(n): row.tobytes() for n, row in zip(numbers, rows, strict=True)})
+        packed = None if terms is None else dict(zip(numbers.tolist(), map(pack, terms), strict=True))
+        self._write().embed({int(n): row.tobytes() for n, row in zip(numbers, rows, strict=True)}, terms=packed)
 
     def commit(self) -> int:
         """Make everything so far durable and publish the documents that are complete. The generation now."""

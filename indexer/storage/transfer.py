@@ -2,7 +2,8 @@
 
 An export is a folder: ``manifest.json`` (what made the vectors, and the roots), ``files.jsonl`` (one file a line), and
 the passages, in the order of their files: ``passages.parquet`` with a column ``vector``, or ``passages.jsonl`` whose
-n-th line belongs to the n-th row of ``vectors-00000.safetensors``, ``vectors-00001.safetensors``, …
+n-th line belongs to the n-th row of ``vectors-00000.safetensors``, ``vectors-00001.safetensors``, … The terms of a
+collection with a sparse index are a column, or key, ``terms``: pairs of term and weight.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from indexer.embedding.encoder import Terms
 from indexer.errors import CorruptError, DataError, StoreError, UsageError
 from indexer.storage.manifest import NAME as MANIFEST
 from indexer.storage.manifest import Manifest
@@ -87,6 +89,7 @@ def take_in(folder: Path, path: Path) -> int:
 def _stage(store: Store, file: FileRecord, rows: Iterable[tuple[dict[str, Any], np.ndarray]]) -> None:
     """One file's passages; equal texts have equal vectors, so a vector is found by its text."""
     vectors: dict[str, np.ndarray] = {}
+    terms: dict[str, Terms] = {}
 
     def contents() -> Iterator[tuple[Document, list[Passage]]]:
         for _, group in itertools.groupby(rows, key=lambda row: [row[0][name] for name in _DOCUMENT]):
@@ -94,11 +97,19 @@ def _stage(store: Store, file: FileRecord, rows: Iterable[tuple[dict[str, Any], 
             for row, vector in group:
                 parts.append(Passage(**{name: row[name] for name in _PASSAGE}))
                 vectors[parts[-1].text] = vector
+                if sparse:
+                    terms[parts[-1].text] = {int(term): int(weight) for term, weight in row["terms"]}
             yield Document(row["path"], "", row["kind"], row["record"], row["title"], row["fields"]), parts
 
+    sparse = store.manifest.sparse is not None
     store.stage(file, contents())
     while waiting := store.unembedded(BATCH):
-        store.add_vectors([number for number, _ in waiting], np.stack([vectors[text] for _, text in waiting]))
+        texts = [text for _, text in waiting]
+        store.add_vectors(
+            [number for number, _ in waiting],
+            np.stack([vectors[text] for text in texts]),
+            [terms[text] for text in texts] if sparse else None,
+        )
     if len(vectors) > BATCH:
         store.commit()
 
@@ -108,9 +119,15 @@ def _batches(shown: Iterable[StoredPassage]) -> Iterator[list[StoredPassage]]:
         yield batch
 
 
-def _row(found: StoredPassage) -> dict[str, Any]:
-    document = {name: getattr(found, name) for name in _DOCUMENT}
-    return {"id": found.id, **document, **asdict(found.passage)}
+def _rows(store: Store, batch: list[StoredPassage]) -> list[dict[str, Any]]:
+    rows = []
+    for found in batch:
+        document = {name: getattr(found, name) for name in _DOCUMENT}
+        rows.append({"id": found.id, **document, **asdict(found.passage)})
+    if store.manifest.sparse is not None:
+        for row, terms in zip(rows, store.terms([found.id for found in batch]), strict=True):
+            row["terms"] = list(terms.items())
+    return rows
 
 
 def _stored(store: Store, batch: list[StoredPassage]) -> np.ndarray:
@@ -124,7 +141,7 @@ def _write_lines(store: Store, folder: Path, batches: Iterable[list[StoredPassag
     written = 0
     with open(folder / "passages.jsonl", "w", encoding="utf-8") as stream:
         for number, batch in enumerate(batches):
-            stream.writelines(json.dumps(_row(found), ensure_ascii=False) + "\n" for found in batch)
+            stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(store, batch))
             ids = np.array([found.id for found in batch], np.int64)
             save_file({"ids": ids, "vectors": _stored(store, batch)}, folder / f"vectors-{number:05d}.safetensors")
             written += len(batch)
@@ -152,11 +169,13 @@ def _write_parquet(store: Store, folder: Path, batches: Iterable[list[StoredPass
     text, integer = pa.string(), pa.int64()
     columns: dict[str, Any] = {"id": integer, **dict.fromkeys(_DOCUMENT, text), **dict.fromkeys(_PASSAGE, integer)}
     columns |= {"fields": pa.map_(text, text), "text": text, "vector": pa.list_(number, store.manifest.dim)}
+    if store.manifest.sparse is not None:
+        columns["terms"] = pa.map_(pa.int64(), pa.int32())
     schema = pa.schema(list(columns.items()))
     written = 0
     with parquet.ParquetWriter(folder / "passages.parquet", schema, compression="zstd") as writer:
         for batch in batches:
-            rows = [_row(found) for found in batch]
+            rows = _rows(store, batch)
             arrays = {
                 name: pa.array([list(row[name].items()) if name == "fields" else row[name] for row in rows], kind)
                 for name, kind in columns.items()

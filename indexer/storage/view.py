@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,10 @@ import numpy as np
 from indexer.errors import CorruptError, StoreError
 from indexer.storage.files import unchanged
 from indexer.storage.manifest import Manifest
+from indexer.storage.postings import Postings
 from indexer.storage.shards import DTYPES, ShardSet
 from indexer.storage.sql_catalog import SqlCatalog
-from indexer.storage.vectors import LayeredIndex, VectorIndex, nearest
+from indexer.storage.vectors import LayeredIndex, VectorIndex, nearest, none
 from indexer.types import Filter, Neighbours
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ VECTORS = "vectors"
 FEW = 4_096
 """Allowed passages up to which the raw vectors are compared one by one, exact whatever the index's kind."""
 BLOCK = 8_192
+LAYERED = 0.1
+"""Share of changed passages up to which inverted lists are kept, and searched together with those of the changes."""
 SAMPLE = 65_536
 """Vectors that an index's cells or ranges are fitted to."""
 
@@ -41,16 +45,18 @@ class View:
         self._lock = threading.Lock()
         self._shards: ShardSet | None = None
         self._index: VectorIndex | None = None
+        self._base: tuple[int, Postings] | None = None  # of a generation, ours or an earlier one
+        self._postings: tuple[Postings, Postings, np.ndarray] | None = None
 
     def at(self, generation: int, manifest: Manifest) -> View:
         """The same files seen at another generation."""
         view = View(self.path, manifest, self._catalog, generation, self._device)
-        view._shards = self._shards
+        view._shards, view._base = self._shards, self._base
         return view
 
     def close(self) -> None:
         """Let go of mapped files."""
-        self._shards = self._index = None
+        self._shards = self._index = self._base = self._postings = None
 
     def look_again(self) -> None:
         """Forget which shards there are: they have been replaced."""
@@ -66,6 +72,41 @@ class View:
         if len(allowed) <= FEW:
             return nearest(allowed, self.raw, queries, k)
         return self.index().search(queries, k, allowed)
+
+    def search_terms(self, query: Mapping[int, int], k: int, filter: Filter | None) -> Neighbours:
+        base, changes, removed = self.postings()
+        parts = base.products(query), changes.products(query)
+        ids, products = (np.concatenate(pair) for pair in zip(*parts, strict=True))
+        kept = ~np.isin(ids, removed)
+        if filter is not None and filter != Filter():
+            kept &= np.isin(ids, self.allowed(filter))
+        ids, products = ids[kept], products[kept]
+        if len(ids) > k:
+            good = products >= np.partition(products, len(ids) - k)[len(ids) - k]
+            ids, products = ids[good], products[good]
+        order = np.lexsort((ids, -products))[:k]
+        found = none(1, k)
+        found.ids[0, : len(order)], found.scores[0, : len(order)] = ids[order], products[order]
+        return found
+
+    # Sparse vectors
+
+    def postings(self) -> tuple[Postings, Postings, np.ndarray]:
+        """(inverted lists of an earlier generation, those of passages added since, ids removed since)."""
+        with self._lock:
+            if self._postings is None:
+                base = self._base
+                if base is not None and base[0] >= self._catalog.state()[1]:
+                    added, removed = self._catalog.changes(base[0], self.generation)
+                    if len(added) + len(removed) <= LAYERED * len(base[1]):
+                        self._postings = base[1], Postings(*self._catalog.terms(added)), removed
+                        return self._postings
+                ids, blobs = self._catalog.terms()
+                live = np.isin(ids, self._catalog.live(self.generation))
+                whole = Postings(ids[live], list(itertools.compress(blobs, live)))
+                self._base = self.generation, whole
+                self._postings = whole, Postings(ids[:0], []), ids[:0]
+            return self._postings
 
     # Vectors
 

@@ -14,10 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from indexer.errors import ReadError
 from indexer.storage import store as store_module
 from indexer.storage.catalog import Catalog, MemoryCatalog
+from indexer.storage.postings import pack
 from indexer.storage.sql_catalog import SqlCatalog
 from indexer.storage.store import Store
 from indexer.types import Filter
-from tests.storage.helpers import ENCODER, check, document, file, manifest
+from tests.storage.helpers import ENCODER, check, document, file, give, manifest
 
 PATHS = st.sampled_from(["/data/a.txt", "/data/b.md", "/data/sub/c.txt", "/data/\udcff"])
 TEXTS = st.lists(st.sampled_from(["red fox", "blue bird", "green fox", "old bird", "fox", ""]), max_size=3)
@@ -36,6 +37,16 @@ FILTERS = st.sampled_from(
 
 def contents(path: str, records: list[tuple[str, list[str]]]):
     return [document(path, texts, record=name, fields={"n": name}) for name, texts in records]
+
+
+def packed(rows: list[tuple[int, str]]) -> dict[int, bytes]:
+    _, terms = ENCODER.encode_terms([text for _, text in rows])
+    return {number: pack(each) for (number, _), each in zip(rows, terms, strict=True)}
+
+
+def copied(catalog: Catalog, twins: dict[int, int]) -> dict[int, bytes]:
+    """What the store does with passages whose text is known."""
+    return {new: catalog.terms(np.array([old]))[1][0] for new, old in twins.items()}
 
 
 class Comparison(RuleBasedStateMachine):
@@ -61,13 +72,15 @@ class Comparison(RuleBasedStateMachine):
 
     def embed(self, rows: list[tuple[int, str]]) -> None:
         vectors = ENCODER.encode([text for _, text in rows]).astype(np.float16)
-        self.catalog.embed({number: vector.tobytes() for (number, _), vector in zip(rows, vectors, strict=True)})
+        self.catalog.embed(
+            {number: vector.tobytes() for (number, _), vector in zip(rows, vectors, strict=True)}, terms=packed(rows)
+        )
 
     def stage(self, record, documents) -> None:
         ours, theirs = self.catalog.stage(record, documents), self.memory.stage(record, documents)
         assert (ours[0], ours[1], sorted(ours[2])) == (theirs[0], theirs[1], sorted(theirs[2]))
         for catalog, twins in ((self.catalog, ours[2]), (self.memory, theirs[2])):
-            catalog.embed({number: b"\0" * 64 for number in twins}, twins=False)
+            catalog.embed({number: b"\0" * 64 for number in twins}, twins=False, terms=copied(catalog, twins))
 
     @rule(path=PATHS, records=RECORDS, mtime=TIMES)
     def staging(self, path, records, mtime) -> None:
@@ -96,7 +109,7 @@ class Comparison(RuleBasedStateMachine):
     def embedding(self, limit) -> None:
         rows = self.memory.unembedded(limit)
         self.embed(rows)
-        self.memory.embed({number: b"" for number, _ in rows})
+        self.memory.embed({number: b"" for number, _ in rows}, terms=packed(rows))
 
     @rule(name=st.sampled_from("pq"), value=st.integers())
     def rooting(self, name, value) -> None:
@@ -141,6 +154,10 @@ class Comparison(RuleBasedStateMachine):
             assert replace(ours, tombstones=0) == replace(theirs, tombstones=0)
             assert ours.tombstones >= theirs.tombstones
             assert list(self.catalog.passages(generation)) == list(self.memory.passages(generation))
+            live = self.memory.live(generation)
+            ids, terms = self.catalog.terms(live)
+            assert ids.tolist() == live.tolist()
+            assert terms == self.memory.terms(live)[1]
             for a, b in zip(
                 self.catalog.changes(min(self.readable), generation),
                 self.memory.changes(min(self.readable), generation),
@@ -172,7 +189,7 @@ class StoreComparison(Comparison):
     def make(self) -> Catalog:
         self.seal = store_module.SEAL_AT
         store_module.SEAL_AT = 4
-        self.store = Store.create(self.folder / "c", manifest())
+        self.store = Store.create(self.folder / "c", manifest(sparse=128))
         return self.store.catalog
 
     def close(self) -> None:
@@ -180,11 +197,11 @@ class StoreComparison(Comparison):
         self.store.close()
 
     def embed(self, rows: list[tuple[int, str]]) -> None:
-        self.store.add_vectors([number for number, _ in rows], ENCODER.encode([text for _, text in rows]))
+        give(self.store, rows)
 
     def stage(self, record, documents) -> None:
         total, kept, twins = self.memory.stage(record, documents)
-        self.memory.embed({number: b"" for number in twins}, twins=False)
+        self.memory.embed({number: b"" for number in twins}, twins=False, terms=copied(self.memory, twins))
         staged = self.store.stage(record, documents)
         assert (staged.passages, staged.reused) == (total, kept + len(twins))
 

@@ -42,8 +42,14 @@ def stage(store: Store, path: str, texts: Sequence[str], **changes: object) -> N
 def embed(store: Store, limit: int = 1000) -> int:
     """Give waiting passages their vectors. How many texts had to be embedded."""
     rows = store.unembedded(limit)
-    store.add_vectors([number for number, _ in rows], ENCODER.encode([text for _, text in rows]))
+    give(store, rows)
     return len(rows)
+
+
+def give(store: Store, rows: Sequence[tuple[int, str]]) -> None:
+    """These passages their vectors, and terms where the store keeps them."""
+    vectors, terms = ENCODER.encode_terms([text for _, text in rows])
+    store.add_vectors([number for number, _ in rows], vectors, None if store.manifest.sparse is None else terms)
 
 
 def add(store: Store, path: str, texts: Sequence[str], **changes: object) -> None:
@@ -89,3 +95,18 @@ def check(store: Store) -> None:
         found = store.search(vectors[:5], len(live))
         assert (np.sort(found.ids, 1) == live).all()
         np.testing.assert_allclose(found.scores[:, 0], 1, atol=2e-3)
+    if store.manifest.sparse is not None:
+        expected = ENCODER.encode_terms([p.passage.text for p in shown])[1]
+        assert store.terms(live) == expected
+        for query in (*expected[:3], {1: 1}):
+            best = by_terms(expected, query)
+            found = store.search_terms(query, len(live) + 1)
+            assert found.ids[0].tolist() == [*(int(live[row]) for row in best), *[-1] * (len(live) + 1 - len(best))]
+
+
+def by_terms(stored: Sequence[dict[int, int]], query: dict[int, int]) -> list[int]:
+    """Rows that share a term with the query, best first: a dense inner product over the whole vocabulary."""
+    vocabulary = sorted({term for terms in (*stored, query) for term in terms})
+    dense = np.array([[terms.get(term, 0) for term in vocabulary] for terms in (*stored, query)], np.int64)
+    products = dense[:-1] @ dense[-1]
+    return [row for row in np.argsort(-products, kind="stable").tolist() if products[row] > 0]

@@ -277,7 +277,7 @@ def test_an_index_note_that_makes_no_sense(damaged):
 
 def test_a_newer_format_is_refused(damaged):
     path = damaged / "manifest.json"
-    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    path.write_text(path.read_text().replace('"format": 2', '"format": 3'))
     with pytest.raises(FormatError, match="newer semsearch"):
         Store.open(damaged)
 

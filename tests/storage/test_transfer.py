@@ -14,9 +14,9 @@ from tests.storage.helpers import DIM, ENCODER, check, document, embed, file, ma
 PATH = "/data/t\u2028.csv"
 
 
-@pytest.fixture(params=["fp16", "fp32"])
+@pytest.fixture(params=[("fp16", None), ("fp32", None), ("fp16", 128)], ids=["fp16", "fp32", "sparse"])
 def store(tmp_path, request):
-    with Store.create(tmp_path / "c", manifest(vector_dtype=request.param)) as store:
+    with Store.create(tmp_path / "c", manifest(vector_dtype=request.param[0], sparse=request.param[1])) as store:
         store.set_root("/data", {"text_fields": ["a"]})
         records = [
             document(PATH, [f"record {n} é", "shared"], record=str(n), fields={"n": str(n)}, kind="csv", title="T")
@@ -38,7 +38,8 @@ def store(tmp_path, request):
 def content(store: Store) -> list[object]:
     rows = sorted((p.path, str(p.record), p.passage.start, p) for p in store.passages())
     values = [(p.passage, p.path, p.kind, p.record, p.title, p.fields, p.mtime_ns) for *_, p in rows]
-    return [values, store.vectors([p.id for *_, p in rows]).tolist(), store.roots(), list(store.files())]
+    terms = None if store.manifest.sparse is None else store.terms([p.id for *_, p in rows])
+    return [values, store.vectors([p.id for *_, p in rows]).tolist(), store.roots(), list(store.files()), terms]
 
 
 @pytest.mark.parametrize("form", ["parquet", "safetensors"])

@@ -1,0 +1,61 @@
+"""Sparse vectors: a passage's weighted terms as bytes, and inverted lists in memory that answer queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from indexer.embedding.encoder import Terms
+from indexer.errors import CorruptError, StoreError
+
+PAIR = np.dtype([("term", "<u4"), ("weight", "<u2")])
+"""Six bytes a term."""
+
+
+def pack(terms: Mapping[int, int]) -> bytes:
+    """Raises StoreError for a term or weight that is no number from 0 and 1 up that fits."""
+    if not all(0 <= term < 1 << 32 and 0 < weight < 1 << 16 for term, weight in terms.items()):
+        raise StoreError("a term is a number below 2**32 and its weight one from 1 to 65535")
+    return np.array(list(terms.items()), PAIR).tobytes()
+
+
+def unpack(blob: bytes) -> Terms:
+    """Raises CorruptError."""
+    pairs = _pairs([blob])
+    return dict(zip(pairs["term"].tolist(), pairs["weight"].tolist(), strict=True))
+
+
+def _pairs(blobs: Sequence[bytes]) -> np.ndarray:
+    try:
+        return np.frombuffer(b"".join(blobs), PAIR)
+    except ValueError as error:
+        raise CorruptError("stored terms have a wrong length; run `semsearch doctor`") from error
+
+
+class Postings:
+    """Inverted lists of some passages: for each term, which of them have it and with what weight."""
+
+    def __init__(self, ids: np.ndarray, blobs: Sequence[bytes]):
+        """ids (n,) int64, ascending, and the packed terms of each."""
+        pairs = _pairs(blobs)
+        rows = np.repeat(np.arange(len(ids), dtype=np.int32), [len(blob) // PAIR.itemsize for blob in blobs])
+        order = np.argsort(pairs["term"], kind="stable")
+        self._ids = ids
+        self._rows, self._weights = rows[order], pairs["weight"][order]
+        self._terms, starts = np.unique(pairs["term"][order], return_index=True)
+        self._bounds = np.append(starts, len(order))
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def products(self, query: Mapping[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """(ids (m,) ascending, inner products (m,) int64) of the passages that share a term with the query."""
+        totals = np.zeros(len(self._ids), np.int64)
+        for term, weight in query.items():
+            at = np.searchsorted(self._terms, term)
+            if at < len(self._terms) and self._terms[at] == term:
+                part = slice(self._bounds[at], self._bounds[at + 1])
+                totals[self._rows[part]] += weight * self._weights[part].astype(np.int64)
+        found = np.flatnonzero(totals)
+        return self._ids[found], totals[found]
