@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from math import floor
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +14,8 @@ from rich.text import Text
 from indexer.pipeline import Report
 from semsearch.collections import Status
 from semsearch.encoders import describe
-from semsearch.searcher import Hit
+from semsearch.explain import Explanation, Words
+from semsearch.searcher import Duplicate, Hit
 
 EXCERPT = 6
 """Lines of a passage shown around its most telling sentence, unless it is asked for whole."""
@@ -36,29 +38,67 @@ def hit_value(hit: Hit) -> dict[str, Any]:
 
 
 def hits(found: Sequence[Hit], console: Console, full: bool = False) -> None:
-    """One block a hit: rank, score, where it stands; then the passage with its most telling sentence marked."""
+    """One block a hit: rank, score, where it stands; the passage with its most telling sentence and the query's words
+    marked; then where else it stands and why it was found."""
     for hit in found:
         head = Text.assemble((f"{hit.rank:>2}", "bold"), f"  {hit.score:.3f}  ", (place(hit), "cyan"))
         body = Text(hit.text)
         if hit.highlight:
             body.stylize("bold yellow", *hit.highlight)
+        for match in hit.matches:
+            body.stylize("underline", *match)
         start, end = (0, len(hit.text)) if full else excerpt(hit.text, hit.highlight)
         body = Text("… " if start else "") + body[start:end] + Text(" …" if end < len(hit.text) else "")
+        notes = [f"also: {', '.join(map(place, hit.duplicates))}"] if hit.duplicates else []
+        notes += why(hit.explanation) if hit.explanation else []
         console.print(head, soft_wrap=True)
-        for line in body.wrap(console, max(20, console.width - 4)):
-            line.rstrip()
-            console.print(Text("    ") + line, soft_wrap=True)
+        for text in (body, *(Text(note, "dim") for note in notes)):
+            for line in text.wrap(console, max(20, console.width - 4)):
+                line.rstrip()
+                console.print(Text("    ") + line, soft_wrap=True)
         console.print()
 
 
-def place(hit: Hit) -> str:
+def place(at: Hit | Duplicate) -> str:
     """``path:12-20``, with page and record where there are any."""
-    where = hit.path
-    if hit.page is not None:
-        where += f" page {hit.page}"
-    elif hit.kind not in EXTRACTED:
-        where += f":{hit.line_start}" + (f"-{hit.line_end}" if hit.line_end != hit.line_start else "")
-    return where + (f" record {hit.document}" if hit.document is not None else "")
+    where = at.path
+    if at.page is not None:
+        where += f" page {at.page}"
+    elif at.kind not in EXTRACTED:
+        where += f":{at.line_start}" + (f"-{at.line_end}" if at.line_end != at.line_start else "")
+    return where + (f" record {at.document}" if at.document is not None else "")
+
+
+def why(explanation: Explanation) -> list[str]:
+    """Lines that say why a hit was found; nothing about what is not known."""
+    shares = explanation.shares
+    scores = [
+        f"{arm} {score:.3f}" + (f" ({shares[arm]:.0%})" if arm in shares else "")
+        if score is not None
+        else f"{arm} none"
+        for arm, score in explanation.scores.items()
+    ]
+    scores += [f"fused {explanation.fused:.3f}"] if explanation.fused is not None else []
+    scores += [f"reranked {explanation.rerank:.3f}"] if explanation.rerank is not None else []
+    lines = [f"scores: {', '.join(scores)}"]
+    if explanation.unusual is not None:
+        lines.append(f"nearer to the query than {percent(explanation.unusual)} of random pairs are to each other")
+    if explanation.terms:
+        lines.append(f"words found: {', '.join(explanation.terms)}")
+    if explanation.query_means or explanation.passage_means:
+        lines.append(f"in one word: query {_weighed(explanation.query_means)}")
+        lines.append(f"             passage {_weighed(explanation.passage_means)}")
+        lines.append(f"             both {', '.join(explanation.shared) or 'nothing'}")
+    return lines
+
+
+def percent(share: float) -> str:
+    """``87%``, ``99.9%``: rounded down, as precisely as it takes to tell it from all."""
+    return f"{floor(share * 1000) / 10:.1f}%" if share >= 0.99 else f"{floor(share * 100)}%"
+
+
+def _weighed(words: Words) -> str:
+    return ", ".join(f"{word} {weight:.0%}" for word, weight in words) or "nothing"
 
 
 def report_value(report: Report, dry_run: bool) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from indexer.errors import SemsearchError
 COMMANDS = {
     "index": "Read files and folders into a collection, or bring it up to date.",
     "query": "Search a collection.",
+    "similar": "Find more like an indexed file or passage.",
     "status": "Show collections, their encoder, sizes, and files that were skipped or failed.",
     "remove": "Take files or folders out of a collection.",
     "embed": "Turn lines of text into vectors.",
