@@ -40,7 +40,7 @@ import alembic.command  # noqa: F401 - loaded before the fork
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from indexer.embedding.encoder import EncoderSpec, HashEncoder
+from indexer.embedding.encoder import TERMS, EncoderSpec, HashEncoder
 from indexer.errors import CollectionNotFound, StoreError
 from indexer.storage import faiss_index, store  # noqa: F401 - loaded before the fork
 from indexer.storage.manifest import Manifest
@@ -112,7 +112,7 @@ def work(folder: Path, seed: int, steps: int) -> None:
 
         def commit(how: Callable[[], object]) -> None:
             while rows := s.unembedded(draw.randint(1, 8)):
-                s.add_vectors([n for n, _ in rows], ENCODER.encode([t for _, t in rows]))
+                s.add_vectors([n for n, _ in rows], *ENCODER.encode_terms([t for _, t in rows]))
                 if draw.random() < 0.5:
                     s.commit()
             how()
@@ -138,7 +138,7 @@ def work(folder: Path, seed: int, steps: int) -> None:
 
 
 def manifest() -> Manifest:
-    return Manifest(spec=ENCODER.spec, dim=ENCODER.dim)
+    return Manifest(spec=ENCODER.spec, dim=ENCODER.dim, sparse=TERMS)
 
 
 def judge(folder: Path) -> None:
@@ -157,6 +157,9 @@ def judge(folder: Path) -> None:
         if len(live):
             nearest = s.search(s.vectors(live[:3]), len(live))
             assert sorted(nearest.ids[0].tolist()) == live.tolist(), "search shows other passages than the catalog"
+            ours = ENCODER.encode_terms([found.passage.text for found in s.get(live)])[1]
+            assert s.terms(live) == ours, "passages have other terms than their texts"
+            assert (s.search_terms(ours[0], len(live)).ids == live[0]).any(), "a passage is not found by its own terms"
         recorded = {file.path for file in s.files()}
     for path in PATHS:
         versions = {int(record.split("/")[0]) for record in shown.get(path, {})}

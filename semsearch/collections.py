@@ -14,7 +14,7 @@ from indexer import embedding, pipeline
 from indexer.corpus.changes import within
 from indexer.corpus.readers import ReadOptions
 from indexer.corpus.splitter import Splitter
-from indexer.embedding.encoder import Encoder, EncoderSpec
+from indexer.embedding.encoder import TERMS, Encoder, EncoderSpec
 from indexer.errors import CollectionNotFound, UsageError
 from indexer.pipeline import Observer, Report
 from indexer.storage.manifest import Manifest
@@ -50,7 +50,7 @@ class Status:
     spec: EncoderSpec
     counts: Counts
     sizes: Mapping[str, int]
-    """Part of the collection → bytes on disk."""
+    """Part of the collection → bytes on disk; "terms" where it has a sparse index."""
     roots: tuple[str, ...]
     problems: tuple[FileRecord, ...]
     """Files that failed, then files that were skipped."""
@@ -63,6 +63,7 @@ def update(
     flags: Mapping[str, Any],
     runtime: Runtime,
     passage_tokens: int | None = None,
+    sparse: bool = False,
     options: ReadOptions | None = None,
     stream: BinaryIO | None = None,
     name: str = "stdin",
@@ -73,8 +74,9 @@ def update(
 ) -> Report:
     """Make or refresh the collection ``settings.collection`` from ``paths``, or from ``stream`` under ``name``.
 
-    Raises UsageError for a path that does not exist, or no path for a new collection; MismatchError where ``flags``
-    ask for another encoder than the collection's.
+    ``sparse``: make a new collection with a sparse index; one that exists keeps what it was made with. Raises
+    UsageError for a path that does not exist, no path for a new collection, or ``sparse`` where the collection was
+    made without; MismatchError where ``flags`` ask for another encoder than the collection's.
     """
     path = settings.collection_path()
     exists = (path / "manifest.json").is_file()
@@ -86,7 +88,10 @@ def update(
         for each in paths:
             if not os.path.lexists(each):
                 raise UsageError(f"{each} does not exist; name files or folders that do, or - for standard input")
-    with _writable(settings, path, exists, flags, runtime, passage_tokens, dry_run, note) as (store, open_encoder):
+    with _writable(settings, path, exists, flags, runtime, passage_tokens, sparse, dry_run, note) as (
+        store,
+        open_encoder,
+    ):
         tokens = int(store.manifest.splitter["passage_tokens"])
         splitter = Splitter(embedding.tokenizer(store.manifest.spec), tokens)
         if stream is not None:
@@ -205,6 +210,7 @@ def _writable(
     flags: Mapping[str, Any],
     runtime: Runtime,
     passage_tokens: int | None,
+    sparse: bool,
     dry_run: bool,
     note: Note,
 ) -> Iterator[tuple[Store, Callable[[], Encoder]]]:
@@ -218,6 +224,11 @@ def _writable(
                     f"collection {settings.collection!r} has passages of {split_at} tokens, {passage_tokens} were "
                     f"asked for; {_mend(settings)}"
                 )
+            if sparse and manifest.sparse is None:
+                raise UsageError(
+                    f"collection {settings.collection!r} was made without a sparse index, and one was asked for; "
+                    f"{_mend(settings)}"
+                )
             spec = encoders.confirm(manifest.spec, flags, _mend(settings))
             if remark := encoders.rounding_note(manifest.spec, spec):
                 note(remark)
@@ -230,7 +241,14 @@ def _writable(
             f"passages of {tokens} tokens would be cut at --max-tokens {spec.max_tokens}; raise it or split smaller"
         )
     encoder = runtime.open(embedding.resolve(spec))
-    manifest = Manifest(spec=encoder.spec, dim=encoder.dim, splitter={"passage_tokens": tokens})
+    if sparse:
+        encoder.encode_terms(["a"])  # refuse an encoder that has no terms before there is a collection
+    manifest = Manifest(
+        spec=encoder.spec,
+        dim=encoder.dim,
+        splitter={"passage_tokens": tokens},
+        sparse=TERMS if sparse else None,
+    )
     if dry_run:
         with tempfile.TemporaryDirectory() as folder, Store.create(Path(folder) / "dry-run", manifest) as store:
             yield store, lambda: encoder
@@ -242,7 +260,7 @@ def _writable(
 
 def _mend(settings: Settings) -> str:
     return (
-        "to use another encoder or passage size, index into another collection: "
+        "to use another encoder, passage size or sparse index, index into another collection: "
         "semsearch index --collection NEW_NAME FOLDER (with the options wanted); "
         f"to keep using {settings.collection!r}, leave those options out"
     )

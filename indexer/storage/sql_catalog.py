@@ -169,6 +169,11 @@ class SqlCatalog(Database):
             ).cursor.fetchall()
         return np.array([row[0] for row in rows], np.int64), [row[1] for row in rows]
 
+    def terms_size(self) -> int:
+        """Bytes."""
+        with self.reading() as connection:
+            return run(connection, "SELECT coalesce(sum(length(terms)), 0) FROM sparse").scalar_one()
+
     # Vectors: which are where
 
     def shards(self) -> list[Shard]:

@@ -284,16 +284,21 @@ class Store:
         return self._consistently(lambda view: view.vectors(np.asarray(ids, np.int64)))
 
     def sizes(self) -> dict[str, int]:
-        """Bytes on disk of catalog, vectors and index."""
+        """Bytes on disk of catalog, vectors and index, and of the terms where there is a sparse index (they lie in
+        the catalog's file, and are not counted twice)."""
 
         def size(*paths: Path) -> int:
             return sum(p.stat().st_size for p in paths if p.is_file())
 
-        return {
+        sizes = {
             "catalog": size(*self.path.glob(CATALOG + "*")),
             "vectors": size(*(self.path / VECTORS).glob("*.safetensors")),
             "index": size(*self.path.glob("*.faiss")),
         }
+        if self.manifest.sparse is not None:
+            sizes["terms"] = self._catalog.terms_size()
+            sizes["catalog"] -= sizes["terms"]
+        return sizes
 
     # Writing
 

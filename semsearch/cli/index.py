@@ -101,6 +101,7 @@ class Reporter(Observer):
 @click.option("--max-record-bytes", type=click.IntRange(min=1), help="Longest line of a record file [default: 16 MiB].")
 @click.option("--name", default="stdin", show_default=True, help="What standard input (PATH -) is called in the index.")
 @click.option("--passage-tokens", type=click.IntRange(min=8), help="Most tokens of a passage [default: 128].")
+@click.option("--sparse", is_flag=True, help="Make the collection with a sparse index of the model's terms too.")
 @index_device_option
 @click.option("--force", is_flag=True, help="Index / or the home folder all the same.")
 @click.option("--dry-run", is_flag=True, help="Read and split only: passages, tokens and the time it would take.")
@@ -117,6 +118,7 @@ def command(
     max_record_bytes: int | None,
     name: str,
     passage_tokens: int | None,
+    sparse: bool,
     index_device: str,
     force: bool,
     dry_run: bool,
@@ -151,6 +153,7 @@ def command(
             flags=flags,
             runtime=Runtime(device or settings.device, batch_tokens or settings.batch_tokens, index_device),
             passage_tokens=passage_tokens,
+            sparse=sparse,
             options=ReadOptions.from_dict(given) if given else None,
             stream=sys.stdin.buffer if paths == ("-",) else None,
             name=name,

@@ -6,7 +6,9 @@ import time
 
 import pytest
 
+from indexer.embedding import open_encoder
 from indexer.embedding.encoder import HashEncoder
+from indexer.storage.store import Store
 from tests.cli.conftest import Result
 
 
@@ -244,3 +246,42 @@ def test_remove(index, run, corpus):
     assert run("remove", "--json", corpus / "boats.txt").json == {"files": 1}
     assert "boats.txt" not in paths(run)
     assert run("remove", corpus / "boats.txt").code == 2
+
+
+def test_a_sparse_index_is_chosen_when_a_collection_is_made(index, run, corpus):
+    assert index(corpus).code == 0
+    assert "terms" not in run("status", "--json").json[0]["bytes"]
+    refused = index("--sparse")
+    assert refused.code == 2
+    assert "was made without a sparse index" in refused.err
+    assert "index --collection NEW_NAME" in refused.err
+    assert index("-c", "both", "--sparse", corpus).code == 0
+    assert run("status", "both", "--json").json[0]["bytes"]["terms"] > 0
+    assert "terms" in run("status", "both").out
+    (corpus / "more.txt").write_text("A second telescope.")
+    assert index("-c", "both").json["passages"] == {"embedded": 1, "reused": 0, "total": 5}
+    assert index("-c", "both", "--sparse").json["passages"]["embedded"] == 0
+    with Store.open(run("status", "both", "--json").json[0]["path"]) as store:
+        found = store.search_terms(HashEncoder().encode_terms(["telescope"])[1][0], 9)
+        assert len(found.ids[found.ids >= 0]) == 2
+        assert store.verify() == []
+    assert run("doctor", "-c", "both").code == 0
+
+
+def test_an_encoder_without_terms_makes_no_sparse_collection(run, corpus, tiny_llama):
+    refused = run("index", "--sparse", "--model", tiny_llama, "--pooling", "mean", corpus)
+    assert refused.code == 2
+    assert "pooling last" in refused.err
+    assert run("status", "--json").json == []
+
+
+def test_a_language_models_terms_find_its_passages(run, corpus, tiny_llama):
+    flags = ("--model", tiny_llama, "--precision", "fp32")
+    assert run("index", "--sparse", *flags, corpus).code == 0
+    with Store.open(run("status", "--json").json[0]["path"]) as store:
+        encoder = open_encoder(store.manifest.spec)
+        _, [terms] = encoder.encode_terms(["The telescope shows a distant galaxy."])
+        found = store.search_terms(terms, 1)
+        assert store.get(found.ids[0])[0].path.endswith("stars.txt")
+        assert store.terms(found.ids[0]) == [terms]
+    assert run("doctor").code == 0
