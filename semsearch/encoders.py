@@ -14,7 +14,17 @@ from semsearch.settings import Settings
 Purpose = Literal["search", "sts"]
 """What the vectors are for; also the name of the shipped adapter that serves it best."""
 
-FIELDS = ("model", "adapter", "template", "pooling", "precision", "layers", "max_tokens")
+FIELDS = (
+    "model",
+    "adapter",
+    "template",
+    "query_template",
+    "query_adapter",
+    "pooling",
+    "precision",
+    "layers",
+    "max_tokens",
+)
 """Fields of an EncoderSpec that are flags and settings of their own; ``preset`` gives all the others."""
 
 
@@ -27,7 +37,8 @@ def choose(settings: Settings, flags: Mapping[str, Any], purpose: Purpose) -> En
     wanted = {name: getattr(settings, name) for name in ("preset", *FIELDS)}
     wanted |= {name: value for name, value in flags.items() if value is not None}
     spec = embedding.preset(wanted["preset"]) if wanted["preset"] else EncoderSpec()
-    unsaid = all(wanted[name] is None for name in ("preset", "adapter", "template", "pooling", "layers"))
+    said = ("preset", "adapter", "template", "query_template", "query_adapter", "pooling", "layers")
+    unsaid = all(wanted[name] is None for name in said)
     if unsaid and wanted["model"] in (None, DEFAULT_MODEL) and purpose in embedding.shipped_adapters():
         wanted["adapter"] = purpose
     return _put(spec, wanted)
@@ -41,7 +52,7 @@ def confirm(made_by: EncoderSpec, flags: Mapping[str, Any], mend: str) -> Encode
     ``rounding_note`` says so.
     """
     base = embedding.preset(flags["preset"]) if flags.get("preset") else made_by
-    asked = _put(replace(base, weights=None, adapter_weights=None), flags)
+    asked = _put(replace(base, weights=None, adapter_weights=None, query_adapter_weights=None), flags)
     if asked.precision is None:
         asked = replace(asked, precision=made_by.precision)
     spec = embedding.resolve(asked)
@@ -83,6 +94,8 @@ def describe(spec: EncoderSpec) -> dict[str, object]:
 
 def _put(spec: EncoderSpec, wanted: Mapping[str, Any]) -> EncoderSpec:
     values = {name: wanted[name] for name in FIELDS if wanted.get(name) is not None}
+    if values.get("query_adapter") == "none":
+        spec, values = replace(spec, query_adapter=None), {k: v for k, v in values.items() if k != "query_adapter"}
     if "model" in values and values["model"] != spec.model:
         spec = replace(spec, revision=None)
     if values.get("adapter") == "none":

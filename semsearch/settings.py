@@ -30,6 +30,8 @@ class Settings:
     model: str | None = None
     adapter: str | None = None
     template: str | None = None
+    query_template: str | None = None
+    query_adapter: str | None = None
     pooling: str | None = None
     precision: str | None = None
     layers: int | None = None

@@ -35,8 +35,8 @@ TERMS = 128
 class EncoderSpec:
     """Everything that decides what vector a text gets. Also a TOML or JSON file, and a preset's name.
 
-    ``weights`` and ``adapter_weights`` are digests of the files' content: None in a spec that a user writes,
-    filled in once the files have been found (``indexer.embedding.models.resolve``).
+    ``weights``, ``adapter_weights`` and ``query_adapter_weights`` are digests of the files' content: None in a spec
+    that a user writes, filled in once the files have been found (``indexer.embedding.models.resolve``).
     """
 
     model: str = DEFAULT_MODEL
@@ -61,8 +61,11 @@ class EncoderSpec:
     """Most tokens of the text; more are cut, and counted. The template's tokens do not count."""
     precision: Precision | None = None
     """None: the machine's default, bf16 where it has it and else fp32."""
+    query_adapter: str | None = None
+    """Adapter for role "query", in a copy of the model of its own; None: the same as for passages."""
     weights: str | None = None
     adapter_weights: str | None = None
+    query_adapter_weights: str | None = None
 
     def __post_init__(self) -> None:
         pairs = tuple((str(s), str(w)) for s, w in self.demonstrations)
@@ -86,7 +89,8 @@ class EncoderSpec:
     @property
     def resolved(self) -> bool:
         """Whether the files behind the names have been found and hashed."""
-        return self.weights is not None and (self.adapter is None or self.adapter_weights is not None)
+        pairs = ((self.adapter, self.adapter_weights), (self.query_adapter, self.query_adapter_weights))
+        return self.weights is not None and all(name is None or digest is not None for name, digest in pairs)
 
     @property
     def canonical(self) -> str:
@@ -95,9 +99,9 @@ class EncoderSpec:
         if not self.resolved:
             raise ValueError("the spec names files that have not been looked at: resolve it first")
         values = asdict(self)
-        for name in ("model", "revision", "adapter", "precision"):
+        for name in ("model", "revision", "adapter", "query_adapter", "precision"):
             values.pop(name)
-        if self.adapter is None:
+        if self.adapter is None and self.query_adapter is None:
             values.pop("merge_adapter")
         kept = {k: v for k, v in values.items() if v is not None and v != ()}
         return json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -70,6 +70,8 @@ class HFEncoder:
         self._forwards: dict[Pooling, Forward] = {}
         self._vocabulary: Vocabulary | None = None
         self._head: torch.Tensor | None = None
+        self._device_map = device_map
+        self._asking: HFEncoder | None = None
         config = self._model.config
         self.dim: int = getattr(config, "word_embed_proj_dim", None) or config.hidden_size
 
@@ -82,7 +84,7 @@ class HFEncoder:
     def encode_batches(
         self, texts: Sequence[str], role: Role = "passage", normalize: bool = True
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for rows, values in self._encoded(texts, role):
+        for rows, values in self._of(role)._encoded(texts, role):
             where, which = _copies(rows)
             yield where, _vectors(values, normalize)[which]
 
@@ -104,10 +106,11 @@ class HFEncoder:
             raise ModelError(
                 f"pooling is {self.spec.pooling}; terms come from the state of the last token: use pooling last"
             )
-        head = self._lm_head()
+        encoder = self._of(role)
+        head = encoder._lm_head()
         if self._vocabulary is None:
             self._vocabulary = Vocabulary(self.tokens.backend)
-        for rows, values in self._encoded(texts, role):
+        for rows, values in encoder._encoded(texts, role):
             where, which = _copies(rows)
             own = [texts[positions[0]] for positions in rows]
             weighted = self._vocabulary.weigh(values, head, own, most, self.spec.max_tokens)
@@ -128,6 +131,24 @@ class HFEncoder:
                     for position in positions:
                         result[position] = list(zip(words, values, strict=True))
         return result
+
+    def _of(self, role: Role) -> HFEncoder:
+        """What encodes texts of this role: itself, or for queries a second copy of the model with their adapter."""
+        if role == "passage" or self.spec.query_adapter is None:
+            return self
+        if self._asking is None:
+            spec = replace(
+                self.spec,
+                adapter=self.spec.query_adapter,
+                adapter_weights=self.spec.query_adapter_weights,
+                query_adapter=None,
+                query_adapter_weights=None,
+            )
+            self._asking = HFEncoder(
+                spec, device=self.device, batch_tokens=self.batch_tokens, device_map=self._device_map
+            )
+            self._asking.stats = self.stats
+        return self._asking
 
     def _encoded(self, texts: Sequence[str], role: Role) -> Iterator[tuple[list[list[int]], torch.Tensor]]:
         """As ``_run``, with the role's prompt and the spec's pooling."""

@@ -93,7 +93,7 @@ def cache_folder() -> Path:
 
 
 def resolve(spec: EncoderSpec, notify: Notify = say) -> EncoderSpec:
-    """The same spec with ``weights`` and ``adapter_weights`` filled in, paths absolute and a hub branch replaced
+    """The same spec with its digests filled in, paths absolute and a hub branch replaced
     by its commit; files that are not on this machine are fetched, except those of the default model.
 
     A spec that has digests already (an index's) is checked against the files: MismatchError where they changed.
@@ -111,20 +111,36 @@ def resolve(spec: EncoderSpec, notify: Notify = say) -> EncoderSpec:
             model = str(source)
         else:
             revision = _commit(source) or revision
-    adapter, adapter_weights = spec.adapter, None
-    if spec.adapter is not None:
-        folder = _adapter(spec.adapter, notify)
-        adapter_weights = content_digest(folder, "adapter")
-        adapter = str(folder) if _is_path(spec.adapter) else spec.adapter
-    for what, known, seen in (("model", spec.weights, weights), ("adapter", spec.adapter_weights, adapter_weights)):
+    adapter, adapter_weights = _digested(spec.adapter, notify)
+    query_adapter, query_adapter_weights = _digested(spec.query_adapter, notify)
+    for what, known, seen in (
+        ("model", spec.weights, weights),
+        ("adapter", spec.adapter_weights, adapter_weights),
+        ("query_adapter", spec.query_adapter_weights, query_adapter_weights),
+    ):
         if known is not None and known != seen:
             raise MismatchError(
                 f"the {what} {getattr(spec, what)} has changed: its content was {known[:16]} and is "
                 f"{str(seen)[:16]}; bring the old files back, or index again into a new collection"
             )
     return replace(
-        spec, model=model, revision=revision, weights=weights, adapter=adapter, adapter_weights=adapter_weights
+        spec,
+        model=model,
+        revision=revision,
+        weights=weights,
+        adapter=adapter,
+        adapter_weights=adapter_weights,
+        query_adapter=query_adapter,
+        query_adapter_weights=query_adapter_weights,
     )
+
+
+def _digested(adapter: str | None, notify: Notify) -> tuple[str | None, str | None]:
+    """(name, or absolute path, of an adapter; digest of its content); nothing for none."""
+    if adapter is None:
+        return None, None
+    folder = _adapter(adapter, notify)
+    return str(folder) if _is_path(adapter) else adapter, content_digest(folder, "adapter")
 
 
 def locate(spec: EncoderSpec, notify: Notify = say) -> Located:
@@ -141,7 +157,11 @@ def locate(spec: EncoderSpec, notify: Notify = say) -> Located:
 def pull(spec: EncoderSpec, notify: Notify = say) -> Located:
     """Fetch and convert all that a spec needs, so that later runs need no network; a hub branch that has moved is
     followed."""
-    for name, revision, what in ((spec.model, spec.revision, "model"), (spec.adapter, None, "adapter")):
+    for name, revision, what in (
+        (spec.model, spec.revision, "model"),
+        (spec.adapter, None, "adapter"),
+        (spec.query_adapter, None, "adapter"),
+    ):
         hub = name is not None and name not in EMBEDDED and not _is_path(name) and name not in shipped_adapters()
         if name is not None and hub and "/" in name:
             _from_hub(name, revision, what, notify, refresh=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from indexer.embedding.encoder import EncoderSpec
 from indexer.errors import ConfigError
 
-_DIGESTS = ("weights", "adapter_weights")
+_DIGESTS = ("weights", "adapter_weights", "query_adapter_weights")
 
 
 def load(name: str) -> EncoderSpec:

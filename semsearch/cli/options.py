@@ -10,7 +10,18 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-ENCODER_FLAGS = ("preset", "model", "adapter", "template", "pooling", "precision", "layers", "max_tokens")
+ENCODER_FLAGS = (
+    "preset",
+    "model",
+    "adapter",
+    "template",
+    "query_template",
+    "query_adapter",
+    "pooling",
+    "precision",
+    "layers",
+    "max_tokens",
+)
 """Parameters that ``encoder_options`` adds and that decide the vectors; ``device`` and ``batch_tokens`` do not."""
 
 home_option = click.option(
@@ -38,6 +49,8 @@ def encoder_options(function: F) -> F:
         ),
         click.option("--adapter", metavar="NAME|PATH|none", help="PEFT adapter: shipped name, folder or hub name."),
         click.option("--template", metavar="TEXT", help="Prompt with {text} once [default: PromptEOL]."),
+        click.option("--query-template", metavar="TEXT", help="Prompt of queries [default: the same as of passages]."),
+        click.option("--query-adapter", metavar="NAME|PATH|none", help="Adapter of queries [default: the same]."),
         click.option("--pooling", type=click.Choice(["last", "mean", "cls", "mask", "first-last"])),
         click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16", "int8", "nf4"])),
         click.option("--layers", type=click.IntRange(min=1), metavar="N", help="Use the first N blocks only."),

@@ -1,15 +1,19 @@
 """What a run of ``semsearch index`` embeds, keeps, drops and reports."""
 
+import json
 import os
 import shutil
 import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from indexer.embedding import open_encoder
-from indexer.embedding.encoder import HashEncoder
+from indexer.embedding.encoder import EncoderSpec, HashEncoder
 from indexer.storage.store import Store
 from tests.cli.conftest import Result
+from tests.models import make_lora
 
 
 def files(result: Result) -> dict[str, int]:
@@ -19,7 +23,7 @@ def files(result: Result) -> dict[str, int]:
 def paths(run) -> set[str]:
     """Names of the files whose passages can be found."""
     everything = "a sailing boat bread dough telescope galaxy knight king rook the new text again"
-    hits = run("query", "--json", "-k", 100, "--mode", "dense", everything).json
+    hits = run("query", "--json", "--no-collapse", "-k", 100, "--mode", "dense", everything).json
     return {os.path.basename(hit["path"]) for hit in hits}
 
 
@@ -285,3 +289,43 @@ def test_a_language_models_terms_find_its_passages(run, corpus, tiny_llama):
         assert store.get(found.ids[0])[0].path.endswith("stars.txt")
         assert store.terms(found.ids[0]) == [terms]
     assert run("doctor").code == 0
+
+
+@pytest.fixture
+def adapters(tiny_llama, tmp_path):
+    """Two adapters; the first says in its encoder.json how queries are prompted."""
+    first = make_lora(tiny_llama, tmp_path / "first", ["q_proj"])
+    (first / "encoder.json").write_text(json.dumps({"query_template": "Query: {text} ="}))
+    return first, make_lora(tiny_llama, tmp_path / "second", ["v_proj"])
+
+
+def test_queries_have_the_prompt_and_adapter_that_the_collection_was_made_for(run, corpus, tiny_llama, adapters):
+    first, second = adapters
+    model = ("--model", tiny_llama, "--precision", "fp32")
+    asked = ("--query-template", "Query: {text} =", "--query-adapter", second)
+    assert run("index", *model, *asked, corpus).code == 0
+    spec = run("status", "--json").json[0]["encoder"]
+    assert (spec["query_template"], spec["query_adapter"]) == ("Query: {text} =", str(second))
+    text = "The telescope shows a distant galaxy."
+    [hit] = run("query", "--json", "-k", 1, "--mode", "dense", text).json
+    passages = EncoderSpec(model=str(tiny_llama), precision="fp32")
+    queries = replace(passages, template="Query: {text} =", adapter=str(second))
+    with Store.open(run("status", "--json").json[0]["path"]) as store:
+        [query] = open_encoder(queries).encode([text])
+        found = store.search(query[None], 1)
+        assert (hit["passage"], hit["score"]) == (found.ids[0, 0], pytest.approx(float(found.scores[0, 0]), abs=1e-4))
+        stored = store.get(store.allowed(None))
+        vectors = open_encoder(passages).encode([row.passage.text for row in stored])
+        np.testing.assert_allclose(store.vectors(store.allowed(None)), vectors, atol=1e-3)
+    assert run("query", "--json", *asked, "boat").code == 0  # saying it again is no harm
+    for flag, other in (("--query-template", "{text} ?"), ("--query-adapter", first)):
+        refused = run("query", "--json", flag, other, "boat")
+        assert refused.code == 3
+        assert flag.removeprefix("--").replace("-", "_") in json.loads(refused.err)["error"]["message"]
+    assert run("index", "--query-adapter", "none").code == 3
+
+
+def test_an_adapter_says_how_queries_are_prompted(run, corpus, tiny_llama, adapters):
+    assert run("index", "--model", tiny_llama, "--adapter", adapters[0], "--precision", "fp32", corpus).code == 0
+    assert run("status", "--json").json[0]["encoder"]["query_template"] == "Query: {text} ="
+    assert run("query", "boat", "--json", "-k", 1).code == 0

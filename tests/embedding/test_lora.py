@@ -12,7 +12,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from indexer.embedding import open_encoder, resolve
 from indexer.embedding.encoder import EncoderSpec
-from indexer.errors import ModelError
+from indexer.errors import MismatchError, ModelError
 from tests.models import make, make_lora
 
 Tiny = Callable[[str], Path]
@@ -120,6 +120,39 @@ def test_merging_is_part_of_the_fingerprint(tiny: Tiny, adapter_of: Callable[[st
     none = resolve(EncoderSpec(model=str(tiny("llama")), normalise=False))
     assert len({spec.fingerprint, beside.fingerprint, none.fingerprint}) == 3
     assert replace(beside, merge_adapter=True).fingerprint == spec.fingerprint
+
+
+def test_queries_may_have_an_adapter_of_their_own(
+    tiny: Tiny, adapter_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    base, passages = tiny("llama"), adapter_of("llama")
+    queries = make_lora(base, tmp_path, ["q_proj"])
+    both = open_encoder(spec_of(base, passages, query_adapter=str(queries), query_template="{text} ="))
+    np.testing.assert_allclose(both.encode(TEXTS), open_encoder(spec_of(base, passages)).encode(TEXTS), atol=1e-6)
+    alone = open_encoder(spec_of(base, queries, template="{text} ="))
+    np.testing.assert_allclose(both.encode(TEXTS, role="query"), alone.encode(TEXTS), atol=1e-6)
+    vectors, terms = both.encode_terms(TEXTS, role="query")
+    np.testing.assert_allclose(vectors, alone.encode(TEXTS), atol=1e-6)
+    assert terms == alone.encode_terms(TEXTS)[1]
+    assert both.stats.texts == 3 * len(TEXTS)  # one count for both
+    bare = open_encoder(EncoderSpec(model=str(base), query_adapter=str(queries), precision="fp32", normalise=False))
+    np.testing.assert_allclose(bare.encode(TEXTS, role="query"), open_encoder(spec_of(base, queries)).encode(TEXTS),
+                               atol=1e-6)  # fmt: skip
+
+
+def test_a_query_adapter_is_part_of_the_fingerprint_by_its_content(
+    tiny: Tiny, adapter_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    base, passages = tiny("llama"), adapter_of("llama")
+    queries = make_lora(base, tmp_path / "q", ["q_proj"])
+    spec = resolve(spec_of(base, passages, query_adapter=str(queries)))
+    assert spec.fingerprint != resolve(spec_of(base, passages)).fingerprint
+    assert "query" not in resolve(spec_of(base, passages)).canonical  # fields at nothing change no fingerprint
+    moved = queries.rename(tmp_path / "moved")
+    assert resolve(spec_of(base, passages, query_adapter=str(moved))).fingerprint == spec.fingerprint
+    make_lora(base, tmp_path / "moved", ["q_proj"], rank=2)
+    with pytest.raises(MismatchError, match="query_adapter"):
+        resolve(replace(spec, query_adapter=str(moved)))
 
 
 def test_other_kinds_of_adapter_are_named(tiny: Tiny, adapter_of: Callable[[str], Path], tmp_path: Path) -> None:
