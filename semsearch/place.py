@@ -19,7 +19,7 @@ def passages_at(store: Store, place: str, line: int | None = None) -> list[Store
     UsageError for a file that is not indexed and for a line before its first or after its last passage.
     """
     rows = _of_file(store, place)
-    if not rows and line is None and (both := re.fullmatch(r"(.+):(\d+)(?:-\d+)?", place, re.DOTALL)):
+    if not rows and line is None and (both := re.fullmatch(r"(.+):(\d{1,9})(?:-\d+)?", place, re.DOTALL)):
         place, line = both[1], int(both[2])  # only now: the path of a file may end like this itself
         rows = _of_file(store, place)
     if not rows:
@@ -48,9 +48,9 @@ def _why_not(store: Store, path: str) -> str:
     for record in store.files():
         if record.path in (path, absolute):
             return f"{record.path} is in collection {name!r} without passages: {record.reason or 'it holds no text'}"
-    if os.path.isdir(path):
+    if os.path.isdir(absolute):
         return f"{absolute} is a folder; name one of its files"
-    if os.path.exists(path):
+    if os.path.exists(absolute):
         return (
             f"{absolute} is not in collection {name!r}; index it with: semsearch index {path}, or look for its text "
             "with: semsearch query TEXT"

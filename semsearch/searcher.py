@@ -10,6 +10,7 @@ import numpy as np
 
 from indexer.embedding.encoder import Encoder
 from indexer.errors import UsageError
+from indexer.storage.rows import storable
 from indexer.storage.store import Store
 from indexer.types import Filter, Neighbours, StoredPassage
 from semsearch import explain as explanations
@@ -214,7 +215,7 @@ class Searcher:
         want = _Want(k, per_document, collapse, explain, min_confidence, self._reranker(rerank))
         if mode == "lexical" and min_confidence is not None:
             raise UsageError("min_confidence compares vectors, and mode lexical has none; use mode hybrid or dense")
-        texts = [text.replace("\0", " ") for text in texts]
+        texts = [storable(text).replace("\0", " ") for text in texts]
         rankings = self.ranker.rank(texts, want.depth, mode, filter)
         encoder = None if mode == "lexical" else self.encoder
         compare = encoder is not None and (explain or min_confidence is not None)

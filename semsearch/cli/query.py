@@ -130,7 +130,8 @@ def command(
         engine.note = note
         if text != "-":
             return 0 if show(text) else 1
-        answered = [show(line.rstrip("\n")) for line in sys.stdin if line.strip("\0 \t\r\n")]
+        lines = (line.decode("utf-8", "replace").strip("\r\n") for line in sys.stdin.buffer)
+        answered = [show(line) for line in lines if line.strip("\0 \t")]
         return 0 if any(answered) else 1
 
 

@@ -2,10 +2,16 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
+
+from tests.search.test_rerank import classifier
+
+BAD = ["?!…", "word " * 10_000, "船が湾を渡る", '"boat" AND NOT (bay* OR NEAR(a b)) col:x', "bo\0at'; DROP TABLE x; --"]
+BAD += ["[/red] [bold]", "_ __", "\udce9\x1b[31m\1\2", "é\u0301" * 300]
 
 
 def test_a_hit_has_the_documented_keys(index, run, corpus):
@@ -88,16 +94,16 @@ def test_no_passages(index, run, corpus):
     assert "no passages" in result.err
 
 
-@pytest.mark.parametrize(
-    "query",
-    ["?!…", "word " * 10_000, "船が湾を渡る", '"boat" AND NOT (bay* OR NEAR(a b)) col:x', "bo\0at'; DROP TABLE x; --"],
-)
+@pytest.mark.parametrize("query", BAD)
 def test_any_text_is_a_query(query, index, run, corpus):
     index(corpus)
     for mode in ("hybrid", "dense", "lexical"):
-        result = run("query", "--json", "--mode", mode, query)
-        assert result.code in (0, 1), result.err
-        assert isinstance(result.json, list)
+        for more in ([], ["--explain", "--per-document", 1]):
+            result = run("query", "--json", "--mode", mode, *more, query)
+            assert result.code in (0, 1), result.err
+            assert isinstance(result.json, list)
+    result = run("query", "--explain", "-", input=query.encode("utf-8", "surrogatepass"))
+    assert result.code in (0, 1), result.err
 
 
 def test_another_encoder_is_refused(index, run, corpus):
@@ -134,3 +140,84 @@ def test_lexical_queries_do_not_load_a_model(index, corpus):
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "torch" not in out.split()
     assert "boats.txt" in out
+
+
+def test_matched_words_are_given_as_offsets_and_marked(index, run, corpus):
+    index(corpus)
+    [hit] = run("query", "--json", "-k", 1, "crossing a bay").json
+    assert [hit["text"][start:end] for start, end in hit["matches"]] == ["crosses", "bay"]
+    assert hit["duplicates"] == []
+    assert hit["explanation"] is None
+
+
+@pytest.fixture
+def copies(corpus):
+    """The corpus with a file twice."""
+    shutil.copy(corpus / "boats.txt", corpus / "copy.txt")
+    return corpus
+
+
+def test_duplicates_are_named_or_shown(copies, index, run):
+    index(copies)
+    [hit] = run("query", "--json", "-k", 1, "sailing boat").json
+    assert hit["path"] == str(copies / "boats.txt")
+    assert [(twin["path"], twin["line_start"]) for twin in hit["duplicates"]] == [(str(copies / "copy.txt"), 1)]
+    assert "also: " in run("query", "-k", 1, "sailing boat").out
+    hits = run("query", "--json", "-k", 2, "--no-collapse", "sailing boat").json
+    assert [hit["path"] for hit in hits] == [str(copies / "boats.txt"), str(copies / "copy.txt")]
+    assert hits[0]["duplicates"] == []
+
+
+def test_hits_of_one_document(corpus, index, run):
+    (corpus / "boats.txt").write_text("\n\n".join(f"A sailing boat number {n}, far from port." for n in range(60)))
+    index("--passage-tokens", 16, corpus)
+    paths = [hit["path"] for hit in run("query", "--json", "-k", 5, "--per-document", 2, "sailing boat").json]
+    assert len(paths) == 5
+    assert paths.count(str(corpus / "boats.txt")) == 2
+
+
+def test_explanations_in_json_and_in_the_terminal(corpus, index, run):
+    index(corpus)
+    [hit] = run("query", "--json", "-k", 1, "--explain", "boats crossing").json
+    why = hit["explanation"]
+    assert set(why["scores"]) >= {"dense", "lexical"}
+    assert why["fused"] == hit["score"]
+    assert sum(why["shares"].values()) == pytest.approx(1)
+    assert why["terms"] == ["boats", "crossing"]
+    assert [word for word, _ in why["passage_means"]]
+    text = run("query", "-k", 1, "--explain", "boats crossing").out
+    assert "words found: boats, crossing" in text
+    assert "of random pairs" in text
+
+
+def test_nothing_relevant(corpus, index, run):
+    index(corpus)
+    result = run("query", "--json", "--min-confidence", 1, "zeppelin")
+    assert (result.code, result.json) == (1, [])
+    assert "nothing relevant" in result.err
+    result = run("query", "--min-confidence", 1, "-", input="zeppelin\n")
+    assert (result.code, "nothing relevant" in result.err) == (1, True)
+    result = run("query", "--json", "--min-confidence", 0.5, "--mode", "lexical", "boat")
+    assert result.code == 2
+    assert "mode hybrid or dense" in json.loads(result.err)["error"]["message"]
+
+
+def test_reranking_by_a_local_model(corpus, index, run, tmp_path):
+    cross_encoder = classifier(tmp_path, 1)
+    index(corpus)
+    hits = run("query", "--json", "--explain", "--rerank", cross_encoder, "sailing boat").json
+    scores = [hit["score"] for hit in hits]
+    assert len(set(scores)) == 4
+    assert scores == sorted(scores, reverse=True)
+    assert [hit["explanation"]["rerank"] for hit in hits] == scores
+    assert run("query", "--rerank", corpus, "boat").code == 2
+
+
+def test_a_warm_process_answers_as_a_cold_one_with_every_option(copies, index, run):
+    index(copies)
+    options = ["-k", 2, "--explain", "--per-document", 1, "--min-confidence", 0.1, "--filter", "type=txt"]
+    queries = ["sailing boat", "\0", "a distant galaxy", "king and rook"]
+    answers = [json.loads(x) for x in run("query", "-", "--jsonl", *options, input="\n".join(queries)).out.splitlines()]
+    assert [answer["query"] for answer in answers] == [query for query in queries if query != "\0"]
+    for answer in answers:
+        assert answer["hits"] == run("query", "--json", *options, answer["query"]).json

@@ -1,7 +1,66 @@
+import io
+import json
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from semsearch import render
+from semsearch.explain import Explanation
+from semsearch.searcher import Duplicate, Hit
+
+TEXT = "A boat. It crossed the bay."
+HIT = Hit(1, 0.5, "/a.txt", 3, 3, None, TEXT, None, 7, None, "text", {}, (8, 27), ((11, 18), (23, 26)))
+WHY = Explanation(
+    scores={"dense": 0.25, "lexical": None},
+    shares={"dense": 1.0},
+    fused=0.5,
+    rerank=None,
+    unusual=0.9996,
+    terms=("bay",),
+    query_means=(("sea", 0.5), ("ship", 0.1)),
+    passage_means=(("sea", 0.25),),
+    shared=("sea",),
+)
+
+
+def shown(hit, width=100):
+    console = Console(file=io.StringIO(), force_terminal=True, color_system="standard", width=width)
+    render.hits([hit], console)
+    return console.file.getvalue()
+
+
+def test_the_sentence_is_bold_and_its_matches_are_underlined_too():
+    assert "\x1b[1;33mIt \x1b[0m\x1b[1;4;33mcrossed\x1b[0m\x1b[1;33m the \x1b[0m\x1b[1;4;33mbay\x1b[0m" in shown(HIT)
+
+
+def test_duplicates_and_reasons_follow_the_text():
+    twins = (Duplicate("/b.pdf", 1, 2, 9, None, 8, "pdf"), Duplicate("/c.csv", 4, 5, None, "x1", 9, "csv"))
+    text = shown(replace(HIT, duplicates=twins, explanation=WHY))
+    assert "also: /b.pdf page 9, /c.csv:4-5 record x1" in text
+    assert "scores: dense 0.250 (100%), lexical none, fused 0.500" in text
+    assert "99.9% of random pairs" in text
+    assert "words found: bay" in text
+    assert "query sea 50%, ship 10%" in text
+    assert "both sea" in text
+
+
+def test_what_is_not_known_is_not_explained():
+    lines = render.why(replace(WHY, unusual=None, terms=(), query_means=(), passage_means=(), fused=None, shares={}))
+    assert lines == ["scores: dense 0.250, lexical none"]
+
+
+def test_json_keeps_its_keys_and_is_strict():
+    value = json.loads(render.dump(render.hit_value(replace(HIT, explanation=WHY))), parse_constant=str)
+    assert value["highlight"] == [8, 27]
+    assert value["matches"] == [[11, 18], [23, 26]]
+    assert value["explanation"]["scores"] == {"dense": 0.25, "lexical": None}
+    assert value["explanation"]["query_means"] == [["sea", 0.5], ["ship", 0.1]]
+
+
+def test_shares_are_never_rounded_up_to_all():
+    assert [render.percent(x) for x in (0.0, 0.876, 0.99, 0.99999, 1.0)] == ["0%", "87%", "99.0%", "99.9%", "100.0%"]
 
 
 @given(st.text(alphabet="ab \n", max_size=900), st.data())

@@ -8,23 +8,23 @@ from indexer.errors import ModelError
 from semsearch.rerank import CrossEncoderReranker
 
 
-@pytest.fixture(scope="module")
-def cross_encoder(tmp_path_factory):
-    """Folders of tiny random sequence classifiers with one and with three outputs."""
+def classifier(folder, labels):
+    """The folder of a tiny random sequence classifier."""
     import torch
     import transformers
 
     from tests.models import make
 
-    folder = make("bert", tmp_path_factory.mktemp("cross"))
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    for labels in (1, 3):
-        config = transformers.AutoConfig.from_pretrained(folder, num_labels=labels)
-        torch.manual_seed(labels)
-        target = folder.parent / f"{labels}"
-        transformers.BertForSequenceClassification(config).save_pretrained(target)
-        tokenizer.save_pretrained(target)
-    return folder.parent
+    base = make("bert", folder / f"{labels}")
+    config = transformers.AutoConfig.from_pretrained(base, num_labels=labels)
+    torch.manual_seed(labels)
+    transformers.BertForSequenceClassification(config).save_pretrained(base)
+    return base
+
+
+@pytest.fixture(scope="module")
+def cross_encoder(tmp_path_factory):
+    return classifier(tmp_path_factory.mktemp("cross"), 1)
 
 
 def test_scores_are_the_models_own_and_each_texts(cross_encoder):
@@ -32,10 +32,10 @@ def test_scores_are_the_models_own_and_each_texts(cross_encoder):
     import transformers
 
     texts = ["Two dogs are running on the beach", "The stock market fell", "a " * 3000]
-    scores = CrossEncoderReranker(str(cross_encoder / "1"), "cpu").score("dogs", texts)
+    scores = CrossEncoderReranker(str(cross_encoder), "cpu").score("dogs", texts)
     assert (scores.shape, scores.dtype) == ((3,), np.float32)
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(cross_encoder / "1").eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(cross_encoder / "1")
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(cross_encoder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(cross_encoder)
     with torch.no_grad():
         logits = [model(**tokenizer("dogs", text, return_tensors="pt")).logits.item() for text in texts[:2]]
     assert np.argsort(logits).tolist() == np.argsort(scores[:2]).tolist()
@@ -44,7 +44,7 @@ def test_scores_are_the_models_own_and_each_texts(cross_encoder):
 
 def test_a_model_that_is_none_or_gives_several_numbers(cross_encoder, tmp_path):
     with pytest.raises(ModelError, match="gives 3 numbers"):
-        CrossEncoderReranker(str(cross_encoder / "3")).score("a", ["b"])
+        CrossEncoderReranker(str(classifier(tmp_path, 3))).score("a", ["b"])
     with pytest.raises(ModelError, match="cannot be loaded"):
         CrossEncoderReranker(str(tmp_path)).score("a", ["b"])
 
