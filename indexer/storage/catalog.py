@@ -199,7 +199,7 @@ class MemoryCatalog:
         }
         length = sum(map(len, texts.values())) / max(1, len(texts)) or 1.0
         scores: dict[int, float] = {}
-        for word in words_of(query):
+        for word in words_of(query, repeated=True):
             having = {number: words.count(word) for number, words in texts.items() if word in words}
             rarity = max(1e-6, math.log((len(texts) - len(having) + 0.5) / (len(having) + 0.5)))
             for number, n in having.items():

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from indexer.types import Document, FileRecord, Passage, StoredPassage
 
 MOST_WORDS = 256
-"""Distinct words of one query that are looked up; a whole page pasted in does not need more."""
+"""Words of one query that are looked up; a whole page pasted in does not need more."""
 
 
 def printable(path: str) -> str:
@@ -28,9 +28,10 @@ def text_digest(value: str) -> int:
     return int.from_bytes(hashlib.blake2b(value.encode(), digest_size=8).digest(), "little", signed=True)
 
 
-def words_of(query: str) -> list[str]:
-    """The distinct words of a query, in order, at most MOST_WORDS."""
-    return list(dict.fromkeys(re.findall(r"\w+", storable(query).lower())))[:MOST_WORDS]
+def words_of(query: str, repeated: bool = False) -> list[str]:
+    """The distinct words of a query's first MOST_WORDS, in order; with ``repeated`` each as often as it stands there."""
+    words = re.findall(r"\w+", storable(query).lower())[:MOST_WORDS]
+    return words if repeated else list(dict.fromkeys(words))
 
 
 def document_digest(document: Document, parts: Sequence[Passage]) -> bytes:

@@ -143,8 +143,9 @@ class SqlCatalog(Database):
         return ids
 
     def search_text(self, query: str, k: int, generation: int, filter: Filter | None = None) -> Neighbours:
-        """(1, k): the best passages by BM25 with any of the query's words; a title's words count twice."""
-        words = words_of(query)
+        """(1, k): the best passages by BM25 with any of the query's words; a title's words count twice, and a word of
+        the query as often as it stands there."""
+        words = words_of(query, repeated=True)
         rows: Sequence[tuple[int, float]] = []
         if words:
             with self.reading() as connection:
