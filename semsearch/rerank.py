@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from indexer.errors import ModelError
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
 
 DEPTH = 50
 """Hits that are read again, or k if that is more."""
@@ -27,15 +30,16 @@ class CrossEncoderReranker:
     def __init__(self, name: str, device: str | None = None):
         self.name = name
         self.device = device
-        self._model = None
+        self._model: CrossEncoder | None = None
 
     def score(self, query: str, texts: Sequence[str]) -> np.ndarray:
         """Raises ModelError where the model cannot be loaded or gives more than one number a pair."""
-        self._model = self._model or self._load()
+        if self._model is None:
+            self._model = self._load()
         scores = self._model.predict([(query, text) for text in texts], show_progress_bar=False)
         return np.asarray(scores, np.float32)
 
-    def _load(self):
+    def _load(self) -> CrossEncoder:
         try:
             from sentence_transformers import CrossEncoder
         except ImportError as error:

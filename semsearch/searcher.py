@@ -218,10 +218,15 @@ class Searcher:
         texts = [storable(text).replace("\0", " ") for text in texts]
         rankings = self.ranker.rank(texts, want.depth, mode, filter)
         encoder = None if mode == "lexical" else self.encoder
-        compare = encoder is not None and (explain or min_confidence is not None)
-        vectors = encoder.encode(texts, role="query") if compare and encoder else [None] * len(texts)
+        vectors: Sequence[np.ndarray | None] = [None] * len(texts)
+        if encoder is not None and (explain or min_confidence is not None):
+            vectors = list(encoder.encode(texts, role="query"))
+
+        def deeper(text: str) -> Callable[[int], Ranked]:
+            return lambda depth: self.ranker.rank([text], depth, mode, filter)[0]
+
         queries = [
-            _Query(text, vector, ranked, lambda depth, text=text: self.ranker.rank([text], depth, mode, filter)[0])
+            _Query(text, vector, ranked, deeper(text))
             for text, vector, ranked in zip(texts, vectors, rankings, strict=True)
         ]
         return self._answer(queries, want, encoder)
