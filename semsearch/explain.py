@@ -8,6 +8,7 @@ from math import isnan
 
 from indexer.embedding.encoder import Encoder
 from indexer.errors import ModelError
+from semsearch.snippets import COMMON
 
 MEANINGS = 5
 """Words shown of what a text means."""
@@ -45,8 +46,9 @@ class Explanation:
 def meanings(texts: Sequence[str], encoder: Encoder, note: Callable[[str], None]) -> list[Words]:
     """What the model says that each text means "in one word": its most likely next words after the prompt.
 
-    Tokens that are no words are left out, and spellings that differ in case or space are counted together. Where the
-    model has no LM head there are none, and ``note`` is told.
+    Tokens that are no words, single letters and common words are left out, and spellings that differ in case or space
+    are counted together. A token may be the beginning of a longer word. Where the model has no LM head there are
+    none, and ``note`` is told.
     """
     try:
         return [_words(found) for found in encoder.terms(texts, _TOKENS)]
@@ -70,7 +72,7 @@ def _words(tokens: Sequence[tuple[str, float]]) -> Words:
     weights: dict[str, float] = {}
     for token, weight in tokens:
         word = token.strip().lower()
-        if any(character.isalnum() for character in word) and "\ufffd" not in word:
+        if word not in COMMON and "\ufffd" not in word and sum(map(str.isalnum, word)) > word.isascii():
             weights[word] = weights.get(word, 0.0) + weight
     best = sorted(weights.items(), key=lambda item: -item[1])[:MEANINGS]
     return tuple((word, round(weight, 4)) for word, weight in best)

@@ -21,6 +21,8 @@ EXCERPT = 6
 """Lines of a passage shown around its most telling sentence, unless it is asked for whole."""
 WIDTH = 320
 """Most characters of such an excerpt: prose often comes in one long line."""
+TERMS = 12
+"""Most words shown of those that a passage shares with a query."""
 
 
 EXTRACTED = frozenset({"pdf", "docx", "html"})
@@ -84,7 +86,8 @@ def why(explanation: Explanation) -> list[str]:
     if explanation.unusual is not None:
         lines.append(f"nearer to the query than {percent(explanation.unusual)} of random pairs are to each other")
     if explanation.terms:
-        lines.append(f"words found: {', '.join(explanation.terms)}")
+        more = f" and {len(explanation.terms) - TERMS} more" if len(explanation.terms) > TERMS else ""
+        lines.append(f"words found: {', '.join(explanation.terms[:TERMS])}{more}")
     if explanation.query_means or explanation.passage_means:
         lines.append(f"in one word: query {_weighed(explanation.query_means)}")
         lines.append(f"             passage {_weighed(explanation.passage_means)}")

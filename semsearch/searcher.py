@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,12 +15,10 @@ from indexer.types import Filter, Neighbours, StoredPassage
 from semsearch import explain as explanations
 from semsearch import place, snippets
 from semsearch import rerank as reranking
+from semsearch.calibration import Calibration
 from semsearch.explain import Explanation
 from semsearch.ranking import Mode, Ranked, Ranker, stack
 from semsearch.selection import select
-
-if TYPE_CHECKING:
-    from semsearch.calibration import Calibration
 
 DEEPEST = 10_000
 """Places of a ranking that are looked at before there are fewer than k hits."""
@@ -157,8 +154,6 @@ class Searcher:
     def calibration(self) -> Calibration:
         """How similar random passages of this collection are, as it is now."""
         if self._calibration is None or self._calibration[0] != self.store.generation:
-            from semsearch.calibration import Calibration
-
             self._calibration = self.store.generation, Calibration.of(self.store)
         return self._calibration[1]
 

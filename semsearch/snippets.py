@@ -27,11 +27,12 @@ SENTENCES = 32
 
 _SENTENCE = re.compile(r"\S.*?(?:[.!?][\"')\]]*(?=\s)|\n\s*\n|$)", re.DOTALL)
 _UNSPOKEN = str.maketrans("\0\1\2", "   ")
-_COMMON = frozenset(
+COMMON = frozenset(
     """a an and are as at be by can could did do does for from had has have how i if in into is it its me my no not of
     on or our so than that the their them then there these they this to was we were what when where which who why will
     with would you your""".split()
 )
+"""English words that say nothing of what a text is about."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def sentences(text: str) -> list[Span]:
 def terms(query: str) -> list[str]:
     """The words that a match is judged by: lower case, common words left out unless there are no others."""
     words = words_of(query)
-    return [word for word in words if word not in _COMMON] or words
+    return [word for word in words if word not in COMMON] or words
 
 
 def find(words: Sequence[str], texts: Sequence[str]) -> list[dict[Span, str]]:

@@ -14,8 +14,9 @@ class Says:
 
 def test_spellings_are_counted_together_and_what_is_no_word_is_left_out():
     tokens = [(" Music", 0.25), ("\n", 0.2), ('"', 0.2), ("music", 0.125), (" jazz", 0.25), ("\ufffd\ufffd", 0.1)]
+    tokens += [("j", 0.9), (" The", 0.9), ("楽", 0.0625)]
     [words] = explain.meanings(["x"], Says(*tokens), print)
-    assert words == (("music", 0.375), ("jazz", 0.25))
+    assert words == (("music", 0.375), ("jazz", 0.25), ("楽", 0.0625))
 
 
 def test_only_the_likeliest_words_are_shown():

@@ -51,6 +51,11 @@ def test_what_is_not_known_is_not_explained():
     assert lines == ["scores: dense 0.250, lexical none"]
 
 
+def test_many_words_found_are_not_all_shown():
+    lines = render.why(replace(WHY, terms=tuple(f"w{i}" for i in range(14))))
+    assert f"words found: {', '.join(f'w{i}' for i in range(12))} and 2 more" in lines
+
+
 def test_json_keeps_its_keys_and_is_strict():
     value = json.loads(render.dump(render.hit_value(replace(HIT, explanation=WHY))), parse_constant=str)
     assert value["highlight"] == [8, 27]
