@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from indexer.embedding.encoder import Encoder
-from indexer.errors import CollectionNotFound, StoreError
+from indexer.errors import CollectionNotFound, StoreError, UsageError
 from indexer.pipeline import COMMIT_SECONDS, WINDOW, Observer, Report, batches
 from indexer.storage.manifest import Manifest
 from indexer.storage.store import Store
-from indexer.storage.swap import free_name
+from indexer.storage.swap import free_name, swap
 from indexer.types import Document, FileRecord, Passage, StoredPassage
+
+
+def with_encoder(path: Path, open_encoder: Callable[[], Encoder], observer: Observer | None = None) -> Path:
+    """Embed the collection at ``path`` anew, beside it, and swap; the folder where the old one lies now.
+
+    Raises StoreError where passages are yet to be embedded, LockedError where another process writes to it, or has
+    it open when all is done; running it again then goes on from there."""
+    with Store.open(path, writable=True) as live:
+        new, generation = beside(live, open_encoder(), observer), live.generation
+    return swap(path, new, generation)
 
 
 def beside(live: Store, encoder: Encoder, observer: Observer | None = None) -> Path:
@@ -29,6 +39,12 @@ def beside(live: Store, encoder: Encoder, observer: Observer | None = None) -> P
         raise StoreError(
             f"{live.path} is partial: {pending} passages are not embedded yet; finish it with `semsearch index`, "
             "or remove their files, and try again"
+        )
+    tokens = int(str(live.manifest.splitter.get("passage_tokens", 0)))
+    if tokens > encoder.spec.max_tokens:
+        raise UsageError(
+            f"the passages of {live.path} have up to {tokens} tokens and would be cut at {encoder.spec.max_tokens} "
+            "(--max-tokens); raise it, or index into another collection with --passage-tokens"
         )
     path = _place(live.path, encoder)
     if (path / "manifest.json").is_file():

@@ -22,6 +22,7 @@ COMMANDS = {
     "model": "List, show, fetch, compare and export models.",
     "eval": "Measure embedding and search quality, and gate on it.",
     "train": "Fine-tune a model's vectors with a recipe; the result is an adapter.",
+    "reindex": "Embed a collection anew with another encoder, beside it, and swap.",
     "demos": "Search for the demonstration that makes a model's vectors best.",
     "doctor": "Check a collection and mend what can be mended.",
     "compact": "Drop deleted passages from a collection's files.",

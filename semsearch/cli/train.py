@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from indexer.errors import UsageError
+from indexer.errors import GateFailed, UsageError
 from semsearch import render
+from semsearch.cli.options import collection_option, home_option
+from semsearch.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from semsearch.evaluation.gate import Verdict
+    from semsearch.training.recipe import Recipe
+    from semsearch.training.trainer import Prepared, Result
 
 
 @click.command()
 @click.argument("recipe", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--preset", metavar="NAME", help="A recipe that comes with the package (--list shows them).")
 @click.option("--list", "listing", is_flag=True, help="Show the presets.")
+@collection_option
+@click.option(
+    "--judgements",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --collection: lines of query<TAB>relevant path[<TAB>grade].",
+)
+@home_option
 @click.option(
     "--data",
     type=click.Path(path_type=Path, file_okay=False),
@@ -33,12 +50,18 @@ from semsearch import render
 @click.option("--batch", type=click.IntRange(min=2), help="Rows a step.")
 @click.option("--lr", type=float, help="Highest learning rate.")
 @click.option("--seed", type=int, help="Of the order of rows, the adapter's first values and dropout.")
+@click.option("--gate", "gated", is_flag=True, help="Compare the result with what it began from (exit 5 on a drop).")
+@click.option("--max-drop", type=float, default=0.5, show_default=True, help="Drop that the gate allows, in points.")
+@click.option("--yes", is_flag=True, help="With --collection: re-index without asking where the gate passes.")
 @click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps [default: the best there is].")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout: the log as it grows, then the result.")
 def command(
     recipe: Path | None,
     preset: str | None,
     listing: bool,
+    collection: str | None,
+    judgements: Path | None,
+    home: Path | None,
     data: Path,
     out: Path | None,
     resume: bool,
@@ -50,6 +73,9 @@ def command(
     batch: int | None,
     lr: float | None,
     seed: int | None,
+    gated: bool,
+    max_drop: float,
+    yes: bool,
     device: str | None,
     as_json: bool,
 ) -> int:
@@ -57,6 +83,10 @@ def command(
 
     The run's folder then holds the adapter (use it with --adapter FOLDER), its recipe, log, curves and evaluation.
     Stopped with Ctrl-C or killed, it goes on from its last checkpoint with --resume.
+
+    With --collection NAME the encoder of that collection is trained further on pairs made of its own texts, and of
+    --judgements where there are some. The result is compared with the present encoder on pairs held out; only where
+    it is not worse, re-indexing with it is offered. That embeds the collection anew beside the live one and swaps.
     """
     from semsearch.training import recipe as recipes
 
@@ -64,19 +94,36 @@ def command(
         for name in recipes.presets():
             click.echo(f"{name}\t{recipes.Recipe.preset(name).description}")
         return 0
+    if collection is None and (judgements is not None or yes):
+        raise UsageError("--judgements and --yes belong to --collection NAME")
+    if collection is not None and (model is not None or layers is not None):
+        raise UsageError("a collection's own encoder is trained; leave out --model and --layers, or --collection")
+    if recipe is None and preset is None and collection is not None:
+        preset = "collection"
     if (recipe is None) == (preset is None):
         raise UsageError(f"name a recipe file or a --preset, one of {', '.join(recipes.presets())}")
     chosen = recipes.Recipe.load(recipe) if recipe is not None else recipes.Recipe.preset(str(preset))
-    chosen = chosen.with_train(steps=steps, batch=batch, lr=lr, seed=seed)
+    if seed is not None:
+        chosen = chosen.with_train(seed=seed)
     if model is not None or layers is not None:
         encoder = replace(chosen.encoder, model=model or chosen.encoder.model, layers=layers or chosen.encoder.layers)
         chosen = replace(chosen, encoder=encoder)
-    if teacher is not None:
-        chosen = replace(chosen, loss=replace(chosen.loss, teacher=teacher))
 
-    from semsearch.training import report, trainer
+    def override(chosen: Recipe) -> Recipe:
+        if teacher is not None:
+            chosen = replace(chosen, loss=replace(chosen.loss, teacher=teacher))
+        return chosen.with_train(steps=steps, batch=batch, lr=lr)
 
-    prepared = trainer.prepare(chosen, data)
+    from semsearch.training import adapt, report, trainer
+
+    settings = load_settings().override({"home": home, "collection": collection, "device": device})
+    adaptation = None
+    if collection is not None:
+        adaptation = adapt.prepare(settings, chosen, judgements, data, override)
+        prepared = adaptation.prepared
+        click.echo(f"held out for the gate: {adaptation.held}", err=True)
+    else:
+        prepared = trainer.prepare(override(chosen), data)
     for source in prepared.sources:
         counts = ", ".join(f"{name} {count}" for name, count in source.counts.items())
         click.echo(f"{source.source.path}: {counts}", err=True)
@@ -90,15 +137,60 @@ def command(
             click.echo(render.dump(entry))
         click.echo(_line(entry), err=True)
 
-    result = trainer.train(prepared, out or Path("runs") / chosen.name, device=device, resume=resume, progress=progress)
-    value = {"event": "done", **asdict(result), "folder": str(result.folder)}
+    folder = out or Path("runs") / (chosen.name if collection is None else f"{chosen.name}-{collection}")
+    result = trainer.train(prepared, folder, device=device, resume=resume, progress=progress)
+    verdicts: dict[str, Verdict] = {}
+    if adaptation is not None:
+        verdicts = adapt.judge(adaptation, settings, folder, max_drop)
+    elif gated:
+        verdicts = adapt.judge_run(prepared.recipe, settings, data, folder, max_drop)
     if as_json:
-        click.echo(render.dump(value))
+        value = {"event": "done", **asdict(result), "folder": str(result.folder)}
+        gate = {"gate": {what: verdict.to_dict() for what, verdict in verdicts.items()}} if verdicts else {}
+        click.echo(render.dump(value | gate))
     else:
-        score = "" if result.best is None else f", dev {result.best:.2f}"
-        before = "" if result.first is None else f" (untrained {result.first:.2f})"
-        click.echo(f"{result.folder}: adapter of step {result.best_step}{score}{before}")
+        _show(result, prepared, verdicts)
+    if adaptation is not None and adaptation.sts is None:
+        click.echo(f"{adapt.STS} was not checked: no data at hand (--data or SEMSEARCH_DATA)", err=True)
+    if failed := [verdict.line for verdict in verdicts.values() if verdict.failed]:
+        raise GateFailed("; ".join(failed))
+    if adaptation is not None:
+        _offer(settings, folder, yes, as_json)
     return 0
+
+
+def _show(result: Result, prepared: Prepared, verdicts: Mapping[str, Verdict]) -> None:
+    score = "" if result.best is None else f", dev {result.best:.2f}"
+    word = "untrained" if prepared.recipe.lora.init is None else "before"
+    before = "" if result.first is None else f" ({word} {result.first:.2f})"
+    click.echo(f"{result.folder}: adapter of step {result.best_step}{score}{before}")
+    if verdicts:
+        from semsearch.evaluation import gate
+
+        for what, verdict in verdicts.items():
+            click.echo(f"\n{what}\n{gate.render(verdict)}")
+
+
+def _offer(settings: Settings, folder: Path, yes: bool, as_json: bool) -> None:
+    """Re-index and swap: where asked to, or where a person says so now."""
+    from semsearch.cli.index import Reporter
+    from semsearch.cli.reindex import show
+    from semsearch.training import adapt
+
+    name = settings.collection
+    if not yes and sys.stdin.isatty() and sys.stderr.isatty():
+        yes = click.confirm(f"embed collection {name!r} anew with it, beside the present one, and swap?", err=True)
+    if not yes:
+        home = f" --home {shlex.quote(str(settings.home))}" if settings.home is not None else ""
+        command = f"semsearch reindex --collection {shlex.quote(name)}{home} --adapter {shlex.quote(str(folder))}"
+        click.echo(f"to use it, embed the collection anew and swap: {command}", err=True)
+        return
+    reporter = Reporter()
+    try:
+        before = adapt.install(settings, folder, reporter)
+    finally:
+        reporter.close()
+    show(settings, before, as_json)
 
 
 def _line(entry: dict[str, Any]) -> str:

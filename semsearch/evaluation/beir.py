@@ -24,6 +24,10 @@ OFFICIAL = {
     "lisa": (5999, 35, 379),
 }
 """Name → documents, judged queries and relevant pairs; collections of other names are not checked."""
+_OWN = (
+    "a line is 'query<TAB>path[<TAB>grade]', the path of an indexed file, absolute or relative to an indexed folder "
+    "(semsearch status shows them)"
+)
 QUICK_QUERIES, QUICK_DOCUMENTS = 50, 500
 HOW_TO_FETCH = (
     "a folder in BEIR layout holds corpus.jsonl, queries.jsonl and qrels/test.tsv (.gz is read too): unpack one of the "
@@ -126,23 +130,26 @@ def own(path: Path, documents: Sequence[str], roots: Sequence[str]) -> Judged:
     known = set(documents)
     queries: dict[str, str] = {}
     relevant: dict[str, dict[str, int]] = {}
+    unknown: list[str] = []
     for number, columns in _rows(path, 2, header=False):
         query, named = columns[0].strip(), columns[1].strip()
         places = [os.path.normpath(os.path.join(base, named)) for base in (*roots, str(path.absolute().parent))]
         document = next((place for place in places if place in known), None)
-        if not query or document is None:
-            raise DataError(
-                f"{path} line {number}: {f'{named!r} is not in the collection' if query else 'the query is empty'}; "
-                "a line is 'query<TAB>path[<TAB>grade]', the path of an indexed file, absolute or relative to an "
-                "indexed folder (semsearch status shows them)"
-            )
+        if not query:
+            raise DataError(f"{path} line {number}: the query is empty; {_OWN}")
+        if document is None:
+            unknown.append(f"line {number} {named!r}")
+            continue
         grade = _grade(path, number, columns[2]) if len(columns) > 2 else 1
         queries[query] = query
         if grade > 0:
             relevant.setdefault(query, {})[document] = grade
+    if unknown:
+        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+        raise DataError(f"{path}: not in the collection: {', '.join(unknown[:3])}{more}; {_OWN}")
     queries = {q: q for q in queries if q in relevant}
     if not queries:
-        raise DataError(f"{path} calls nothing relevant; a line is 'query<TAB>path[<TAB>grade]'")
+        raise DataError(f"{path} calls nothing relevant; {_OWN}")
     return Judged(path.stem, queries, relevant, "judgements", None, {path.name: digest(path)})
 
 

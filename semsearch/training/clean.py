@@ -102,6 +102,23 @@ def near(texts: Iterable[str], references: Iterable[str], share: float) -> dict[
     return result
 
 
+def distinct(texts: Sequence[str], share: float = 0.8) -> list[int]:
+    """Positions of the texts that no earlier kept one equals or overlaps by ``share`` (as in ``near``), in order."""
+    sets = [words(text) for text in texts]
+    frequency = Counter(word for found in sets for word in found)
+    index: defaultdict[str, list[int]] = defaultdict(list)
+    kept: list[int] = []
+    for i, found in enumerate(sets):
+        rarest = _rarest(found, frequency, share)
+        candidates = {j for word in rarest for j in index[word]}
+        if any(len(found & sets[j]) >= share * len(found | sets[j]) for j in candidates):
+            continue
+        kept.append(i)
+        for word in rarest:
+            index[word].append(i)
+    return kept
+
+
 def words(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"\w+", text.casefold()))
 

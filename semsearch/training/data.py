@@ -62,15 +62,18 @@ class Rows:
     """read, kept, and each reason for leaving a row out → rows."""
 
 
-def load(source: Source, data: Path, seed: int = 0) -> Rows:
-    """Read one source; exact duplicates stay (``clean.clean`` removes them). Raises DataError."""
+def load(source: Source, data: Path, seed: int = 0, own: Mapping[str, Sequence[Row]] | None = None) -> Rows:
+    """Read one source; exact duplicates stay (``clean.clean`` removes them). ``own``: path → rows that are no file's.
+
+    Raises DataError."""
     name = source.path
     counts = {"read": 0}
-    records = _filtered(_records(name, data), source.include, source.exclude, source.columns, name, counts)
-    if source.kind == "nli":
-        rows = _from_nli(records, source, counts)
+    if own is not None and name in own:
+        rows = list(own[name])
+        counts["read"] = len(rows)
     else:
-        rows = _from_columns(records, source, counts)
+        records = _filtered(_records(name, data), source.include, source.exclude, source.columns, name, counts)
+        rows = (_from_nli if source.kind == "nli" else _from_columns)(records, source, counts)
     if source.limit is not None and len(rows) > source.limit:
         keep = np.sort(np.random.default_rng([seed, 71]).choice(len(rows), source.limit, replace=False))
         counts["over the limit"] = len(rows) - source.limit
@@ -122,11 +125,11 @@ def _forever(size: int, batch: int, random: np.random.Generator) -> Iterator[np.
 # -- dev sets ---------------------------------------------------------------------------------------------------
 
 
-def dev_rows(dev: Dev, data: Path) -> list[Row]:
+def dev_rows(dev: Dev, data: Path, own: Mapping[str, Sequence[Row]] | None = None) -> list[Row]:
     """Rows of a dev set of kind pairs or triplets: a fixed sample where it has a limit."""
     kind = "pairs" if dev.kind == "pairs" else "triplets"
     source = Source(path=dev.path, kind=kind, include=dev.include, exclude=dev.exclude, columns=dev.columns)
-    rows = list(load(source, data).rows)
+    rows = list(load(source, data, own=own).rows)
     if dev.kind == "pairs":  # one row a text: an equal query or positive elsewhere would be right, and counted wrong
         seen: set[str] = set()
         rows = [r for r in rows if not {r.anchor, r.positive} & seen and not seen.update((r.anchor, r.positive))]
@@ -335,6 +338,8 @@ def _from_hub(name: str) -> Iterator[Record]:
 
 
 def _find(name: str, data: Path) -> Path:
+    if name.startswith("collection:"):
+        raise DataError(f"{name} is made from a collection; name it with --collection NAME")
     path = Path(name).expanduser()
     path = path if path.is_absolute() else data / path
     if not path.is_file():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,14 +46,14 @@ class DevSet:
         return 100 * float((1 / ranks).mean())
 
 
-def load(devs: Sequence[Dev], folder: Path) -> list[DevSet]:
+def load(devs: Sequence[Dev], folder: Path, own: Mapping[str, Sequence[Row]] | None = None) -> list[DevSet]:
     result = []
     for dev in devs:
         name = Path(dev.path).name.split(".")[0]
         if dev.kind == "sts":
             result.append(DevSet(dev, name, pairs=data.scored_pairs(dev, folder)))
             continue
-        rows = data.dev_rows(dev, folder)
+        rows = data.dev_rows(dev, folder, own)
         if len(rows) < 2:
             raise DataError(f"dev set {dev.path}: {len(rows)} rows; it needs two or more")
         result.append(DevSet(dev, name, rows=tuple(rows)))

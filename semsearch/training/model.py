@@ -22,7 +22,7 @@ from indexer.embedding.encoder import EncoderSpec
 from indexer.embedding.plain import PlainForward, padded
 from indexer.embedding.pooling import pool
 from indexer.embedding.prompt import PromptTemplate
-from indexer.errors import TrainingError
+from indexer.errors import ConfigError, ModelError, TrainingError
 from semsearch.training import fused
 from semsearch.training.batching import micro_batches
 from semsearch.training.recipe import Lora
@@ -78,6 +78,8 @@ class Student:
             self.model.to(self.dtype) if not self._fast else _cast_rest(self.model, self.dtype)
             for parameter in self.parameters():
                 parameter.data = parameter.data.float()
+        if lora.init is not None:
+            self.restore(_initial(lora, self.spec, self.state()))
         if checkpointing:
             self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self._train_base = lora.base_dropout or checkpointing
@@ -262,6 +264,45 @@ def _adapt(model: Any, lora: Lora, spec: EncoderSpec) -> Any:
     config = adapted.peft_config["default"]
     config.base_model_name_or_path, config.revision = spec.model, spec.revision
     return adapted
+
+
+def _initial(lora: Lora, spec: EncoderSpec, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """``lora.init``'s tensors under the names of ``state``; a layer that it leaves alone stays as it began."""
+    from safetensors.torch import load_file
+
+    folder = models.locate(replace(spec, adapter=lora.init, adapter_weights=None)).adapter
+    assert folder is not None
+    rank, alpha = plain_lora(folder)
+    if (rank, alpha) != (lora.rank, lora.alpha):
+        raise ConfigError(
+            f"lora.init {lora.init} has rank {rank} and alpha {alpha:g}, the recipe {lora.rank} and {lora.alpha:g}; "
+            f"set lora.rank = {rank} and lora.alpha = {alpha:g}"
+        )
+    try:
+        found = load_file(folder / "adapter_model.safetensors")
+    except Exception as error:  # safetensors has its own
+        raise ModelError(f"the adapter {folder} cannot be read: {error}") from error
+    # The adapter of a model with an LM head has that model's longer names.
+    longer = {name: name.replace("base_model.model.", "base_model.model.model.", 1) for name in state}
+    result = {name: found.get(name, found.get(longer[name], value)) for name, value in state.items()}
+    if all(result[name] is value for name, value in state.items()) or any(
+        result[name].shape != value.shape for name, value in state.items()
+    ):
+        raise ModelError(f"the adapter {folder} was trained on another model than {spec.model}")
+    return result
+
+
+def plain_lora(folder: Path) -> tuple[int, float]:
+    """(rank, alpha) of an adapter. Raises ConfigError for one that is more than plain LoRA."""
+    config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+    more = [name for name in ("use_dora", "use_rslora", "modules_to_save", "rank_pattern", "alpha_pattern")
+            if config.get(name)]  # fmt: skip
+    if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none" or more:
+        raise ConfigError(
+            f"the adapter {folder} is more than plain LoRA ({', '.join(more) or config.get('peft_type')}): training "
+            "cannot go on from it"
+        )
+    return int(config["r"]), float(config["lora_alpha"])
 
 
 def _cast_rest(model: nn.Module, dtype: torch.dtype) -> None:

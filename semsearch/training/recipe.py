@@ -24,7 +24,8 @@ class Source:
     """One file, or hub data set, of training rows."""
 
     path: str
-    """Relative to the data folder, or absolute, or ``hub:OWNER/NAME`` (``hub:OWNER/NAME/CONFIG:split``)."""
+    """Relative to the data folder, or absolute, or ``hub:OWNER/NAME`` (``hub:OWNER/NAME/CONFIG:split``), or pairs of
+    the collection that is trained for: ``collection:judgements``, ``:titles``, ``:sentences``, ``:neighbours``."""
     kind: SourceKind = "triplets"
     """triplets: anchor, positive, negative; pairs: two texts, with negatives where the file has them; nli: labelled
     pairs (SNLI, MNLI, SciTail), made into triplets; sentences: one text, its own positive under another dropout."""
@@ -70,6 +71,8 @@ class Lora:
     dropout: float = 0.0
     base: Base = "auto"
     """Precision of the base weights; auto: bf16 where the machine has it, else fp32."""
+    init: str | None = None
+    """An adapter to go on from: a shipped one's name, or a folder; ``rank`` and ``alpha`` must be its own."""
     base_dropout: bool = False
     """Train with the dropout that the base model's own configuration asks for (OPT: 0.1)."""
 

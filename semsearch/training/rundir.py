@@ -129,6 +129,9 @@ class RunFolder:
     def json(self, name: str, value: Any) -> None:
         self.text(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
+    def read(self, name: str) -> Any:
+        return json.loads((self.path / name).read_text("utf-8"))
+
     def text(self, name: str, content: str) -> None:
         aside = self.path / f".{name}.partial"
         aside.write_text(content, "utf-8")

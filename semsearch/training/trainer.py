@@ -8,7 +8,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -63,11 +63,12 @@ class Result:
     """The dev score before training."""
 
 
-def prepare(recipe: Recipe, folder: Path) -> Prepared:
-    """Read, clean and plan; texts of the dev sets are removed from the training rows. Raises DataError."""
-    dev = devset.load(recipe.dev, folder)
+def prepare(recipe: Recipe, folder: Path, own: Mapping[str, Sequence[Row]] | None = None) -> Prepared:
+    """Read, clean and plan; texts of the dev sets are removed from the training rows. ``own``: rows that are in no
+    file, by the path under which the recipe names them. Raises DataError."""
+    dev = devset.load(recipe.dev, folder, own)
     held = [text for chosen in dev for text in chosen.texts]
-    loaded = [data.load(source, folder, recipe.train.seed) for source in recipe.sources]
+    loaded = [data.load(source, folder, recipe.train.seed, own) for source in recipe.sources]
     sources = clean.clean(loaded, recipe.clean, folder, held)
     rows = [len(source.rows) for source in sources]
     steps = recipe.train.steps or math.ceil(recipe.train.epochs * sum(rows) / recipe.train.batch)

@@ -179,7 +179,7 @@ def test_own_judgements(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "what"),
     [
-        ("a query\tgone.md", "line 1: 'gone.md' is not in the collection"),
+        ("a query\tgone.md", "not in the collection: line 1 'gone.md'"),
         ("\tjet-noise.md", "line 1: the query is empty"),
         ("only a query", "line 1 has 1 tab-separated columns where 2"),
         ("", "calls nothing relevant"),

@@ -1,0 +1,168 @@
+"""Adapting a collection's encoder to the collection: prepare, judge the new adapter, put it to use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from indexer import embedding
+from indexer.embedding import models
+from indexer.embedding.encoder import Encoder, EncoderSpec
+from indexer.errors import DataError, UsageError
+from indexer.pipeline import Observer
+from indexer.storage.manifest import Manifest
+from semsearch import collections, reindex
+from semsearch.collections import Runtime
+from semsearch.evaluation import gate, runner
+from semsearch.evaluation.data import Data, find_downstream
+from semsearch.evaluation.gate import Verdict
+from semsearch.evaluation.metrics import Score
+from semsearch.settings import Settings
+from semsearch.training import collection, trainer
+from semsearch.training.model import plain_lora
+from semsearch.training.recipe import Lora, Recipe
+from semsearch.training.rundir import RunFolder
+from semsearch.training.trainer import Prepared
+
+STS = "STSBenchmark-dev"
+"""What every gate looks at where the data is at hand: no test set, so that choosing by it spoils none."""
+STS_DROP = 2.0
+"""Points that adapting to a collection may cost of it."""
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """A training on a collection that is ready to run, and what the present encoder scores."""
+
+    prepared: Prepared
+    present: EncoderSpec
+    held: collection.HeldOut
+    before: Score
+    sts: Data | None
+    sts_before: Score | None
+
+
+def prepare(
+    settings: Settings,
+    recipe: Recipe,
+    judgements: Path | None,
+    data: Path,
+    override: Callable[[Recipe], Recipe] = lambda recipe: recipe,
+) -> Adaptation:
+    """Make pairs of ``settings.collection`` and a recipe that goes on from its encoder.
+
+    ``data``: folder of the recipe's other sources. ``override``: what a person asked for, after the recipe was cut
+    to the number of pairs. Raises CollectionNotFound, DataError, ConfigError, and MismatchError where the model's
+    files have changed since the collection was made.
+    """
+    with collections.searcher(settings, runtime=_runtime(settings)) as searcher:
+        store = searcher.store
+        if store.manifest.spec.model.startswith("hash:"):
+            raise UsageError(f"collection {settings.collection!r} has no model that could be trained")
+        present = store.manifest.spec
+        started = _goes_on_from(recipe, present)  # refuse before the model is loaded
+        if pending := store.counts().pending:
+            raise UsageError(
+                f"collection {settings.collection!r} is partial: {pending} passages are not embedded yet; finish it "
+                "with `semsearch index` first"
+            )
+        encoder = searcher.encoder
+        material = collection.gather(store, encoded(encoder), judgements, recipe.train.seed)
+    chosen = override(collection.recipe_for(started, material))
+    prepared = trainer.prepare(chosen, data, material.rows)
+    sts = sts_data(settings.data, data)
+    return Adaptation(
+        prepared, present, material.held, material.held.score(encoded(encoder)), sts,
+        None if sts is None else runner.score([sts], encoder)[0],
+    )  # fmt: skip
+
+
+def judge(adaptation: Adaptation, settings: Settings, folder: Path, max_drop: float) -> dict[str, Verdict]:
+    """The gate: the run's adapter against the present encoder, by what is looked at; also noted in the run's folder."""
+    encoder = _runtime(settings).open(with_adapter(adaptation.present, folder))
+    after = adaptation.held.score(encoded(encoder))
+    verdicts = {str(adaptation.held): gate.compare([adaptation.before], [after], max_drop=max_drop)}
+    if adaptation.sts is not None and adaptation.sts_before is not None:
+        sts = runner.score([adaptation.sts], encoder)
+        drop = max(max_drop, STS_DROP)
+        verdicts[_title(adaptation.sts)] = gate.compare([adaptation.sts_before], sts, max_drop=drop)
+    _note(folder, verdicts)
+    return verdicts
+
+
+def judge_run(recipe: Recipe, settings: Settings, data: Path, folder: Path, max_drop: float) -> dict[str, Verdict]:
+    """The gate after an ordinary run: its adapter against the base that it was trained on, or the adapter that it
+    went on from. Raises DataError where no STS data is at hand."""
+    sts = sts_data(settings.data, data)
+    if sts is None:
+        raise DataError(
+            f"the gate needs {STS}: a folder in SentEval's layout, with --data or SEMSEARCH_DATA; "
+            f"{folder} is complete, gate it later with: semsearch eval gate --adapter {folder} --against …"
+        )
+    scores = []
+    for spec in (replace(recipe.encoder, adapter=recipe.lora.init), with_adapter(recipe.encoder, folder)):
+        scores.append(runner.score([sts], _runtime(settings).open(embedding.resolve(spec))))
+    verdicts = {_title(sts): gate.compare(*scores, max_drop=max_drop)}
+    _note(folder, verdicts)
+    return verdicts
+
+
+def install(settings: Settings, folder: Path, observer: Observer | None = None) -> Path:
+    """Embed the collection anew with the run's adapter, beside it, and swap; where the old one lies now.
+
+    Raises LockedError where another process writes to it, or has it open when all is done."""
+    path = settings.collection_path()
+    spec = with_adapter(Manifest.load(path).spec, folder)
+    return reindex.with_encoder(path, lambda: _runtime(settings).open(spec), observer)
+
+
+def with_adapter(spec: EncoderSpec, folder: Path) -> EncoderSpec:
+    return embedding.resolve(replace(spec, adapter=str(folder.absolute()), adapter_weights=None))
+
+
+def encoded(encoder: Encoder) -> collection.Encode:
+    def encode(texts: Sequence[str], query: bool) -> np.ndarray:
+        return encoder.encode(texts, role="query" if query else "passage")
+
+    return encode
+
+
+def sts_data(*folders: Path | None) -> Data | None:
+    """A fixed part of STS-B dev from the first folder that has it."""
+    for folder in folders:
+        if find_downstream(folder) is not None:
+            try:
+                return runner.load([STS], folder, quick=True)[0]
+            except DataError:
+                continue
+    return None
+
+
+def _goes_on_from(recipe: Recipe, spec: EncoderSpec) -> Recipe:
+    """The recipe for this encoder. Its adapter is where training begins: an adapter upon a merged adapter could not
+    be loaded as one."""
+    lora: Lora = recipe.lora
+    if spec.adapter is not None:
+        folder = models.locate(spec).adapter
+        assert folder is not None
+        rank, alpha = plain_lora(folder)
+        lora = replace(lora, init=spec.adapter, rank=rank, alpha=alpha)
+    base = replace(spec, adapter=None, adapter_weights=None, weights=None, precision=None)
+    return replace(recipe, encoder=base, lora=lora)
+
+
+def _note(folder: Path, verdicts: Mapping[str, Verdict]) -> None:
+    run = RunFolder(folder)
+    values = run.read("evaluation.json") | {"gate": {what: verdict.to_dict() for what, verdict in verdicts.items()}}
+    run.json("evaluation.json", values)
+
+
+def _title(sts: Data) -> str:
+    return f"{sum(map(len, sts.parts.values()))} pairs of {sts.task.name}"
+
+
+def _runtime(settings: Settings) -> Runtime:
+    return Runtime(settings.device, settings.batch_tokens)
