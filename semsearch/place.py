@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 
 from indexer.errors import UsageError
 from indexer.storage.rows import printable
@@ -12,8 +11,9 @@ from indexer.storage.store import Store
 from indexer.types import StoredPassage
 
 
-def passages_at(store: Store, place: str, line: int | None = None) -> list[StoredPassage]:
-    """The passages of an indexed file, or those on a line of it; where none is on the line, the nearest.
+def passages_at(store: Store, place: str, line: int | None = None) -> tuple[list[StoredPassage], list[int]]:
+    """The passages of an indexed file, or those on a line of it; where none is on the line, the nearest. And the ids
+    of all passages of the documents (the file, or records of it) that they are from.
 
     ``place`` may end in ``:LINE`` or ``:LINE-LINE``, as hits are shown; of two lines the first counts. Raises
     UsageError for a file that is not indexed and for a line before its first or after its last passage.
@@ -25,18 +25,14 @@ def passages_at(store: Store, place: str, line: int | None = None) -> list[Store
     if not rows:
         raise UsageError(_why_not(store, place))
     if line is None:
-        return rows
+        return rows, [row.id for row in rows]
     first, last = min(r.passage.line_start for r in rows), max(r.passage.line_end for r in rows)
     if not first <= line <= last:
         raise UsageError(f"{place} has nothing indexed on line {line}; its passages are on lines {first} to {last}")
     on_it = [row for row in rows if row.passage.line_start <= line <= row.passage.line_end]
-    return on_it or [min(rows, key=lambda r: max(r.passage.line_start - line, line - r.passage.line_end))]
-
-
-def documents_of(store: Store, rows: Sequence[StoredPassage]) -> list[int]:
-    """Ids of all passages of the documents that these passages of one file are from."""
-    documents = {row.record for row in rows}
-    return [row.id for row in store.passages(rows[0].path) if row.record in documents]
+    on_it = on_it or [min(rows, key=lambda r: max(r.passage.line_start - line, line - r.passage.line_end))]
+    records = {row.record for row in on_it}
+    return on_it, [row.id for row in rows if row.record in records]
 
 
 def _of_file(store: Store, path: str) -> list[StoredPassage]:

@@ -247,10 +247,10 @@ class Searcher:
         Raises UsageError for a file that is not indexed or a line that it does not have; StoreError.
         """
         want = _Want(k, per_document, collapse, explain, min_confidence)
-        rows = place.passages_at(self.store, path, line)
+        rows, own = place.passages_at(self.store, path, line)
+        own = [] if itself else own
         vector = self.store.vectors([row.id for row in rows]).mean(axis=0)
         vector /= max(float(np.linalg.norm(vector)), 1e-12)
-        own = [] if itself else place.documents_of(self.store, rows)
 
         def rank(depth: int) -> Ranked:
             found = self.store.search(vector[None], depth + len(own), filter)
@@ -287,33 +287,29 @@ class Searcher:
 
     def _answer(self, queries: Sequence[_Query], want: _Want, encoder: Encoder | None) -> list[list[Hit]]:
         found = [_reranked(query.text, self._select(query, want), want) for query in queries]
-        texts = [query.text for query in queries]
-        marks = snippets.mark(texts, [[each.row.passage.text for each in of_query] for of_query in found], encoder)
-        answers = [
-            [_hit(rank, each, mark) for rank, (each, mark) in enumerate(zip(*of_query, strict=True), 1)]
-            for of_query in zip(found, marks, strict=True)
-        ]
-        if not want.explain:
-            return answers
-        return [
-            [
-                replace(hit, explanation=why)
-                for hit, why in zip(hits, self._explain(query, *of_query, encoder), strict=True)
-            ]
-            for query, hits, of_query in zip(queries, answers, zip(found, marks, strict=True), strict=True)
-        ]
+        texts = [[each.row.passage.text for each in of_query] for of_query in found]
+        marks = snippets.mark([query.text for query in queries], texts, encoder)
+        answers = []
+        for query, passages, of_query in zip(queries, found, marks, strict=True):
+            whys: Sequence[Explanation | None] = [None] * len(passages)
+            if want.explain:
+                whys = self._explain(query, passages, of_query, encoder)
+            answers.append(
+                [_hit(*each) for each in zip(range(1, 1 + len(passages)), passages, of_query, whys, strict=True)]
+            )
+        return answers
 
     def _select(self, query: _Query, want: _Want) -> list[_Found]:
         """The passages that become hits, looking deeper into the ranking as long as it takes to have enough."""
         ranked, depth = query.ranked, want.depth
         while True:
-            cosines = None if query.vector is None else self.store.vectors(ranked.ids) @ query.vector
-            sure = np.ones(len(ranked.ids), bool)
-            if want.min_confidence is not None and cosines is not None:
-                sure = self.calibration.unusual(cosines) >= want.min_confidence
-            rows = self.store.get(ranked.ids[sure])
-            kept = select(rows, self.store.vectors, want.hits, want.collapse, want.per_document)
-            enough = len(kept) + int((~sure).sum()) >= want.hits
+            rows = self.store.get(ranked.ids)
+            cosines = self._cosines(query, rows)
+            sure = rows
+            if want.min_confidence is not None:
+                sure = [row for row in rows if self.calibration.unusual(cosines[row.id]) >= want.min_confidence]
+            kept = select(sure, self.store.vectors, want.hits, want.collapse, want.per_document)
+            enough = len(kept) + len(rows) - len(sure) >= want.hits
             if enough or len(ranked.ids) < depth or depth >= DEEPEST:
                 break
             depth = min(4 * depth, DEEPEST)
@@ -326,11 +322,18 @@ class Searcher:
                 score=float(ranked.scores[i]),
                 arms={arm: float(scores[i]) for arm, scores in ranked.arms.items()},
                 shares={},
-                cosine=None if cosines is None else float(cosines[i]),
+                cosine=cosines.get(each.row.id),
             )
             for each in kept
             for i in [at[each.row.id]]
         ]
+
+    def _cosines(self, query: _Query, rows: Sequence[StoredPassage]) -> dict[int, float]:
+        """Passage → cosine of its stored vector with the query's; empty where the query has none."""
+        if query.vector is None or not rows:
+            return {}
+        ids = [row.id for row in rows]
+        return dict(zip(ids, (self.store.vectors(ids) @ query.vector).tolist(), strict=True))
 
     def _explain(
         self, query: _Query, found: Sequence[_Found], marks: Sequence[snippets.Mark], encoder: Encoder | None
@@ -376,7 +379,7 @@ def _reranked(text: str, found: list[_Found], want: _Want) -> list[_Found]:
     return found[: want.k]
 
 
-def _hit(rank: int, found: _Found, mark: snippets.Mark) -> Hit:
+def _hit(rank: int, found: _Found, mark: snippets.Mark, why: Explanation | None) -> Hit:
     row = found.row
     return Hit(
         rank=rank,
@@ -405,4 +408,5 @@ def _hit(rank: int, found: _Found, mark: snippets.Mark) -> Hit:
             )
             for each in found.duplicates
         ),
+        explanation=why,
     )
