@@ -18,6 +18,9 @@ SAMPLE = 1_000
 QUANTILES = 10_001
 """Values by which the pairs' distribution is kept where there are more pairs."""
 
+STRONG = 5.0
+"""Standard deviations above the mean of random pairs at which a passage about counts as an answer."""
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -49,8 +52,9 @@ class Calibration:
         return cls(mean, spread, pairs)
 
     def scale(self, cosines: ArrayLike) -> np.ndarray:
-        """The same shape: 0 for a random pair's mean, 1 for equal texts, and straight between and beyond."""
-        return (np.asarray(cosines, np.float32) - self.mean) / max(1.0 - self.mean, 1e-3)
+        """The same shape, float32: 0 for the mean of random pairs, 1 for ``STRONG`` standard deviations above it."""
+        spread = max(self.spread, 1e-3)  # texts that are all alike
+        return (np.asarray(cosines, np.float32) - np.float32(self.mean)) / np.float32(STRONG * spread)
 
     def unusual(self, cosine: ArrayLike) -> np.ndarray:
         """The share of random pairs that are less similar, 0 to 1, the same shape. Below two passages nothing can be
