@@ -100,7 +100,9 @@ def _close_wal(catalog: Path, wait: float) -> None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Let two folders change names in one step; False where the system or file system cannot."""
-    libc = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
+    if os.name != "posix":
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
     first, second = os.fsencode(one.absolute()), os.fsencode(other.absolute())
     if sys.platform.startswith("linux") and hasattr(libc, "renameat2"):
         here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from indexer.errors import GateFailed, UsageError
+from indexer.errors import DataError, GateFailed, UsageError
 from semsearch import render
 from semsearch.cli.options import collection_option, home_option
 from semsearch.settings import Settings, load_settings
@@ -123,7 +123,10 @@ def command(
         prepared = adaptation.prepared
         click.echo(f"held out for the gate: {adaptation.held}", err=True)
     else:
-        prepared = trainer.prepare(override(chosen), data)
+        prepared = trainer.prepare(override(chosen), data, device=device)
+    sts = adapt.sts_data(settings.data, data) if gated and adaptation is None else None
+    if gated and adaptation is None and sts is None:
+        raise DataError(f"--gate needs {adapt.STS}: a folder in SentEval's layout, by --data or SEMSEARCH_DATA")
     for source in prepared.sources:
         counts = ", ".join(f"{name} {count}" for name, count in source.counts.items())
         click.echo(f"{source.source.path}: {counts}", err=True)
@@ -142,8 +145,8 @@ def command(
     verdicts: dict[str, Verdict] = {}
     if adaptation is not None:
         verdicts = adapt.judge(adaptation, settings, folder, max_drop)
-    elif gated:
-        verdicts = adapt.judge_run(prepared.recipe, settings, data, folder, max_drop)
+    elif sts is not None:
+        verdicts = adapt.judge_run(prepared.recipe, settings, sts, folder, max_drop)
     if as_json:
         value = {"event": "done", **asdict(result), "folder": str(result.folder)}
         gate = {"gate": {what: verdict.to_dict() for what, verdict in verdicts.items()}} if verdicts else {}
@@ -155,6 +158,9 @@ def command(
     if failed := [verdict.line for verdict in verdicts.values() if verdict.failed]:
         raise GateFailed("; ".join(failed))
     if adaptation is not None:
+        change = next(iter(verdicts.values())).differences[0].change
+        if change <= 0:
+            click.echo(f"no gain was seen on what was held out ({change:+.2f} points)", err=True)
         _offer(settings, folder, yes, as_json)
     return 0
 

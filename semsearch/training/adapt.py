@@ -72,7 +72,7 @@ def prepare(
         encoder = searcher.encoder
         material = collection.gather(store, encoded(encoder), judgements, recipe.train.seed)
     chosen = override(collection.recipe_for(started, material))
-    prepared = trainer.prepare(chosen, data, material.rows)
+    prepared = trainer.prepare(chosen, data, material.rows, settings.device)
     sts = sts_data(settings.data, data)
     return Adaptation(
         prepared, present, material.held, material.held.score(encoded(encoder)), sts,
@@ -93,15 +93,9 @@ def judge(adaptation: Adaptation, settings: Settings, folder: Path, max_drop: fl
     return verdicts
 
 
-def judge_run(recipe: Recipe, settings: Settings, data: Path, folder: Path, max_drop: float) -> dict[str, Verdict]:
+def judge_run(recipe: Recipe, settings: Settings, sts: Data, folder: Path, max_drop: float) -> dict[str, Verdict]:
     """The gate after an ordinary run: its adapter against the base that it was trained on, or the adapter that it
-    went on from. Raises DataError where no STS data is at hand."""
-    sts = sts_data(settings.data, data)
-    if sts is None:
-        raise DataError(
-            f"the gate needs {STS}: a folder in SentEval's layout, with --data or SEMSEARCH_DATA; "
-            f"{folder} is complete, gate it later with: semsearch eval gate --adapter {folder} --against …"
-        )
+    went on from."""
     scores = []
     for spec in (replace(recipe.encoder, adapter=recipe.lora.init), with_adapter(recipe.encoder, folder)):
         scores.append(runner.score([sts], _runtime(settings).open(embedding.resolve(spec))))

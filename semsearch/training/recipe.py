@@ -47,6 +47,8 @@ class Source:
     """Add the loss of finding the anchor from the positive."""
     query: bool = False
     """Anchors get the encoder's query template."""
+    mine: bool = False
+    """Rows without a hard negative get one, as [mine] says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,18 @@ class Loss:
     distil_temperature: float = 0.05
     guide: bool = False
     """False negatives are found with the teacher's similarities instead of the model's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mine:
+    """Hard negatives for sources with ``mine``: near positives of other rows that are not too near."""
+
+    encoder: str | None = None
+    """What finds them: a shipped adapter, a run's folder, a preset, or a TOML or JSON file."""
+    ceiling: float = 0.95
+    """One nearer than this share of the own positive's cosine is taken for another answer and left out."""
+    skip: int = 0
+    """Leave out so many of the nearest that remain."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +157,7 @@ class Recipe:
     loss: Loss = field(default_factory=Loss)
     train: Train = field(default_factory=Train)
     clean: Clean = field(default_factory=Clean)
+    mine: Mine = field(default_factory=Mine)
     sources: tuple[Source, ...] = ()
     dev: tuple[Dev, ...] = ()
 
@@ -163,6 +178,8 @@ class Recipe:
             (self.train.keep_tokens, "train.keep_tokens", 0, 2**40),
             (self.train.clip, "train.clip", 0, 1e9),
             (self.clean.near, "clean.near", 0, 1),
+            (self.mine.ceiling, "mine.ceiling", 0, 1),
+            (self.mine.skip, "mine.skip", 0, 2**20),
             (self.train.save_every, "train.save_every", 1, 2**31),
             (self.train.check_every, "train.check_every", 1, 2**31),
         ):
@@ -182,6 +199,8 @@ class Recipe:
                 f"recipe {self.name}: a source of sentences needs dropout to tell a sentence's two views apart; "
                 "set lora.dropout"
             )
+        if self.mine.encoder is None and any(source.mine for source in self.sources):
+            raise ConfigError(f"recipe {self.name}: a source has mine = true; name what finds negatives, mine.encoder")
         if self.loss.guide and self.loss.teacher is None:
             raise ConfigError(f"recipe {self.name}: loss.guide needs loss.teacher")
 

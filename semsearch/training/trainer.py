@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding.encoder import Encoder, EncoderSpec
 from indexer.errors import TrainingError
-from semsearch.training import clean, data, devset, loss, report
+from semsearch.training import clean, data, devset, loss, mining, report
 from semsearch.training.batching import backward, micro_batches
 from semsearch.training.data import Row, Rows
 from semsearch.training.devset import DevSet
@@ -63,18 +63,39 @@ class Result:
     """The dev score before training."""
 
 
-def prepare(recipe: Recipe, folder: Path, own: Mapping[str, Sequence[Row]] | None = None) -> Prepared:
-    """Read, clean and plan; texts of the dev sets are removed from the training rows. ``own``: rows that are in no
-    file, by the path under which the recipe names them. Raises DataError."""
+def prepare(
+    recipe: Recipe, folder: Path, own: Mapping[str, Sequence[Row]] | None = None, device: str | None = None
+) -> Prepared:
+    """Read, clean, mine negatives and plan; texts of the dev sets are removed from the training rows.
+
+    ``own``: rows that are in no file, by the path under which the recipe names them. ``device``: where the encoder
+    that mines runs. Raises DataError."""
     dev = devset.load(recipe.dev, folder, own)
     held = [text for chosen in dev for text in chosen.texts]
     loaded = [data.load(source, folder, recipe.train.seed, own) for source in recipe.sources]
     sources = clean.clean(loaded, recipe.clean, folder, held)
+    if any(source.mine for source in recipe.sources):
+        sources = _mined(sources, recipe, device)
     rows = [len(source.rows) for source in sources]
     steps = recipe.train.steps or math.ceil(recipe.train.epochs * sum(rows) / recipe.train.batch)
     weights = [source.weight for source in recipe.sources]
     batches = data.plan(rows, weights, recipe.train.batch, steps, recipe.train.seed)
     return Prepared(recipe, sources, dev, batches)
+
+
+def _mined(sources: Sequence[Rows], recipe: Recipe, device: str | None) -> list[Rows]:
+    assert recipe.mine.encoder is not None
+    encoder = _encoder(recipe.mine.encoder, device)
+    result = []
+    for source in sources:
+        bare = [row for row in source.rows if not row.negatives]
+        if source.source.mine and bare:
+            found = iter(mining.mine(bare, encoder, ceiling=recipe.mine.ceiling, skip=recipe.mine.skip))
+            rows = tuple(row if row.negatives else next(found) for row in source.rows)
+            count = sum(bool(row.negatives) for row in rows) - len(rows) + len(bare)
+            source = replace(source, rows=rows, digest=data.digest(rows), counts={**source.counts, "mined": count})
+        result.append(source)
+    return result
 
 
 def train(
@@ -260,9 +281,9 @@ def _to(groups: loss.Groups, device: torch.device) -> loss.Groups:
 class Teacher:
     """An encoder to learn from; each text is encoded once in a run."""
 
-    def __init__(self, encoder: Any, device: torch.device):
+    def __init__(self, encoder: Encoder, device: torch.device):
         self._encoder = encoder
-        self.fingerprint: str = encoder.spec.fingerprint
+        self.fingerprint = encoder.spec.fingerprint
         self._device = device
         self._known: dict[str, np.ndarray] = {}
 
@@ -275,16 +296,18 @@ class Teacher:
 
 
 def _teacher(recipe: Recipe, device: str) -> Teacher | None:
-    if recipe.loss.teacher is None:
-        return None
+    return None if recipe.loss.teacher is None else Teacher(_encoder(recipe.loss.teacher, device), torch.device(device))
+
+
+def _encoder(name: str, device: str | None) -> Encoder:
+    """A shipped adapter, a run's folder, a preset, or a TOML or JSON file."""
     from indexer import embedding
 
-    name = recipe.loss.teacher
     if name in embedding.shipped_adapters() or Path(name).is_dir():
         spec = EncoderSpec.from_dict({**embedding.adapter_description(name), "adapter": name}, f"adapter {name}")
     else:
         spec = embedding.preset(name)
-    return Teacher(embedding.open_encoder(spec, device=device), torch.device(device))
+    return embedding.open_encoder(spec, device=device)
 
 
 class Ranks:

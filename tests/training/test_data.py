@@ -63,6 +63,20 @@ def test_nli_layouts_give_the_same_triplets(tmp_path, layout):
     assert found == [Row("p1", "yes", ("no",))]
 
 
+def test_hub_data_sets(tmp_path, monkeypatch):
+    """By their name and split; a folder of that name in the working folder is one to the library."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "owner" / "name"
+    folder.mkdir(parents=True)
+    jsonl(folder / "train.jsonl", {"query": "q", "positive": "p"}, {"query": "r", "positive": "s"})
+    jsonl(folder / "validation.jsonl", {"query": "v", "positive": "w"})
+    assert rows(tmp_path, "hub:owner/name", kind="pairs") == [Row("q", "p"), Row("r", "s")]
+    assert rows(tmp_path, "hub:owner/name:validation", kind="pairs") == [Row("v", "w")]
+    with pytest.raises(DataError, match="cannot be had from the hub"):
+        rows(tmp_path, "hub:owner/name:nothing", kind="pairs")
+
+
 def test_entailed_pairs_alone(tmp_path):
     name = jsonl(tmp_path / "n.jsonl", {"premise": "p", "hypothesis": "h", "label": 0})
     assert rows(tmp_path, name, kind="nli", positives_only=True) == [Row("p", "h")]

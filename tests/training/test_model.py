@@ -1,13 +1,16 @@
 """The model in training gives the vectors, and the gradients, of plain transformers and peft."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from indexer import embedding
 from indexer.embedding.encoder import EncoderSpec
+from indexer.errors import ConfigError, ModelError
 from semsearch.training.model import Student, check_gradients
 from semsearch.training.recipe import Lora
 from tests.models import make
@@ -85,8 +88,6 @@ def test_saved_adapter_gives_the_vectors_of_training_to_plain_peft_and_to_the_en
 
 
 def test_adapter_of_a_cut_model_touches_the_first_blocks_of_a_full_one_only(family, tmp_path):
-    import json
-
     student = Student(replace(family("llama"), layers=2), Lora(rank=2, base="fp32"), device="cpu")
     randomise(student)
     student.save(tmp_path)
@@ -120,3 +121,34 @@ def test_checkpointing_changes_no_gradient(family):
         results.append([p.grad for p in student.parameters()])
     for plain, again in zip(*results, strict=True):
         torch.testing.assert_close(again, plain, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_training_goes_on_from_an_adapter(family, tmp_path, head):
+    """Its vectors at the start are the adapter's, also of one that peft saved from a model with its LM head."""
+    first = Student(family("llama"), Lora(rank=3, alpha=6, base="fp32"), device="cpu")
+    randomise(first)
+    first.save(tmp_path)
+    if head:
+        names = load_file(tmp_path / "adapter_model.safetensors")
+        longer = {name.replace("base_model.model.", "base_model.model.model."): value for name, value in names.items()}
+        save_file(longer, tmp_path / "adapter_model.safetensors")
+    lora = Lora(rank=3, alpha=6, base="fp32", init=str(tmp_path))
+    second = Student(family("llama"), lora, device="cpu")
+    np.testing.assert_allclose(second.encode(TEXTS), first.encode(TEXTS), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ConfigError, match=r"set lora\.rank = 3 and lora\.alpha = 6"):
+        Student(family("llama"), replace(lora, rank=4), device="cpu")
+    with pytest.raises(ModelError, match="another model"):
+        Student(family("gpt2"), lora, device="cpu")
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps({**config, "use_dora": True}))
+    with pytest.raises(ConfigError, match="more than plain LoRA"):
+        Student(family("llama"), lora, device="cpu")
+
+
+def test_normalisation_in_training_may_differ_from_that_in_use(family):
+    """The authors trained on the text as it is and evaluated it normalised."""
+    student = Student(family("llama"), Lora(rank=2, base="fp32"), device="cpu")
+    with_full_stop = student.prompts(["Two dogs run."], 40, normalise=False)
+    assert student.prompts(["Two dogs run"], 40) == with_full_stop
+    assert student.prompts(["Two dogs run"], 40, normalise=False) != with_full_stop

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from indexer.errors import ConfigError, DataError, TrainingError
 from semsearch.training import trainer
-from semsearch.training.recipe import Lora, Loss, Source
+from semsearch.training.recipe import Lora, Loss, Mine, Source
 
 
 def run(recipe, world, out, **options):
@@ -153,6 +153,31 @@ def test_distillation_learns_from_a_teacher(module_recipe, world, tmp_path):
     cut = replace(short, encoder=replace(short.encoder, layers=2))
     run(replace(cut, loss=Loss(teacher=str(tmp_path / "plain"), distil="vectors")), world, tmp_path / "cut")
     assert json.loads((tmp_path / "cut" / "encoder.json").read_text())["layers"] == 2
+
+
+def test_negatives_are_mined_where_the_recipe_says_so(module_recipe, world, tmp_path):
+    finder = tmp_path / "finder.json"
+    finder.write_text(json.dumps({"model": "hash:1024"}))
+    pairs = [
+        ("red boats sail far", "boats sail far"),
+        ("blue boats sail home", "boats sail home"),
+        ("dough rises", "dough"),
+    ]
+    lines = [json.dumps({"anchor": anchor, "positive": positive}) for anchor, positive in pairs]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines) + "\n")
+    source = Source(path=str(tmp_path / "pairs.jsonl"), kind="pairs", mine=True)
+    recipe = replace(
+        module_recipe, mine=Mine(encoder=str(finder)), sources=(source, Source(path="triplets.jsonl", mine=True))
+    )
+    plain = trainer.prepare(module_recipe, world).sources[0]
+    mined, had = trainer.prepare(recipe, world).sources
+    assert [row.negatives for row in mined.rows[:2]] == [("boats sail home",), ("boats sail far",)]
+    assert mined.counts["mined"] == 3
+    assert had.rows == plain.rows
+    (strict, _) = trainer.prepare(replace(recipe, mine=Mine(encoder=str(finder), ceiling=0.5)), world).sources
+    assert strict.rows[0].negatives != ("boats sail home",)
+    with pytest.raises(ConfigError, match=r"mine\.encoder"):
+        replace(recipe, mine=Mine())
 
 
 def test_dev_texts_are_removed_from_the_training_rows(module_recipe, world):
