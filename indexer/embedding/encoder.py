@@ -169,8 +169,8 @@ class Encoder(Protocol):
         """(n,) int64: tokens of each text alone, without template and special tokens."""
         ...
 
-    def terms(self, texts: Sequence[str], k: int) -> list[list[tuple[str, float]]]:
-        """For each text its k most likely next tokens with their probabilities, best first.
+    def terms(self, texts: Sequence[str], k: int, role: Role = "passage") -> list[list[tuple[str, float]]]:
+        """For each text its k most likely next tokens after the role's prompt with their probabilities, best first.
 
         Raises ModelError where the model has no LM head."""
         ...
@@ -234,7 +234,7 @@ class HashEncoder:
     def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
         return np.array([len(re.findall(r"\w+", text)) for text in texts], np.int64)
 
-    def terms(self, texts: Sequence[str], k: int) -> list[list[tuple[str, float]]]:
+    def terms(self, texts: Sequence[str], k: int, role: Role = "passage") -> list[list[tuple[str, float]]]:
         result = []
         for text in texts:
             words = re.findall(r"\w+", text.lower())

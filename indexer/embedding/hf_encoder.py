@@ -119,11 +119,12 @@ class HFEncoder:
     def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
         return self.tokens.count(texts)
 
-    def terms(self, texts: Sequence[str], k: int) -> list[list[tuple[str, float]]]:
-        head = self._lm_head()  # (v, d)
+    def terms(self, texts: Sequence[str], k: int, role: Role = "passage") -> list[list[tuple[str, float]]]:
+        encoder = self._of(role)
+        head = encoder._lm_head()  # (v, d)
         result: list[list[tuple[str, float]]] = [[] for _ in texts]
         with torch.inference_mode():
-            for rows, hidden in self._run(texts, PromptTemplate.of(self.spec), self._forward("last")):
+            for rows, hidden in encoder._run(texts, PromptTemplate.of(self.spec, role), encoder._forward("last")):
                 chances = (hidden.to(head) @ head.T).float().softmax(1)  # (b, v)
                 weights, best = chances.topk(min(k, len(head)))
                 for positions, ids, values in zip(rows, best.tolist(), weights.tolist(), strict=True):

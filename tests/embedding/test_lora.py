@@ -134,7 +134,8 @@ def test_queries_may_have_an_adapter_of_their_own(
     vectors, terms = both.encode_terms(TEXTS, role="query")
     np.testing.assert_allclose(vectors, alone.encode(TEXTS), atol=1e-6)
     assert terms == alone.encode_terms(TEXTS)[1]
-    assert both.stats.texts == 3 * len(TEXTS)  # one count for both
+    assert both.terms(TEXTS, 5, role="query") == alone.terms(TEXTS, 5)
+    assert both.stats.texts == 4 * len(TEXTS)  # one count for both
     bare = open_encoder(EncoderSpec(model=str(base), query_adapter=str(queries), precision="fp32", normalise=False))
     np.testing.assert_allclose(bare.encode(TEXTS, role="query"), open_encoder(spec_of(base, queries)).encode(TEXTS),
                                atol=1e-6)  # fmt: skip
