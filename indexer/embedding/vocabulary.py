@@ -56,8 +56,8 @@ class Vocabulary:
 
     def own(self, text: str, most_words: int) -> list[int]:
         """The terms of a text's first words: the word's own, or those of the pieces that the tokenizer makes of it."""
-        words = dict.fromkeys(re.findall(r"[^\W_]+", text.lower())[:most_words])
-        words = [word for word in words if word not in STOP_WORDS]
+        read = re.findall(r"[^\W_]+", text.lower())[:most_words]
+        words = [word for word in dict.fromkeys(read) if word not in STOP_WORDS]
         found = {self._terms[word]: None for word in words if word in self._terms}
         unknown = [word for word in words if word not in self._terms]
         for encoding in self._tokenizer.encode_batch(unknown, add_special_tokens=False):

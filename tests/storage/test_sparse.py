@@ -116,6 +116,9 @@ def test_a_reader_sees_its_generation(store, monkeypatch):
         store.compact()
         check(reader)
         assert len(sparse(reader, "fox")) == 4
+        add(store, "/data/z.txt", ["last fox"])
+        assert reader.refresh()
+        check(reader)  # what the first generation showed was forgotten: its lists are of no use
 
 
 def test_what_was_not_embedded_is_resumed(store):
