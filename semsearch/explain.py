@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 
-from indexer.embedding.encoder import Encoder
+from indexer.embedding.encoder import Encoder, Role
 from indexer.errors import ModelError
 from semsearch.snippets import COMMON
 
@@ -24,10 +24,10 @@ class Explanation:
     """Why one passage was found."""
 
     scores: Mapping[str, float | None]
-    """Arm (dense, lexical …) → its own score; None where the arm did not find the passage. ``dense`` is always
-    there where a model is at hand."""
-    shares: Mapping[str, float]
-    """Arm → its part of the fused score, together 1; empty where nothing was fused."""
+    """Arm (dense, lexical, sparse) → its own score; None where the arm did not find the passage. ``dense``, the
+    cosine, is there in every mode but lexical."""
+    parts: Mapping[str, float]
+    """Arm → what it adds to the fused score; empty where the fusion is no sum of scores."""
     fused: float | None
     """The fused score; None where nothing was fused."""
     rerank: float | None
@@ -43,7 +43,7 @@ class Explanation:
     """Words in both."""
 
 
-def meanings(texts: Sequence[str], encoder: Encoder, note: Callable[[str], None]) -> list[Words]:
+def meanings(texts: Sequence[str], encoder: Encoder, role: Role, note: Callable[[str], None]) -> list[Words]:
     """What the model says that each text means "in one word": its most likely next words after the prompt.
 
     Tokens that are no words, single letters and common words are left out, and spellings that differ in case or space
@@ -51,7 +51,7 @@ def meanings(texts: Sequence[str], encoder: Encoder, note: Callable[[str], None]
     none, and ``note`` is told.
     """
     try:
-        return [_words(found) for found in encoder.terms(texts, _TOKENS)]
+        return [_words(found) for found in encoder.terms(texts, _TOKENS, role)]
     except ModelError as error:
         note(f"no words for what texts mean: {error}")
         return [() for _ in texts]

@@ -73,11 +73,9 @@ def place(at: Hit | Duplicate) -> str:
 
 def why(explanation: Explanation) -> list[str]:
     """Lines that say why a hit was found; nothing about what is not known."""
-    shares = explanation.shares
+    parts = {arm: f" ({part:+.3f})" for arm, part in explanation.parts.items()}
     scores = [
-        f"{arm} {score:.3f}" + (f" ({shares[arm]:.0%})" if arm in shares else "")
-        if score is not None
-        else f"{arm} none"
+        f"{arm} {'none' if score is None else f'{score:.3f}'}{parts.get(arm, '')}"
         for arm, score in explanation.scores.items()
     ]
     scores += [f"fused {explanation.fused:.3f}"] if explanation.fused is not None else []

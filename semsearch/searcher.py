@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from indexer.embedding.encoder import Encoder
+from indexer.embedding.encoder import Encoder, Role
 from indexer.errors import UsageError
 from indexer.storage.rows import storable
 from indexer.storage.store import Store
@@ -15,9 +15,8 @@ from indexer.types import Filter, Neighbours, StoredPassage
 from semsearch import explain as explanations
 from semsearch import place, snippets
 from semsearch import rerank as reranking
-from semsearch.calibration import Calibration
 from semsearch.explain import Explanation
-from semsearch.ranking import Mode, Ranked, Ranker, stack
+from semsearch.ranking import Fusion, Mode, Ranked, Ranker, stack
 from semsearch.selection import select
 
 DEEPEST = 10_000
@@ -105,10 +104,12 @@ class _Query:
     """What is looked for, and its ranking: of ``_Want.depth`` places, and deeper on demand."""
 
     text: str
-    vector: np.ndarray | None
-    """(d,), unit length; None where none was asked for."""
     ranked: Ranked
     deeper: Callable[[int], Ranked]
+    fused: bool
+    """Whether the ranking's scores are those of a fusion."""
+    role: Role = "query"
+    """"passage" where it is an indexed text."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,7 @@ class _Found:
     duplicates: Sequence[StoredPassage]
     score: float
     arms: Mapping[str, float]
-    shares: Mapping[str, float]
-    cosine: float | None
-    """Of the stored vector with the query's; None where neither was wanted."""
+    parts: Mapping[str, float]
     reranked: float | None = None
     """The cross-encoder's score."""
 
@@ -139,7 +138,6 @@ class Searcher:
         self.store = store
         self.note = note
         self._encoder = encoder
-        self._calibration: tuple[int, Calibration] | None = None
         self._rerankers: dict[str, reranking.Reranker] = {}
         self._noted: set[str] = set()
         self.ranker = Ranker(store, lambda: self.encoder)
@@ -150,13 +148,6 @@ class Searcher:
             self._encoder = self._encoder()
         return self._encoder
 
-    @property
-    def calibration(self) -> Calibration:
-        """How similar random passages of this collection are, as it is now."""
-        if self._calibration is None or self._calibration[0] != self.store.generation:
-            self._calibration = self.store.generation, Calibration.of(self.store)
-        return self._calibration[1]
-
     def search(
         self,
         text: str,
@@ -164,6 +155,7 @@ class Searcher:
         mode: Mode = "hybrid",
         filter: Filter | None = None,
         *,
+        fusion: Fusion = "convex",
         per_document: int | None = None,
         collapse: bool = True,
         explain: bool = False,
@@ -176,6 +168,7 @@ class Searcher:
             k,
             mode,
             filter,
+            fusion=fusion,
             per_document=per_document,
             collapse=collapse,
             explain=explain,
@@ -190,6 +183,7 @@ class Searcher:
         mode: Mode = "hybrid",
         filter: Filter | None = None,
         *,
+        fusion: Fusion = "convex",
         per_document: int | None = None,
         collapse: bool = True,
         explain: bool = False,
@@ -198,6 +192,7 @@ class Searcher:
     ) -> list[list[Hit]]:
         """The k best passages for each query; fewer where fewer match.
 
+        fusion: how mode hybrid brings its arms together: "convex" or "rrf".
         per_document: most hits from one document (a file, or a record of one).
         collapse: fold near-duplicates of a better hit into it.
         explain: say why each was found.
@@ -211,20 +206,21 @@ class Searcher:
         if mode == "lexical" and min_confidence is not None:
             raise UsageError("min_confidence compares vectors, and mode lexical has none; use mode hybrid or dense")
         texts = [storable(text).replace("\0", " ") for text in texts]
-        rankings = self.ranker.rank(texts, want.depth, mode, filter)
-        encoder = None if mode == "lexical" else self.encoder
-        vectors: Sequence[np.ndarray | None] = [None] * len(texts)
-        if encoder is not None and (explain or min_confidence is not None):
-            vectors = list(encoder.encode(texts, role="query"))
+
+        def rank(texts: Sequence[str], depth: int) -> list[Ranked]:
+            rankings = self.ranker.rank(texts, depth, mode, filter, fusion=fusion)
+            compares = mode != "lexical" and (explain or min_confidence is not None)
+            return [self._compared(*pair) for pair in zip(texts, rankings, strict=True)] if compares else rankings
 
         def deeper(text: str) -> Callable[[int], Ranked]:
-            return lambda depth: self.ranker.rank([text], depth, mode, filter)[0]
+            return lambda depth: rank([text], depth)[0]
 
         queries = [
-            _Query(text, vector, ranked, deeper(text))
-            for text, vector, ranked in zip(texts, vectors, rankings, strict=True)
+            _Query(text, ranked, deeper(text), fused=mode == "hybrid")
+            for text, ranked in zip(texts, rank(texts, want.depth), strict=True)
         ]
-        return self._answer(queries, want, encoder)
+        encoder = None if mode == "lexical" else self.encoder
+        return self._answer(queries, want, marker=encoder, speaker=encoder)
 
     def similar(
         self,
@@ -259,8 +255,8 @@ class Searcher:
             return Ranked(ids, scores, {"dense": scores})
 
         text = "\n".join(row.passage.text for row in rows)
-        [hits] = self._answer([_Query(text, vector, rank(want.depth), rank)], want, self.encoder if explain else None)
-        return hits
+        query = _Query(text, rank(want.depth), rank, fused=False, role="passage")
+        return self._answer([query], want, marker=None, speaker=self.encoder if explain else None)[0]
 
     def rank(self, texts: Sequence[str], k: int, mode: Mode = "hybrid", filter: Filter | None = None) -> Neighbours:
         """Identifiers and scores alone, (q, k): the ranking of ``search_many``, nothing folded, without fetching the
@@ -285,15 +281,18 @@ class Searcher:
 
     # The steps after the ranking, in their order
 
-    def _answer(self, queries: Sequence[_Query], want: _Want, encoder: Encoder | None) -> list[list[Hit]]:
+    def _answer(
+        self, queries: Sequence[_Query], want: _Want, marker: Encoder | None, speaker: Encoder | None
+    ) -> list[list[Hit]]:
+        """``marker`` finds the nearest sentences, ``speaker`` the words for what texts mean."""
         found = [_reranked(query.text, self._select(query, want), want) for query in queries]
         texts = [[each.row.passage.text for each in of_query] for of_query in found]
-        marks = snippets.mark([query.text for query in queries], texts, encoder)
+        marks = snippets.mark([query.text for query in queries], texts, marker)
         answers = []
         for query, passages, of_query in zip(queries, found, marks, strict=True):
             whys: Sequence[Explanation | None] = [None] * len(passages)
             if want.explain:
-                whys = self._explain(query, passages, of_query, encoder)
+                whys = self._explain(query, passages, of_query, speaker)
             answers.append(
                 [_hit(*each) for each in zip(range(1, 1 + len(passages)), passages, of_query, whys, strict=True)]
             )
@@ -303,58 +302,60 @@ class Searcher:
         """The passages that become hits, looking deeper into the ranking as long as it takes to have enough."""
         ranked, depth = query.ranked, want.depth
         while True:
+            at = {id: i for i, id in enumerate(ranked.ids.tolist())}
             rows = self.store.get(ranked.ids)
-            cosines = self._cosines(query, rows)
             sure = rows
             if want.min_confidence is not None:
-                sure = [row for row in rows if self.calibration.unusual(cosines[row.id]) >= want.min_confidence]
+                unusual = self.ranker.calibration.unusual(ranked.arms["dense"])
+                sure = [row for row in rows if unusual[at[row.id]] >= want.min_confidence]
             kept = select(sure, self.store.vectors, want.hits, want.collapse, want.per_document)
             enough = len(kept) + len(rows) - len(sure) >= want.hits
             if enough or len(ranked.ids) < depth or depth >= DEEPEST:
                 break
             depth = min(4 * depth, DEEPEST)
             ranked = query.deeper(depth)
-        at = {id: i for i, id in enumerate(ranked.ids.tolist())}
         return [
             _Found(
                 each.row,
                 each.duplicates,
                 score=float(ranked.scores[i]),
                 arms={arm: float(scores[i]) for arm, scores in ranked.arms.items()},
-                shares={},
-                cosine=cosines.get(each.row.id),
+                parts={arm: float(scores[i]) for arm, scores in ranked.shares.items()},
             )
             for each in kept
             for i in [at[each.row.id]]
         ]
 
-    def _cosines(self, query: _Query, rows: Sequence[StoredPassage]) -> dict[int, float]:
-        """Passage → cosine of its stored vector with the query's; empty where the query has none."""
-        if query.vector is None or not rows:
-            return {}
-        ids = [row.id for row in rows]
-        return dict(zip(ids, (self.store.vectors(ids) @ query.vector).tolist(), strict=True))
+    def _compared(self, text: str, ranked: Ranked) -> Ranked:
+        """The ranking with the dense score of every passage, also where no arm needed it."""
+        if "dense" in ranked.arms:
+            return ranked
+        [vector] = self.encoder.encode([text], role="query")
+        return replace(ranked, arms={**ranked.arms, "dense": self.store.vectors(ranked.ids) @ vector})
 
     def _explain(
-        self, query: _Query, found: Sequence[_Found], marks: Sequence[snippets.Mark], encoder: Encoder | None
+        self, query: _Query, found: Sequence[_Found], marks: Sequence[snippets.Mark], speaker: Encoder | None
     ) -> list[Explanation]:
-        texts = [query.text, *(each.row.passage.text for each in found)]
-        means = explanations.meanings(texts, encoder, self._note_once) if encoder else [()] * len(texts)
+        query_means: explanations.Words = ()
+        passages_mean: Sequence[explanations.Words] = [()] * len(found)
+        if speaker is not None:
+            [query_means] = explanations.meanings([query.text], speaker, query.role, self._note_once)
+            texts = [each.row.passage.text for each in found]
+            passages_mean = explanations.meanings(texts, speaker, "passage", self._note_once)
         titles = snippets.find(snippets.terms(query.text), [each.row.title or "" for each in found])
         return [
             Explanation(
-                scores={arm: explanations.number(score) for arm, score in each.arms.items()}
-                | ({} if each.cosine is None else {"dense": each.cosine}),
-                shares=each.shares,
-                fused=each.score if len(each.arms) > 1 else None,
+                scores={arm: explanations.number(score) for arm, score in each.arms.items()},
+                parts=each.parts,
+                fused=each.score if query.fused else None,
                 rerank=each.reranked,
-                unusual=None if each.cosine is None else float(self.calibration.unusual(each.cosine)),
+                unusual=float(self.ranker.calibration.unusual(each.arms["dense"])) if "dense" in each.arms else None,
                 terms=tuple(word for word in snippets.terms(query.text) if word in {*mark.terms, *title.values()}),
-                query_means=means[0],
+                query_means=query_means,
                 passage_means=mean,
-                shared=explanations.shared(means[0], mean),
+                shared=explanations.shared(query_means, mean),
             )
-            for each, mark, title, mean in zip(found, marks, titles, means[1:], strict=True)
+            for each, mark, title, mean in zip(found, marks, titles, passages_mean, strict=True)
         ]
 
     def _reranker(self, wanted: str | reranking.Reranker | None) -> reranking.Reranker | None:

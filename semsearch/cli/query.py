@@ -21,7 +21,7 @@ from semsearch.cli.options import (
     take_encoder_flags,
 )
 from semsearch.collections import Runtime, searcher
-from semsearch.ranking import Mode
+from semsearch.ranking import Fusion, Mode
 from semsearch.rerank import CrossEncoderReranker
 from semsearch.searcher import Hit
 from semsearch.settings import load_settings
@@ -68,6 +68,9 @@ def answer_options(function: F) -> F:
 @collection_option
 @click.option("--mode", type=click.Choice(get_args(Mode)), default="hybrid", show_default=True)
 @click.option(
+    "--fusion", type=click.Choice(get_args(Fusion)), default="convex", show_default=True, help="Of mode hybrid."
+)
+@click.option(
     "--rerank", metavar="NAME|PATH", help="A cross-encoder that reads the best 50 again (extra: semsearch[rerank])."
 )
 @answer_options
@@ -77,6 +80,7 @@ def command(
     home: Path | None,
     collection: str | None,
     mode: Mode,
+    fusion: Fusion,
     rerank: str | None,
     k: int,
     expressions: tuple[str, ...],
@@ -110,6 +114,7 @@ def command(
             k,
             mode,
             condition,
+            fusion=fusion,
             per_document=per_document,
             collapse=collapse,
             explain=explain,

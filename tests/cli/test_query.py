@@ -5,9 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
+from semsearch.ranking import Mode
 from tests.search.test_rerank import classifier
 
 BAD = ["?!…", "word " * 10_000, "船が湾を渡る", '"boat" AND NOT (bay* OR NEAR(a b)) col:x', "bo\0at'; DROP TABLE x; --"]
@@ -27,9 +29,9 @@ def test_a_hit_has_the_documented_keys(index, run, corpus):
     assert best["text"][slice(*best["highlight"])].startswith("Knead")
 
 
-@pytest.mark.parametrize("mode", ["hybrid", "dense", "lexical"])
+@pytest.mark.parametrize("mode", get_args(Mode))
 def test_every_mode_finds_the_passage_with_the_words(mode, index, run, corpus):
-    index(corpus)
+    index("--sparse", corpus)
     assert run("query", "--json", "--mode", mode, "distant galaxy").json[0]["path"].endswith("stars.txt")
 
 
@@ -96,8 +98,8 @@ def test_no_passages(index, run, corpus):
 
 @pytest.mark.parametrize("query", BAD)
 def test_any_text_is_a_query(query, index, run, corpus):
-    index(corpus)
-    for mode in ("hybrid", "dense", "lexical"):
+    index("--sparse", corpus)
+    for mode in get_args(Mode):
         for more in ([], ["--explain", "--per-document", 1]):
             result = run("query", "--json", "--mode", mode, *more, query)
             assert result.code in (0, 1), result.err
@@ -177,14 +179,21 @@ def test_hits_of_one_document(corpus, index, run):
 
 
 def test_explanations_in_json_and_in_the_terminal(corpus, index, run):
-    index(corpus)
+    index("--sparse", corpus)
     [hit] = run("query", "--json", "-k", 1, "--explain", "boats crossing").json
     why = hit["explanation"]
     assert set(why["scores"]) >= {"dense", "lexical"}
     assert why["fused"] == hit["score"]
-    assert sum(why["shares"].values()) == pytest.approx(1)
+    assert sum(why["parts"].values()) == pytest.approx(why["fused"], abs=1e-5)
     assert why["terms"] == ["boats", "crossing"]
     assert [word for word, _ in why["passage_means"]]
+    [hit] = run("query", "--json", "-k", 1, "--explain", "--fusion", "rrf", "A sailing boat crosses the bay").json
+    assert (hit["score"], hit["explanation"]["parts"]) == (pytest.approx(2 / 61), {})
+    [hit] = run("query", "--json", "-k", 1, "--explain", "--mode", "sparse", "sailing boat").json
+    assert hit["explanation"]["scores"].keys() == {"sparse", "dense"}
+    assert hit["explanation"]["scores"]["sparse"] == hit["score"]
+    assert 0 < hit["explanation"]["scores"]["dense"] < 1
+    assert hit["explanation"]["fused"] is None
     text = run("query", "-k", 1, "--explain", "boats crossing").out
     assert "words found: boats, crossing" in text
     assert "of random pairs" in text

@@ -14,7 +14,7 @@ TEXT = "A boat. It crossed the bay."
 HIT = Hit(1, 0.5, "/a.txt", 3, 3, None, TEXT, None, 7, None, "text", {}, (8, 27), ((11, 18), (23, 26)))
 WHY = Explanation(
     scores={"dense": 0.25, "lexical": None},
-    shares={"dense": 1.0},
+    parts={"dense": 0.5},
     fused=0.5,
     rerank=None,
     unusual=0.9996,
@@ -39,7 +39,7 @@ def test_duplicates_and_reasons_follow_the_text():
     twins = (Duplicate("/b.pdf", 1, 2, 9, None, 8, "pdf"), Duplicate("/c.csv", 4, 5, None, "x1", 9, "csv"))
     text = shown(replace(HIT, duplicates=twins, explanation=WHY))
     assert "also: /b.pdf page 9, /c.csv:4-5 record x1" in text
-    assert "scores: dense 0.250 (100%), lexical none, fused 0.500" in text
+    assert "scores: dense 0.250 (+0.500), lexical none, fused 0.500" in text
     assert "99.9% of random pairs" in text
     assert "words found: bay" in text
     assert "query sea 50%, ship 10%" in text
@@ -47,7 +47,7 @@ def test_duplicates_and_reasons_follow_the_text():
 
 
 def test_what_is_not_known_is_not_explained():
-    lines = render.why(replace(WHY, unusual=None, terms=(), query_means=(), passage_means=(), fused=None, shares={}))
+    lines = render.why(replace(WHY, unusual=None, terms=(), query_means=(), passage_means=(), fused=None, parts={}))
     assert lines == ["scores: dense 0.250, lexical none"]
 
 
@@ -64,7 +64,7 @@ def test_json_keeps_its_keys_and_is_strict():
     assert value["explanation"]["query_means"] == [["sea", 0.5], ["ship", 0.1]]
 
 
-def test_shares_are_never_rounded_up_to_all():
+def test_percentages_are_never_rounded_up_to_all():
     assert [render.percent(x) for x in (0.0, 0.876, 0.99, 0.99999, 1.0)] == ["0%", "87%", "99.0%", "99.9%", "100.0%"]
 
 

@@ -1,5 +1,7 @@
 """What a search gives beyond the ranking. Passages are lines, vectors are hashes of words."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -82,6 +84,47 @@ def test_a_passage_that_words_alone_found_has_its_similarity_too(searcher):
     assert {hit.explanation.scores["lexical"] is None for hit in hits} == {True, False}
 
 
+def test_query_and_passage_are_read_with_their_own_prompts(tmp_path):
+    class Roles(type(helpers.ENCODER)):
+        def terms(self, texts, k, role):
+            return [[(role, 0.5)] for _ in texts]
+
+    with helpers.build(tmp_path / "c", FILES) as store:
+        store.commit()
+        searcher = Searcher(store, Roles(helpers.ENCODER.spec))
+        why = searcher.search("boat", 1, explain=True)[0].explanation
+        assert (why.query_means, why.passage_means) == ((("query", 0.5),), (("passage", 0.5),))
+        why = searcher.similar("/a.txt", 1, 1, explain=True)[0].explanation
+        assert (why.query_means, why.passage_means) == ((("passage", 0.5),), (("passage", 0.5),))
+
+
+def test_words_of_the_title_count_as_found(tmp_path):
+    with helpers.build(tmp_path / "c") as store:
+        helpers.add(store, "/s.md", ["It lies in the harbor."], title="The Ship")
+        [hit] = Searcher(store, helpers.ENCODER).search("ships in a harbor", 1, explain=True)
+    assert hit.explanation.terms == ("ships", "harbor")
+    assert [hit.text[start:end] for start, end in hit.matches] == ["harbor"]
+
+
+def test_half_characters_never_reach_a_tokenizer(tmp_path):
+    class Strict(type(helpers.ENCODER)):
+        def encode(self, texts, role="passage", normalize=True):
+            return super().encode([text.encode().decode() for text in texts], role, normalize)
+
+    with helpers.build(tmp_path / "c", FILES) as store:
+        store.commit()
+        assert Searcher(store, Strict(helpers.ENCODER.spec)).search("boat \udce9", 1, explain=True)
+
+
+def test_every_mode_and_fusion_compares_with_the_query(searcher):
+    vector = helpers.ENCODER.encode(["sailing boat"])[0]
+    for options in ({"mode": "dense"}, {"fusion": "convex"}, {"fusion": "rrf"}):
+        for hit in searcher.search("sailing boat", 9, explain=True, **options):
+            cosine = float(vector @ helpers.ENCODER.encode([hit.text])[0])
+            assert hit.explanation.scores["dense"] == pytest.approx(cosine, abs=2e-3)
+            assert (hit.explanation.fused is None) == ("mode" in options)
+
+
 def test_lexical_explanations_need_no_model(tmp_path):
     def none():
         pytest.fail("no model is needed")
@@ -95,7 +138,7 @@ def test_lexical_explanations_need_no_model(tmp_path):
 
 def test_a_model_without_words_is_said_once(tmp_path):
     class Mute(type(helpers.ENCODER)):
-        def terms(self, texts, k):
+        def terms(self, texts, k, role):
             raise ModelError("no LM head")
 
     notes = []
@@ -202,6 +245,7 @@ def test_similar_explains_with_the_text_it_started_from(searcher):
     assert hit.explanation.scores["dense"] == pytest.approx(hit.score, abs=2e-3)
     assert "anchor" in dict(hit.explanation.query_means)
     assert hit.explanation.fused is None
+    assert replace(hit, explanation=None) == searcher.similar("/a.txt", 2, 1)[0]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +268,7 @@ def test_similar_tells_files_on_disk_and_files_without_passages_apart(searcher, 
     (tmp_path / "new.txt").write_text("boat")
     with pytest.raises(UsageError, match=r"semsearch index .*new\.txt"):
         searcher.similar(str(tmp_path / "new.txt"))
-    searcher.store.record(helpers.file("/bad.pdf", status="failed", reason="it is encrypted"))
+    searcher.store.record(helpers.file("/bad\udce9.pdf", status="failed", reason="it is encrypted"))
     searcher.store.commit()
     with pytest.raises(UsageError, match="it is encrypted"):
-        searcher.similar("/bad.pdf:3")
+        searcher.similar("/bad\udce9.pdf:3")

@@ -103,6 +103,11 @@ def test_meaning_decides_between_sentences_with_the_same_words_and_not_against_a
     assert said(text, mark("drag speed", text, encoder=Like("stall"))[0].highlight) == "Drag rose with speed."
 
 
+def test_the_nearest_sentence_is_not_the_best_where_another_holds_more_words_and_is_near_too():
+    text = "A red old boat did stall. Red and old: stall stall stall stall. Red and old it is."
+    assert said(text, mark("red old boat", text, encoder=Like("stall"))[0].highlight) == "A red old boat did stall."
+
+
 def test_only_sentences_that_can_still_win_are_encoded():
     encoder = Like("stall")
     mark("drag speed", "Drag rose with speed. Did it stall?", "Only one sentence here", encoder=encoder)
