@@ -10,6 +10,7 @@ from indexer.embedding.encoder import EncoderSpec, HashEncoder
 from indexer.errors import DataError
 from indexer.storage.store import Store
 from semsearch.cli import run
+from semsearch.evaluation.beir import Judged
 from semsearch.training import collection
 from semsearch.training.clean import distinct, key, words
 from semsearch.training.data import Row
@@ -96,20 +97,25 @@ def test_pairs_are_made_of_the_texts_alone(store):
     order = [p.passage.text for p in store.passages()]
     for row in rows[collection.NEIGHBOURS]:
         assert order.index(row.positive) == order.index(row.anchor) + 1
-    titles = {row.anchor: row.positive for row in rows[collection.TITLES]}
-    assert "Chapter boat 12" in titles or "Chapter bread 13" in titles
-    for heading, start in (("Sailing", "A sailing boat"), ("Oars", "Rowing is")):
-        if heading in titles:  # unless its passage is held out
-            assert titles[heading].startswith(start)
-    assert {"Sailing", "Oars"} & set(titles)
+    titles = {row.anchor for row in rows[collection.TITLES]}
+    assert len(titles & {f"Chapter {NOUNS[n % 12]} {n}" for n in range(60)}) > 30  # others are held out
+
+
+def test_titles_and_headings_are_not_in_their_own_answers(store):
+    found = {row.anchor: row.positive for row in collection._titled(list(store.passages("/data/boats.md")), set())}
+    assert found == {
+        "Sailing": "A sailing boat crosses the bay. It has a white sail and two masts of dark wood.",
+        "Oars": "Rowing is slower than sailing. It needs two strong arms and calm.",
+    }
 
 
 def test_copies_are_not_each_others_negatives(store):
     """Of near-duplicates one is trained on, so no batch holds the other."""
-    rows = gathered(store).rows
-    used = texts_of(rows[collection.NEIGHBOURS])
+    documents = collection._documents(list(store.passages()), np.random.default_rng(1))
+    used = {p.path for document in documents for p in document}
+    assert "/data/0.txt" in used
+    assert "/data/copy.txt" not in used
     first = [p.passage.text for p in store.passages("/data/0.txt")]
-    assert not any("number0 " in text and " now " in text for text in used)
     assert distinct([*first, first[0].replace("today", "now"), "other words here"], 0.8) == [0, 1, 2, 4]
     assert distinct(["a b c d e", "e d c b a", "a b c x y"], 0.8) == [0, 2]
 
@@ -162,6 +168,23 @@ def test_judged_queries_train_and_are_held_out_by_query(store, judgements):
     assert material.held.score(lambda texts, query: large.encode(texts)).value > 60  # two words say which
     assert gathered(store, judgements).rows == material.rows
     assert gathered(store, judgements, seed=2).rows != material.rows
+
+
+def test_no_relevant_document_gives_a_hard_negative(store):
+    """The document of the negative becomes relevant too: then others give the negatives."""
+    shown = list(store.passages())
+
+    def found(*relevant: str) -> list[Row]:
+        judged = Judged("j", {"q": "number9 number10"}, {"q": dict.fromkeys(relevant, 1)}, "")
+        return collection._judged_rows(store, shown, judged, ["q"], encode, 2)
+
+    (negative,) = found("/data/1.txt")[0].negatives
+    (path,) = {p.path for p in shown if p.passage.text == negative}
+    rows = found("/data/1.txt", path)
+    assert len(rows) == 4
+    negatives = {text for row in rows for text in row.negatives}
+    assert negatives
+    assert not {p.path for p in shown if p.passage.text in negatives} & {path, "/data/1.txt"}
 
 
 def keys(texts: set[str]) -> set[str]:
