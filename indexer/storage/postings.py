@@ -40,11 +40,15 @@ class Postings:
         """ids (n,) int64, ascending, and the packed terms of each."""
         pairs = _pairs(blobs)
         rows = np.repeat(np.arange(len(ids), dtype=np.int32), [len(blob) // PAIR.itemsize for blob in blobs])
-        order = np.argsort(pairs["term"], kind="stable")
+        terms = pairs["term"]
+        if terms.max(initial=0) < 1 << 16:  # as of most vocabularies: sorted ten times as fast
+            terms = terms.astype(np.uint16)
+        order = np.argsort(terms, kind="stable")
+        terms = terms[order]
         self._ids = ids
         self._rows, self._weights = rows[order], pairs["weight"][order]
-        self._terms, starts = np.unique(pairs["term"][order], return_index=True)
-        self._bounds = np.append(starts, len(order))
+        starts = np.flatnonzero(np.diff(terms, prepend=terms[:1] + 1))
+        self._terms, self._bounds = terms[starts], np.append(starts, len(terms))
 
     def __len__(self) -> int:
         return len(self._ids)
