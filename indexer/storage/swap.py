@@ -21,7 +21,7 @@ WAIT = 10.0
 """Seconds that a swap waits for readers to end."""
 
 
-def swap(live: Path, new: Path, generation: int, wait: float = WAIT) -> Path:
+def swap(live: Path, new: Path, generation: int, wait: float | None = None) -> Path:
     """Put the collection ``new``, made from ``live`` at ``generation``, in its place; the folder where the old one
     lies now, whole.
 
@@ -46,7 +46,7 @@ def swap(live: Path, new: Path, generation: int, wait: float = WAIT) -> Path:
         if _generation(live) != generation:
             raise StoreError(f"{live} has changed since {new} was made from it; make it again, it goes on from there")
         for folder in (new, live):
-            _close_wal(folder / CATALOG, wait)
+            _close_wal(folder / CATALOG, WAIT if wait is None else wait)
         try:
             if _exchange(live, new):
                 sync_folder(live.absolute().parent)

@@ -1,0 +1,55 @@
+"""semsearch reindex: another encoder, every text as before, the old collection kept."""
+
+import json
+import shutil
+
+from indexer.storage.store import Store
+
+
+def texts(found):
+    return sorted((hit["path"], hit["text"]) for hit in found.json)
+
+
+def test_reindex_keeps_every_text_without_its_files(run, index, corpus, tmp_path):
+    home = ("--home", tmp_path / "home")
+    assert index(corpus, *home).code == 0
+    assert index("-", *home, "--name", "note", input="A note about the bay and a boat.").code == 0
+    shutil.rmtree(corpus)
+    before = texts(run("query", "boat bay", *home, "--json", "-k", "10"))
+    assert len(before) == 5
+    done = run("reindex", *home, "--model", "hash:48", "--json")
+    assert done.code == 0
+    assert done.json["before"] == str(tmp_path / "home" / "default-before")
+    assert "rm -r" in done.err
+    assert texts(run("query", "boat bay", *home, "--json", "-k", "10")) == before
+    assert texts(run("query", "boat bay", *home, "-c", "default-before", "--json", "-k", "10")) == before
+    spec = json.loads((tmp_path / "home" / "default" / "manifest.json").read_text())["spec"]
+    assert spec["model"] == "hash:48"
+    (status, *_) = (each for each in run("status", *home, "--json").json if each["collection"] == "default")
+    assert status["roots"] == [str(corpus)]
+
+
+def test_nothing_to_do_and_nothing_there(run, index, corpus, tmp_path):
+    home = ("--home", tmp_path / "home")
+    index(corpus, *home)
+    again = run("reindex", *home, "--model", "hash:64")
+    assert (again.code, "of this encoder already" in again.err) == (0, True)
+    missing = run("reindex", *home, "-c", "other", "--model", "hash:48")
+    assert (missing.code, "there is no collection 'other'" in missing.err) == (2, True)
+    short = run("reindex", *home, "--model", "hash:48", "--max-tokens", "20")
+    assert (short.code, "would be cut at 20" in short.err) == (2, True)
+    assert [path.name for path in (tmp_path / "home").iterdir() if path.is_dir()] == ["default"]
+
+
+def test_a_collection_that_is_open_is_swapped_in_the_next_run(run, index, corpus, tmp_path, monkeypatch):
+    home = ("--home", tmp_path / "home")
+    index(corpus, *home)
+    monkeypatch.setattr("indexer.storage.swap.WAIT", 0.1)
+    with Store.open(tmp_path / "home" / "default") as reader:
+        reader.counts()
+        blocked = run("reindex", *home, "--model", "hash:48")
+        assert (blocked.code, "open in another program" in blocked.err) == (2, True)
+        assert run("query", "boat", *home).code == 0
+    assert run("reindex", *home, "--model", "hash:48").code == 0
+    names = sorted(path.name for path in (tmp_path / "home").iterdir() if path.is_dir())
+    assert names == ["default", "default-before"]
