@@ -88,8 +88,9 @@ class Candidates:
     """Arm → (n,) float32: its score of each candidate; NaN where it did not find one. Dense has a score of every one:
     what only another arm found is compared with the query too."""
     scaled: Mapping[str, np.ndarray]
-    """Arm → (n,) float32: the same made comparable. Dense: 0 for a random pair of passages, see ``Calibration``; the
-    others: the share of the query's best score, 0 where not found."""
+    """Arm → (n,) float32: the same made comparable, about 0 to 1. Dense: 0 for a random pair of passages, see
+    ``Calibration``. Lexical: how much of the query, by the rarity of its words, the passage holds. Sparse: the share of
+    the query's best score. What an arm did not find has 0."""
 
     def convex(self, weights: Mapping[str, float], k: int) -> Ranked:
         parts = fusion.convex(self.scaled, weights)
@@ -164,8 +165,8 @@ class Ranker:
             try:
                 found = {arm: self._search(queries, arm, depth, filter) for arm in arms}
                 return [
-                    self._candidates({arm: rows[i] for arm, rows in found.items()}, queries.vector(i))
-                    for i in range(len(texts))
+                    self._candidates({arm: rows[i] for arm, rows in found.items()}, text, queries.vector(i))
+                    for i, text in enumerate(queries.texts)
                 ]
             except StoreError:
                 if self.store.generation == generation:
@@ -203,8 +204,8 @@ class Ranker:
             rows = [self.store.search_terms(terms, k, filter) for terms in queries.terms]
         return [_whole(each.ids[0], each.scores[0]) for each in rows]
 
-    def _candidates(self, found: Mapping[str, Neighbours], vector: np.ndarray | None) -> Candidates:
-        """vector: (d,) of the query, where dense is among the arms."""
+    def _candidates(self, found: Mapping[str, Neighbours], text: str, vector: np.ndarray | None) -> Candidates:
+        """text, vector (d,): the query; the vector where dense is among the arms."""
         ids = np.unique(np.concatenate([each.ids[0] for each in found.values()]))
         raw, scaled = {}, {}
         for arm, each in found.items():
@@ -216,8 +217,8 @@ class Ranker:
                     raw[arm][absent] = self.store.vectors(ids[absent]) @ vector
                 scaled[arm] = self.calibration.scale(raw[arm])
             else:
-                most = float(each.scores[0].max(initial=0.0))
-                scaled[arm] = np.nan_to_num(raw[arm]) / (most or 1.0)
+                whole = self.store.text_scale(text) if arm == "lexical" else float(each.scores[0].max(initial=0.0))
+                scaled[arm] = np.nan_to_num(raw[arm]) / np.float32(whole or 1.0)
         return Candidates(ids, {arm: each.ids[0] for arm, each in found.items()}, raw, scaled)
 
 

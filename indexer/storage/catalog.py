@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from indexer.storage.filters import matches
-from indexer.storage.rows import document_digest, printable, storable, words_of
+from indexer.storage.rows import document_digest, printable, rarity, storable, words_of
 from indexer.types import Counts, Document, FileRecord, Filter, Neighbours, Passage, StoredPassage
 
 
@@ -52,7 +51,13 @@ class Catalog(Protocol):
         ...
 
     def search_text(self, query: str, k: int, generation: int, filter: Filter | None = None) -> Neighbours:
-        """(1, k): the best passages by BM25 with any of the query's words; a title's words count twice."""
+        """(1, k): the best passages by BM25 with any of the query's words; a title's words count twice, and a word of
+        the query as often as it stands there."""
+        ...
+
+    def text_scale(self, query: str, generation: int) -> float:
+        """The BM25 of a passage of average length that holds each of the query's words once. It counts the words that
+        no passage holds, too, so that a score divided by it says how much of the query a passage holds."""
         ...
 
     def terms(self, ids: np.ndarray | None = None) -> tuple[np.ndarray, list[bytes]]:
@@ -201,14 +206,20 @@ class MemoryCatalog:
         scores: dict[int, float] = {}
         for word in words_of(query, repeated=True):
             having = {number: words.count(word) for number, words in texts.items() if word in words}
-            rarity = max(1e-6, math.log((len(texts) - len(having) + 0.5) / (len(having) + 0.5)))
             for number, n in having.items():
                 share = n * 2.2 / (n + 1.2 * (0.25 + 0.75 * len(texts[number]) / length))
-                scores[number] = scores.get(number, 0.0) + rarity * share
+                scores[number] = scores.get(number, 0.0) + rarity(len(texts), len(having)) * share
         best = sorted(((-s, n) for n, s in scores.items() if n in allowed))[:k]
         ids, values = np.full((1, k), -1, np.int64), np.full((1, k), -np.inf, np.float32)
         ids[0, : len(best)], values[0, : len(best)] = [n for _, n in best], [-s for s, _ in best]
         return Neighbours(ids, values)
+
+    def text_scale(self, query: str, generation: int) -> float:
+        texts = [
+            {word.lower() for word in re.findall(r"\w+", f"{p.title or ''} {p.passage.text}")}
+            for p in self.passages(generation)
+        ]
+        return sum(rarity(len(texts), sum(word in each for each in texts)) for word in words_of(query, repeated=True))
 
     def set_root(self, path: str, options: Mapping[str, object]) -> None:
         self._now.roots[printable(path)] = dict(options)

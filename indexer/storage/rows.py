@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Sequence
 
@@ -29,9 +30,14 @@ def text_digest(value: str) -> int:
 
 
 def words_of(query: str, repeated: bool = False) -> list[str]:
-    """The distinct words of a query's first MOST_WORDS, in order; with ``repeated`` each as often as it stands there."""
+    """The distinct words of a query, of its first MOST_WORDS; with ``repeated`` each as often as it stands there."""
     words = re.findall(r"\w+", storable(query).lower())[:MOST_WORDS]
     return words if repeated else list(dict.fromkeys(words))
+
+
+def rarity(passages: int, held: int) -> float:
+    """A word's weight in BM25 where so many of the passages hold it, as FTS5 has it."""
+    return max(1e-6, math.log(max(0.5, passages - held + 0.5) / (held + 0.5)))
 
 
 def document_digest(document: Document, parts: Sequence[Passage]) -> bytes:

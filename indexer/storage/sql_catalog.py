@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from sqlalchemy import Connection
@@ -18,6 +19,7 @@ from indexer.storage.rows import (
     file_row,
     passage_row,
     printable,
+    rarity,
     stored,
     words_of,
 )
@@ -27,6 +29,8 @@ from indexer.types import Counts, Document, FileRecord, Filter, Neighbours, Pass
 NAME = "catalog.sqlite"
 MANY = 20_000
 """Passages from which on a search by words leaves out those that are everywhere."""
+HELD = 100_000
+"""Words whose counts are remembered."""
 _LIVE = "d.born <= :g AND (d.died IS NULL OR d.died > :g)"
 
 
@@ -37,6 +41,10 @@ def id_list(ids: Iterable[int] | np.ndarray) -> str:
 
 class SqlCatalog(Database):
     """The Catalog in one catalog.sqlite, which also knows where each vector is."""
+
+    def __init__(self, path: Path, writable: bool):
+        super().__init__(path, writable)
+        self._held: tuple[int, dict[str, int]] = (-1, {})
 
     # Reading, see Catalog
 
@@ -149,13 +157,42 @@ class SqlCatalog(Database):
         rows: Sequence[tuple[int, float]] = []
         if words:
             with self.reading() as connection:
-                match = " OR ".join(f'"{word}"' for word in _telling(connection, words))
+                match = " OR ".join(f'"{word}"' for word in self._telling(connection, words, generation))
                 rows = _best_words(connection, match, k, generation, filter)
         ids = np.full((1, k), -1, np.int64)
         scores = np.full((1, k), -np.inf, np.float32)
         ids[0, : len(rows)] = [row[0] for row in rows]
         scores[0, : len(rows)] = [-row[1] for row in rows]
         return Neighbours(ids, scores)
+
+    def text_scale(self, query: str, generation: int) -> float:
+        """The BM25 of a passage of average length that holds each of the query's words once. It counts the words that
+        no passage holds, too, so that a score divided by it says how much of the query a passage holds."""
+        with self.reading() as connection:
+            held = self._holders(connection, words_of(query), generation)
+            passages = self._holders(connection, [""], generation)[""]
+        return sum(rarity(passages, held[word]) for word in words_of(query, repeated=True))
+
+    def _telling(self, connection: Connection, words: list[str], generation: int) -> list[str]:
+        """The words without those that more than half of many passages hold, unless all are like that.
+
+        To BM25 such a word is worth 1e-6 of a rare one, and yet the work is in the passages that hold it."""
+        passages = self._holders(connection, [""], generation)[""]
+        if passages < MANY or len(words) == 1:
+            return words
+        held = self._holders(connection, words, generation)
+        return [word for word in words if held[word] <= passages / 2] or words
+
+    def _holders(self, connection: Connection, words: Iterable[str], generation: int) -> Mapping[str, int]:
+        """How many passages hold each word, and more; "" is held by all. Counted once a generation."""
+        if self._held[0] != generation or len(self._held[1]) > HELD:
+            self._held = generation, {}
+        held = self._held[1]
+        for word in dict.fromkeys(words):
+            if word not in held:
+                count = "FROM words WHERE words MATCH :match" if word else "FROM words_docsize"
+                held[word] = run(connection, f"SELECT count(*) {count}", {"match": f'"{word}"'}).scalar_one()
+        return held
 
     # Sparse vectors
 
@@ -440,22 +477,6 @@ class SqlCatalog(Database):
             ):
                 run(connection, statement, values)
         return len(json.loads(str(values["lost"])))
-
-
-def _telling(connection: Connection, words: list[str]) -> list[str]:
-    """The words without those that more than half of many passages hold, unless all are like that.
-
-    To BM25 such a word is worth 1e-6 of a rare one, and yet the work is in the passages that hold it."""
-    passages = run(connection, "SELECT max(id) FROM passages").scalar() or 0
-    if passages < MANY or len(words) == 1:
-        return words
-    held = {
-        word: run(
-            connection, "SELECT count(*) FROM words WHERE words MATCH :match", {"match": f'"{word}"'}
-        ).scalar_one()
-        for word in words
-    }
-    return [word for word in words if held[word] <= passages / 2] or words
 
 
 def _best_words(

@@ -248,6 +248,10 @@ class Store:
         check_queries(1, np.zeros((1, 1)), k)
         return self._consistently(lambda view: self._catalog.search_text(query, k, view.generation, filter))
 
+    def text_scale(self, query: str) -> float:
+        """The BM25 of a passage of average length that holds each of the query's words once; see ``Catalog``."""
+        return self._consistently(lambda view: self._catalog.text_scale(query, view.generation))
+
     def search(self, queries: np.ndarray, k: int, filter: Filter | None = None) -> Neighbours:
         """(q, k) nearest passages of unit query vectors (q, d) float32; the filter applies before the top k."""
         queries = check_queries(self.manifest.dim, queries, k)
