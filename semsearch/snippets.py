@@ -22,8 +22,8 @@ TOKENIZER = "porter unicode61 remove_diacritics 2"
 """What tells words apart and takes endings off, in FTS5: the same as in the collection's own full text."""
 MEANING = 0.5
 """What the nearest of all sentences is worth beside one that holds every word found."""
-SENTENCES = 32
-"""Most sentences that are encoded for one query: about as much work as four passages."""
+SENTENCES = 16
+"""Most sentences that are encoded for one query: about as much work as two or three passages, which is what a person waits for."""
 
 _SENTENCE = re.compile(r"\S.*?(?:[.!?][\"')\]]*(?=\s)|\n\s*\n|$)", re.DOTALL)
 _UNSPOKEN = str.maketrans("\0\1\2", "   ")
@@ -95,10 +95,14 @@ def mark(queries: Sequence[str], passages: Sequence[Sequence[str]], encoder: Enc
     worth = [_worth(*pair) for pair in zip(spans, held, strict=True)]
     if encoder is not None:
         _add_meaning(queries, passages, spans, worth, encoder)
+
+    def stands_out(worths: np.ndarray) -> bool:
+        return bool(worths.any()) or (len(worths) == 1 and encoder is not None)
+
     return [
         [
             Mark(
-                each_spans[int(np.argmax(each))] if len(each) and (encoder is not None or each.max() > 0) else None,
+                each_spans[int(np.argmax(each))] if stands_out(each) else None,
                 tuple(sorted(each_held)),
                 tuple(word for word in words if word in each_held.values()),
             )

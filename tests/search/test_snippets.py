@@ -112,8 +112,11 @@ def test_only_sentences_that_can_still_win_are_encoded():
     encoder = Like("stall")
     mark("drag speed", "Drag rose with speed. Did it stall?", "Only one sentence here", encoder=encoder)
     assert encoder.read == []
-    mark("lift", *[TEXT] * 20, encoder=encoder)
+    found = mark("lift", *[TEXT] * 20, "Alone", encoder=encoder)
     assert len(encoder.read) == snippets.SENTENCES
+    assert said(TEXT, found[0].highlight) == "Did it stall?"
+    assert found[19].highlight is None  # not read, so nothing is said of it
+    assert found[20].highlight == (0, 5)
 
 
 def test_several_queries_at_once_are_marked_as_alone():
