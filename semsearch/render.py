@@ -25,6 +25,8 @@ TERMS = 12
 """Most words shown of those that a passage shares with a query."""
 
 
+_CONTROLS = {code: " " for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
 EXTRACTED = frozenset({"pdf", "docx", "html"})
 """Kinds whose line numbers are those of the extracted text, and no help in finding the place in the file."""
 
@@ -43,8 +45,8 @@ def hits(found: Sequence[Hit], console: Console, full: bool = False) -> None:
     """One block a hit: rank, score, where it stands; the passage with its most telling sentence and the query's words
     marked; then where else it stands and why it was found."""
     for hit in found:
-        head = Text.assemble((f"{hit.rank:>2}", "bold"), f"  {hit.score:.3f}  ", (place(hit), "cyan"))
-        body = Text(hit.text)
+        head = Text.assemble((f"{hit.rank:>2}", "bold"), f"  {hit.score:.3f}  ", (quiet(place(hit)), "cyan"))
+        body = Text(quiet(hit.text))
         if hit.highlight:
             body.stylize("bold yellow", *hit.highlight)
         for match in hit.matches:
@@ -54,11 +56,16 @@ def hits(found: Sequence[Hit], console: Console, full: bool = False) -> None:
         notes = [f"also: {', '.join(map(place, hit.duplicates))}"] if hit.duplicates else []
         notes += why(hit.explanation) if hit.explanation else []
         console.print(head, soft_wrap=True)
-        for text in (body, *(Text(note, "dim") for note in notes)):
+        for text in (body, *(Text(quiet(note), "dim") for note in notes)):
             for line in text.wrap(console, max(20, console.width - 4)):
                 line.rstrip()
                 console.print(Text("    ") + line, soft_wrap=True)
         console.print()
+
+
+def quiet(text: str) -> str:
+    """The same length, without characters that would steer a terminal or that rich would drop."""
+    return text.translate(_CONTROLS)
 
 
 def place(at: Hit | Duplicate) -> str:

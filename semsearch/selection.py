@@ -39,7 +39,7 @@ def select(
     kept: list[Kept] = []
     of_document: Counter[tuple[str, str | None]] = Counter()
     for row in rows:
-        same = next((k for k in kept if _say_the_same(k.row, row, vectors)), None) if collapse else None
+        same = next((better for better in kept if _say_the_same(better.row, row, vectors)), None) if collapse else None
         if same is not None:
             same.duplicates.append(row)
         elif len(kept) < k and (per_document is None or of_document[row.path, row.record] < per_document):

@@ -23,7 +23,7 @@ TOKENIZER = "porter unicode61 remove_diacritics 2"
 MEANING = 0.5
 """What the nearest of all sentences is worth beside one that holds every word found."""
 SENTENCES = 16
-"""Most sentences that are encoded for one query: about as much work as two or three passages, which is what a person waits for."""
+"""Most sentences that are encoded for one query: a person waits for it as for two or three passages."""
 
 _SENTENCE = re.compile(r"\S.*?(?:[.!?][\"')\]]*(?=\s)|\n\s*\n|$)", re.DOTALL)
 _UNSPOKEN = str.maketrans("\0\1\2", "   ")

@@ -127,7 +127,7 @@ def command(
             values = [render.hit_value(hit) for hit in found]
             click.echo(render.dump({"query": query, "hits": values} if jsonl else values))
         else:
-            console.rule(Text(query), align="left")
+            console.rule(Text(render.quiet(query)), align="left")
             print_hits(found, console, full, as_json, jsonl, min_confidence)
         return bool(found)
 

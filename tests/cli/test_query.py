@@ -106,6 +106,7 @@ def test_any_text_is_a_query(query, index, run, corpus):
             assert isinstance(result.json, list)
     result = run("query", "--explain", "-", input=query.encode("utf-8", "surrogatepass"))
     assert result.code in (0, 1), result.err
+    assert "\x1b" not in result.out
 
 
 def test_another_encoder_is_refused(index, run, corpus):

@@ -35,6 +35,14 @@ def test_the_sentence_is_bold_and_its_matches_are_underlined_too():
     assert "\x1b[1;33mIt \x1b[0m\x1b[1;4;33mcrossed\x1b[0m\x1b[1;33m the \x1b[0m\x1b[1;4;33mbay\x1b[0m" in shown(HIT)
 
 
+def test_a_text_cannot_steer_the_terminal_nor_shift_the_marks():
+    text = shown(replace(HIT, text="\x07\r\x1b[2J A boat\x9b", highlight=(7, 8), matches=((9, 13),)))
+    assert "\x1b[2J" not in text
+    assert "\x9b" not in text
+    assert "\x1b[1;33mA\x1b[0m" in text
+    assert "\x1b[4mboat\x1b[0m" in text
+
+
 def test_duplicates_and_reasons_follow_the_text():
     twins = (Duplicate("/b.pdf", 1, 2, 9, None, 8, "pdf"), Duplicate("/c.csv", 4, 5, None, "x1", 9, "csv"))
     text = shown(replace(HIT, duplicates=twins, explanation=WHY))
