@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -91,6 +91,20 @@ class Candidates:
     """Arm → (n,) float32: the same made comparable, about 0 to 1. Dense: 0 for a random pair of passages, see
     ``Calibration``. Lexical: how much of the query, by the rarity of its words, the passage holds. Sparse: the share of
     the query's best score. What an arm did not find has 0."""
+
+    def only(self, arms: Iterable[str]) -> Candidates:
+        """What there would be had only these arms been asked."""
+        found = {arm: ids for arm, ids in self.found.items() if arm in arms}
+        ids = np.unique(np.concatenate(list(found.values())))
+        here = np.searchsorted(self.ids, ids)
+        raw = {arm: values[here] for arm, values in self.raw.items() if arm in found}
+        return Candidates(ids, found, raw, {arm: self.scaled[arm][here] for arm in found})
+
+    def alone(self, arm: str, k: int) -> Ranked:
+        """One arm's own ranking."""
+        ids = self.found[arm][:k]
+        scores = self.raw[arm][np.searchsorted(self.ids, ids)]
+        return Ranked(ids, scores, {arm: scores})
 
     def convex(self, weights: Mapping[str, float], k: int) -> Ranked:
         parts = fusion.convex(self.scaled, weights)

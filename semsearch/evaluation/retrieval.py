@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,13 @@ from semsearch.evaluation import report, vectors
 from semsearch.evaluation.beir import Judged, digest
 from semsearch.evaluation.metrics import Score
 from semsearch.evaluation.vectors import Progress
-from semsearch.searcher import Mode, Searcher
+from semsearch.ranking import ARMS, Candidates, Mode, Ranked, Weights
+from semsearch.searcher import Searcher
 
 MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")
+"""Always scored, and gated."""
+WAYS = (*MODES, "hybrid rrf", "sparse", "hybrid sparse")
+"""Beside them rank fusion, and where there is a sparse index that alone and all three arms with equal weights."""
 MEASURES = (nDCG @ 10, AP, RR, R @ 10, R @ 100)
 GATED = str(nDCG @ 10)
 DEPTH = 1000
@@ -40,29 +45,47 @@ TIMED = 50
 def score(
     judged: Judged, searcher: Searcher, progress: Progress = lambda what, share: None
 ) -> tuple[dict[str, Any], list[Score]]:
-    """One collection's figures: ({scores, latency_ms, counts} as in the JSON, a Score of nDCG@10 for each mode)."""
+    """One collection's figures: ({scores, latency_ms, counts} as in the JSON, a Score of nDCG@10 for each way of
+    ranking)."""
     store, queries = searcher.store, list(judged.queries)
     texts = [judged.queries[query] for query in queries]
-    by_record = judged.corpus is not None
-    documents = {row.id: row.record if by_record else row.path for row in store.passages()}
+    documents = owners(judged, store)
     scores: dict[str, dict[str, float]] = {}
     latency: dict[str, dict[str, float]] = {}
     kept: list[Score] = []
-    for step, mode in enumerate(MODES):
-        progress(f"{judged.name}: searching", step / len(MODES))
-        found = searcher.rank(texts, DEPTH, mode)
-        run = {
-            query: _best(documents, ids, values)
-            for query, ids, values in zip(queries, found.ids, found.scores, strict=True)
-        }
+    progress(f"{judged.name}: searching", 0.0)
+    arms = [arm for arm in ARMS if searcher.ranker.has(arm)]
+    candidates = searcher.ranker.candidates(texts, arms, DEPTH)
+    for way, ranked in ways(candidates, asdict(Weights.of(store.path))).items():
+        run = {query: best(documents, each) for query, each in zip(queries, ranked, strict=True)}
         values = measure(judged, run)
-        scores[mode] = {name: float(each.mean()) for name, each in values.items()}
+        scores[way] = {name: float(each.mean()) for name, each in values.items()}
         items = values[GATED]
-        kept.append(Score(f"{judged.name} {mode}", 100 * float(items.mean()), items, None, tuple(texts), scores[mode]))
+        kept.append(Score(f"{judged.name} {way}", 100 * float(items.mean()), items, None, tuple(texts), scores[way]))
+    for step, mode in enumerate(MODES):
+        progress(f"{judged.name}: searching", (1 + step) / (1 + len(MODES)))
         latency[mode] = _latency(searcher, texts, mode)
     progress(f"{judged.name}: searching", 1.0)
     counts = {"queries": len(queries), "documents": len(set(documents.values())), "passages": len(documents)}
     return {"scores": scores, "latency_ms": latency, "counts": counts}, kept
+
+
+def owners(judged: Judged, store: Store) -> dict[int, str]:
+    """Passage → the document that is judged: its record, or the file where a person judged files."""
+    by_record = judged.corpus is not None
+    return {row.id: (row.record if by_record else row.path) or "" for row in store.passages()}
+
+
+def ways(candidates: Sequence[Candidates], weights: Mapping[str, float]) -> dict[str, list[Ranked]]:
+    """Every way of ranking that the arms at hand allow, made of one search: the same that ``Ranker.rank`` gives."""
+    arms = list(candidates[0].found)
+    weighed = [arm for arm in arms if weights.get(arm)] or ["dense", "lexical"]
+    found = {arm: [each.alone(arm, DEPTH) for each in candidates] for arm in arms}
+    found["hybrid"] = [each.only(weighed).convex(weights, DEPTH) for each in candidates]
+    found["hybrid rrf"] = [each.only(["dense", "lexical"]).reciprocal_rank(DEPTH) for each in candidates]
+    if "sparse" in arms:
+        found["hybrid sparse"] = [each.convex(dict.fromkeys(arms, 1.0), DEPTH) for each in candidates]
+    return {way: found[way] for way in WAYS if way in found}
 
 
 def measure(judged: Judged, run: dict[str, dict[str, float]]) -> dict[str, np.ndarray]:
@@ -84,7 +107,8 @@ def result(
     batch_tokens: int | None = None,
     progress: Progress = lambda what, share: None,
 ) -> tuple[dict[str, Any], list[Score]]:
-    """Every collection's figures with their means over collections, and the items behind them."""
+    """Every collection's figures with their means over collections, the items behind them, and the scores of MODES:
+    those that a gate compares."""
     started = time.monotonic()
     tasks, scores = {}, []
     for each in judged:
@@ -92,7 +116,8 @@ def result(
             tasks[each.name], kept = score(each, searcher, progress)
         scores += kept
     figures = [task["scores"] for task in tasks.values()]
-    means = {mode: {m: float(np.mean([f[mode][m] for f in figures])) for m in figures[0][mode]} for mode in MODES}
+    everywhere = [way for way in figures[0] if all(way in each for each in figures)]
+    means = {way: {m: float(np.mean([f[way][m] for f in figures])) for m in figures[0][way]} for way in everywhere}
     seconds = time.monotonic() - started
     return {
         "scores": _rounded(means),
@@ -103,7 +128,7 @@ def result(
         **report.provenance(encoder(), seconds=seconds, seed=0, batch_tokens=batch_tokens),
         "depth": DEPTH,
         "items": {each.task: report.item_values(each.items) for each in scores},
-    }, scores
+    }, [score for score in scores if score.task.rpartition(" ")[2] in MODES]
 
 
 def collection(judged: Judged, encoder: Encoder, cache: Path, progress: Progress = lambda what, share: None) -> Store:
@@ -151,14 +176,12 @@ def _update(
     pipeline.update(store, roots, lambda: encoder, splitter=splitter, options=options, force=True, observer=Observer())
 
 
-def _best(documents: dict[int, str | None], ids: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+def best(documents: Mapping[int, str], ranked: Ranked) -> dict[str, float]:
     """Document → the score of its best passage."""
-    best: dict[str, float] = {}
-    for id, value in zip(ids.tolist(), scores.tolist(), strict=True):
-        if id >= 0:
-            document = documents[id] or ""
-            best[document] = max(value, best.get(document, -np.inf))
-    return best
+    found: dict[str, float] = {}
+    for id, value in zip(ranked.ids.tolist(), ranked.scores.tolist(), strict=True):
+        found.setdefault(documents[id], value)  # best first
+    return found
 
 
 def _latency(searcher: Searcher, texts: Sequence[str], mode: Mode) -> dict[str, float]:

@@ -51,20 +51,19 @@ def test_figures_are_those_of_pytrec_eval(tmp_path: Path) -> None:
         evaluator = pytrec_eval.RelevanceEvaluator(
             {q: dict(d) for q, d in judged.relevant.items()}, {"ndcg_cut.10", "map", "recip_rank", "recall.10,100"}
         )
-        for mode in retrieval.MODES:
+        for mode in (*retrieval.MODES, "hybrid rrf"):
             run: dict[str, dict[str, float]] = {}
+            fusion = "rrf" if mode == "hybrid rrf" else "convex"
             for query, text in judged.queries.items():
-                ranked = searcher.rank([text], retrieval.DEPTH, mode)
-                pairs = [
-                    (i, s) for i, s in zip(ranked.ids[0].tolist(), ranked.scores[0].tolist(), strict=True) if i >= 0
-                ]
+                [ranked] = searcher.ranker.rank([text], retrieval.DEPTH, mode.removesuffix(" rrf"), fusion=fusion)
+                pairs = list(zip(ranked.ids.tolist(), ranked.scores.tolist(), strict=True))
                 run[query] = {d: max(s for i, s in pairs if owners[i] == d) for d in {owners[i] for i, _ in pairs}}
             theirs = evaluator.evaluate(run)
             for ours, name in (("nDCG@10", "ndcg_cut_10"), ("AP", "map"), ("RR", "recip_rank"), ("R@10", "recall_10")):
                 assert found["scores"][mode][ours] == pytest.approx(
                     np.mean([v[name] for v in theirs.values()]), abs=1e-6
                 )
-    assert [score.task for score in scores] == ["made dense", "made lexical", "made hybrid"]
+    assert [score.task for score in scores] == ["made dense", "made lexical", "made hybrid", "made hybrid rrf"]
     assert found["counts"] == {"queries": 6, "documents": 30, "passages": len(owners)}
     assert set(found["latency_ms"]["hybrid"]) == {"p50", "p90", "p99"}
 
@@ -86,7 +85,7 @@ def test_the_collection_is_made_once(tmp_path: Path) -> None:
 def test_json_shape_and_provenance(tmp_path: Path) -> None:
     folder(tmp_path / "data" / "retrieval" / "made")
     result, _ = Evaluation(Settings(data=tmp_path / "data"), FLAGS, cache=tmp_path / "cache").retrieval()
-    assert set(result["scores"]) == {"dense", "lexical", "hybrid"}
+    assert set(result["scores"]) == {"dense", "lexical", "hybrid", "hybrid rrf"}
     assert set(result["scores"]["dense"]) == {"nDCG@10", "AP", "RR", "R@10", "R@100"}
     assert 0 < result["scores"]["lexical"]["nDCG@10"] <= 1
     assert set(result["latency_ms"]["dense"]) == {"p50", "p90", "p99"}
