@@ -8,7 +8,8 @@ import os
 import sqlite3
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from indexer.errors import LockedError, StoreError
@@ -45,22 +46,22 @@ def swap(live: Path, new: Path, generation: int, wait: float | None = None) -> P
     try:
         if _generation(live) != generation:
             raise StoreError(f"{live} has changed since {new} was made from it; make it again, it goes on from there")
-        for folder in (new, live):
-            _close_wal(folder / CATALOG, WAIT if wait is None else wait)
-        try:
-            if _exchange(live, new):
-                sync_folder(live.absolute().parent)
-                os.rename(new, before)
-            else:
-                os.rename(live, before)
-                try:
-                    os.rename(new, live)
-                except OSError:
-                    os.rename(before, live)
-                    raise
-        except OSError as error:
-            raise StoreError(f"cannot put {new} in the place of {live}: {error.strerror or error}") from error
-        sync_folder(live.absolute().parent)
+        wait = WAIT if wait is None else wait
+        with _alone(new / CATALOG, wait), _alone(live / CATALOG, wait):
+            try:
+                if _exchange(live, new):
+                    sync_folder(live.absolute().parent)
+                    os.rename(new, before)
+                else:
+                    os.rename(live, before)
+                    try:
+                        os.rename(new, live)
+                    except OSError:
+                        os.rename(before, live)
+                        raise
+            except OSError as error:
+                raise StoreError(f"cannot put {new} in the place of {live}: {error.strerror or error}") from error
+            sync_folder(live.absolute().parent)
     finally:
         for lock in locks:
             lock.release()
@@ -81,21 +82,32 @@ def _generation(folder: Path) -> int:
         catalog.close()
 
 
-def _close_wal(catalog: Path, wait: float) -> None:
-    """Move the write-ahead log into the database and remove it, which needs the database for itself."""
-    until = time.monotonic() + wait
+@contextmanager
+def _alone(catalog: Path, wait: float) -> Iterator[None]:
+    """No other connection to a database, and no write-ahead log, while this lasts: whoever opens it waits, and then
+    finds that the file has moved."""
     with closing(sqlite3.connect(catalog, timeout=0.1, isolation_level=None)) as connection:
+        until = time.monotonic() + wait
         while True:
             try:
-                connection.execute("PRAGMA journal_mode = DELETE").fetchone()
-                return
+                connection.execute("PRAGMA journal_mode = DELETE").fetchone()  # refused while others have it open
+                connection.execute("BEGIN EXCLUSIVE")
+                if connection.execute("PRAGMA journal_mode").fetchone() == ("delete",):  # nobody came in between
+                    break
+                connection.execute("ROLLBACK")
+                reason = "it was opened just now"
             except sqlite3.OperationalError as error:
-                if time.monotonic() > until:
-                    raise LockedError(
-                        f"{catalog.parent} is open in another program (a search, a server), so it cannot be replaced "
-                        f"({error}); end that program and try again"
-                    ) from error
-                time.sleep(0.05)
+                reason = str(error)
+            if time.monotonic() > until:
+                raise LockedError(
+                    f"{catalog.parent} is open in another program (a search, a server), so it cannot be replaced "
+                    f"({reason}); end that program and try again"
+                )
+            time.sleep(0.05)
+        try:
+            yield
+        finally:
+            connection.execute("ROLLBACK")
 
 
 def _exchange(one: Path, other: Path) -> bool:
