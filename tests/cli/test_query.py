@@ -109,6 +109,20 @@ def test_any_text_is_a_query(query, index, run, corpus):
     assert "\x1b" not in result.out
 
 
+def test_any_text_is_a_query_to_a_language_model(run, corpus, tiny_llama):
+    assert run("index", "--model", tiny_llama, "--precision", "fp32", corpus).code == 0
+    options = ["--jsonl", "--explain", "--min-confidence", 0, "--no-collapse"]
+    asked = [query for query in BAD if query.strip()]
+    result = run("query", "-", *options, input="\n".join(asked).encode("utf-8", "surrogatepass"))
+    assert result.code == 0, result.err
+    answers = [json.loads(line)["hits"] for line in result.out.splitlines()]
+    assert [len(hits) for hits in answers] == [4] * len(asked)
+    assert all(hit["explanation"]["passage_means"] for hits in answers for hit in hits)
+    assert run("query", "--json", *options[1:], "bo\udce9at").json[0]["explanation"]["query_means"]
+    [hit] = run("similar", "--json", "-k", 1, "--explain", corpus / "boats.txt").json
+    assert hit["explanation"]["query_means"]
+
+
 def test_another_encoder_is_refused(index, run, corpus):
     index(corpus)
     result = run("query", "--json", "--model", "hash:32", "boat")
