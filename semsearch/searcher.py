@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from indexer.embedding.encoder import Encoder, Role
-from indexer.errors import UsageError
+from indexer.errors import StoreError, UsageError
 from indexer.storage.rows import storable
 from indexer.storage.store import Store
 from indexer.types import Filter, Neighbours, StoredPassage
@@ -215,12 +215,13 @@ class Searcher:
         def deeper(text: str) -> Callable[[int], Ranked]:
             return lambda depth: rank([text], depth)[0]
 
-        queries = [
-            _Query(text, ranked, deeper(text), fused=mode == "hybrid")
-            for text, ranked in zip(texts, rank(texts, want.depth), strict=True)
-        ]
+        def ask() -> list[_Query]:
+            rankings = zip(texts, rank(texts, want.depth), strict=True)
+            return [_Query(text, ranked, deeper(text), fused=mode == "hybrid") for text, ranked in rankings]
+
+        found = self._find(ask, want)
         encoder = None if mode == "lexical" else self.encoder
-        return self._answer(queries, want, marker=encoder, speaker=encoder)
+        return self._present(found, want, marker=encoder, speaker=encoder)
 
     def similar(
         self,
@@ -243,20 +244,23 @@ class Searcher:
         Raises UsageError for a file that is not indexed or a line that it does not have; StoreError.
         """
         want = _Want(k, per_document, collapse, explain, min_confidence)
-        rows, own = place.passages_at(self.store, path, line)
-        own = [] if itself else own
-        vector = self.store.vectors([row.id for row in rows]).mean(axis=0)
-        vector /= max(float(np.linalg.norm(vector)), 1e-12)
 
-        def rank(depth: int) -> Ranked:
-            found = self.store.search(vector[None], depth + len(own), filter)
-            shown = (found.ids[0] >= 0) & ~np.isin(found.ids[0], own)
-            ids, scores = found.ids[0][shown][:depth], found.scores[0][shown][:depth]
-            return Ranked(ids, scores, {"dense": scores})
+        def ask() -> list[_Query]:
+            rows, own = place.passages_at(self.store, path, line)
+            own = [] if itself else own
+            vector = self.store.vectors([row.id for row in rows]).mean(axis=0)
+            vector /= max(float(np.linalg.norm(vector)), 1e-12)
 
-        text = "\n".join(row.passage.text for row in rows)
-        query = _Query(text, rank(want.depth), rank, fused=False, role="passage")
-        return self._answer([query], want, marker=None, speaker=self.encoder if explain else None)[0]
+            def rank(depth: int) -> Ranked:
+                found = self.store.search(vector[None], depth + len(own), filter)
+                shown = (found.ids[0] >= 0) & ~np.isin(found.ids[0], own)
+                ids, scores = found.ids[0][shown][:depth], found.scores[0][shown][:depth]
+                return Ranked(ids, scores, {"dense": scores})
+
+            text = "\n".join(row.passage.text for row in rows)
+            return [_Query(text, rank(want.depth), rank, fused=False, role="passage")]
+
+        return self._present(self._find(ask, want), want, marker=None, speaker=self.encoder if explain else None)[0]
 
     def rank(self, texts: Sequence[str], k: int, mode: Mode = "hybrid", filter: Filter | None = None) -> Neighbours:
         """Identifiers and scores alone, (q, k): the ranking of ``search_many``, nothing folded, without fetching the
@@ -281,22 +285,35 @@ class Searcher:
 
     # The steps after the ranking, in their order
 
-    def _answer(
-        self, queries: Sequence[_Query], want: _Want, marker: Encoder | None, speaker: Encoder | None
+    def _find(self, ask: Callable[[], list[_Query]], want: _Want) -> list[tuple[_Query, list[_Found]]]:
+        """The queries that ``ask`` ranks, and the hits of each."""
+        while True:
+            generation = self.store.generation
+            try:
+                return [(query, _reranked(query.text, self._select(query, want), want)) for query in ask()]
+            except StoreError:
+                if self.store.generation == generation:
+                    raise  # else a compaction took passages away between two steps: all of it again
+
+    def _present(
+        self,
+        answers: Sequence[tuple[_Query, list[_Found]]],
+        want: _Want,
+        marker: Encoder | None,
+        speaker: Encoder | None,
     ) -> list[list[Hit]]:
-        """``marker`` finds the nearest sentences, ``speaker`` the words for what texts mean."""
-        found = [_reranked(query.text, self._select(query, want), want) for query in queries]
-        texts = [[each.row.passage.text for each in of_query] for of_query in found]
-        marks = snippets.mark([query.text for query in queries], texts, marker)
-        answers = []
-        for query, passages, of_query in zip(queries, found, marks, strict=True):
-            whys: Sequence[Explanation | None] = [None] * len(passages)
+        """Hits with their marks and reasons: ``marker`` finds the nearest sentences, ``speaker`` the words for what
+        texts mean."""
+        texts = [[each.row.passage.text for each in found] for _, found in answers]
+        marks = snippets.mark([query.text for query, _ in answers], texts, marker)
+        hits = []
+        for (query, found), of_query in zip(answers, marks, strict=True):
+            whys: Sequence[Explanation | None] = [None] * len(found)
             if want.explain:
-                whys = self._explain(query, passages, of_query, speaker)
-            answers.append(
-                [_hit(*each) for each in zip(range(1, 1 + len(passages)), passages, of_query, whys, strict=True)]
-            )
-        return answers
+                whys = self._explain(query, found, of_query, speaker)
+            ranks = range(1, 1 + len(found))
+            hits.append([_hit(*each) for each in zip(ranks, found, of_query, whys, strict=True)])
+        return hits
 
     def _select(self, query: _Query, want: _Want) -> list[_Found]:
         """The passages that become hits, looking deeper into the ranking as long as it takes to have enough."""

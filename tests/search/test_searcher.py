@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from indexer.errors import ModelError, UsageError
+from indexer.storage.store import Store
 from indexer.types import Filter
 from semsearch.searcher import Searcher
 from tests.storage import helpers
@@ -149,6 +150,27 @@ def test_a_model_without_words_is_said_once(tmp_path):
             assert searcher.search("boat", 1, explain=True)[0].explanation.query_means == ()
     assert len(notes) == 1
     assert "no LM head" in notes[0]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_compaction_between_two_steps_is_no_error(tmp_path, monkeypatch, mode):
+    files = [("/a.txt", [BOAT]), ("/b.txt", [BOAT + " Aye!"]), ("/c.txt", ["The anchor of a boat"])]
+    with helpers.build(tmp_path / "c", files) as writer:
+        writer.finish()
+        with Store.open(tmp_path / "c") as store:
+            read = store.get
+
+            def get(ids):
+                rows = read(ids)
+                if "/b.txt" in [row.path for row in rows]:
+                    writer.remove(["/b.txt"])
+                    writer.commit()
+                    writer.compact()
+                return rows
+
+            monkeypatch.setattr(store, "get", get)
+            hits = Searcher(store, helpers.ENCODER).search("a sailing boat in a bay", 2, mode)
+    assert sorted(hit.path for hit in hits) == ["/a.txt", "/c.txt"]
 
 
 def test_unsure_hits_are_dropped(searcher):
