@@ -33,8 +33,8 @@ class Weights:
 
     The defaults were chosen on development collections: see scripts/results/search."""
 
-    dense: float = 0.5
-    lexical: float = 0.5
+    dense: float = 0.4
+    lexical: float = 0.6
     sparse: float = 0.0
 
     def __post_init__(self) -> None:
@@ -108,7 +108,7 @@ class Candidates:
 
     def convex(self, weights: Mapping[str, float], k: int) -> Ranked:
         parts = fusion.convex(self.scaled, weights)
-        scores = np.sum(list(parts.values()), axis=0, dtype=np.float32)
+        scores = np.stack(list(parts.values())).sum(axis=0)  # (arms, n) → (n,)
         best = fusion.best(self.ids, scores, k)
         return Ranked(self.ids[best], scores[best], _at(self.raw, best), _at(parts, best))
 

@@ -48,6 +48,20 @@ def task_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return encoder_options(function)
 
 
+def judged_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What every command that searches judged collections takes."""
+    options = [
+        click.option("--collection", "-c", metavar="[NAME]", is_flag=False, flag_value="",
+                     help="Search this collection of yours, with --judgements."),
+        click.option("--judgements", type=FILE, help="Lines of query<TAB>relevant path[<TAB>grade]."),
+        click.option("--sparse", is_flag=True, help="Give collections in BEIR layout a sparse index, and score it."),
+        home_option,
+    ]  # fmt: skip
+    for option in reversed(options):
+        function = option(function)
+    return task_options(function)
+
+
 class Progress:
     """What is being done and the time left, on stderr: one line rewritten on a terminal, else a line now and then."""
 
@@ -116,12 +130,14 @@ def _run(
 
 
 @contextmanager
-def _evaluation(settings: Settings, flags: Mapping[str, Any], quick: bool) -> Iterator[Evaluation]:
+def _evaluation(
+    settings: Settings, flags: Mapping[str, Any], quick: bool, sparse: bool = False
+) -> Iterator[Evaluation]:
     from semsearch.evaluation.runner import Evaluation
 
     progress = Progress()
     try:
-        yield Evaluation(settings, flags, quick, progress=progress)
+        yield Evaluation(settings, flags, quick, sparse=sparse, progress=progress)
     finally:
         progress.close()
 
@@ -154,21 +170,12 @@ def _names(tasks: str | None) -> list[str]:
 
 
 @command.command()
-@task_options
-@click.option(
-    "--collection",
-    "-c",
-    metavar="[NAME]",
-    is_flag=False,
-    flag_value="",
-    help="Search this collection of yours, with --judgements.",
-)
-@click.option("--judgements", type=FILE, help="Lines of query<TAB>relevant path[<TAB>grade].")
-@home_option
+@judged_options
 def retrieval(
     tasks: str | None,
     collection: str | None,
     judgements: Path | None,
+    sparse: bool,
     home: Path | None,
     data: Path | None,
     quick: bool,
@@ -184,12 +191,63 @@ def retrieval(
     of your own with your judgements.
     """
     settings = load_settings().override({"home": home, "data": data, "device": device, "batch_tokens": batch_tokens})
-    with _evaluation(settings, take_encoder_flags(encoder), quick) as evaluation:
+    with _evaluation(settings, take_encoder_flags(encoder), quick, sparse) as evaluation:
         if collection is not None or judgements is not None:
             result, _ = evaluation.own(collection, judgements)
         else:
             result, _ = evaluation.retrieval(_names(tasks))
     _show(result, output, as_json)
+
+
+@command.command()
+@judged_options
+@click.option("--save", is_flag=True, help="Keep the weights with the collection, where they proved better.")
+def tune(
+    tasks: str | None,
+    collection: str | None,
+    judgements: Path | None,
+    sparse: bool,
+    save: bool,
+    home: Path | None,
+    data: Path | None,
+    quick: bool,
+    output: Path | None,
+    as_json: bool,
+    device: str | None,
+    batch_tokens: int | None,
+    **encoder: Any,
+) -> None:
+    """Which weights of dense and lexical search suit your judgements, and whether that is more than luck.
+
+    The choice is scored on queries that it has not seen (cross-validation), with a 95% interval. --save keeps weights
+    that are better than those in use with the collection; every search of it then uses them. To undo that, delete
+    search.json in the collection's folder.
+    """
+    settings = load_settings().override({"home": home, "data": data, "device": device, "batch_tokens": batch_tokens})
+    own = collection is not None or judgements is not None
+    if save and not own:
+        raise UsageError("--save keeps weights with a collection of yours; name it with --collection and --judgements")
+
+    from semsearch.evaluation import report, tune
+
+    with _evaluation(settings, take_encoder_flags(encoder), quick, sparse) as evaluation:
+        if own:
+            result, _ = evaluation.own(collection, judgements, tune.result)
+        else:
+            result, _ = evaluation.retrieval(_names(tasks), tune.result)
+    if save:
+        from semsearch.ranking import Weights
+
+        result["saved"] = result["verdict"] == "better"
+        path = settings.override({"collection": collection or None}).collection_path()
+        if result["saved"]:
+            Weights(**result["chosen"]["weights"]).save(path)
+            click.echo(f"weights kept in {path}", err=True)
+        else:
+            click.echo("nothing saved: no better weights were proved", err=True)
+    if output is not None:
+        report.write(output, result)
+    click.echo(json.dumps(result, ensure_ascii=False) if as_json else tune.render(result))
 
 
 @command.command(name="all")

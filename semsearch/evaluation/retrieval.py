@@ -19,7 +19,7 @@ from ir_measures import AP, RR, R, nDCG
 from indexer import embedding, pipeline
 from indexer.corpus.readers import ReadOptions
 from indexer.corpus.splitter import Splitter
-from indexer.embedding.encoder import Encoder
+from indexer.embedding.encoder import TERMS, Encoder
 from indexer.storage.manifest import Manifest
 from indexer.storage.store import Store
 from semsearch.collections import PASSAGE_TOKENS
@@ -131,11 +131,18 @@ def result(
     }, [score for score in scores if score.task.rpartition(" ")[2] in MODES]
 
 
-def collection(judged: Judged, encoder: Encoder, cache: Path, progress: Progress = lambda what, share: None) -> Store:
+def collection(
+    judged: Judged,
+    encoder: Encoder,
+    cache: Path,
+    progress: Progress = lambda what, share: None,
+    sparse: bool = False,
+) -> Store:
     """A collection of the documents, made by the real pipeline and kept in ``cache`` for the next run."""
     assert judged.corpus is not None
-    path = cache / f"{judged.name}-{digest(judged.corpus)[:12]}-{vectors.key(encoder, 'indexer/corpus')}"
-    store = _opened(path, encoder)
+    name = f"{judged.name}{'-sparse' if sparse else ''}-{digest(judged.corpus)[:12]}"
+    path = cache / f"{name}-{vectors.key(encoder, 'indexer/corpus')}"
+    store = _opened(path, encoder, sparse=TERMS if sparse else None)
     _update(store, [str(judged.corpus)], encoder, ReadOptions(id_field="_id"), judged.name, progress)
     vectors.prune(path)
     return store
@@ -145,18 +152,19 @@ def reindexed(store: Store, encoder: Encoder, cache: Path, progress: Progress = 
     """The same roots as ``store``'s, read in the same way, in a collection of another encoder in ``cache``."""
     path = cache / f"{Path(store.path).name}-{vectors.key(encoder, 'indexer/corpus')}"
     shutil.rmtree(path, ignore_errors=True)
-    other = _opened(path, encoder, int(store.manifest.splitter["passage_tokens"]))
+    other = _opened(path, encoder, int(store.manifest.splitter["passage_tokens"]), store.manifest.sparse)
     for root, options in store.roots().items():
         _update(other, [root], encoder, ReadOptions.from_dict(options), Path(root).name, progress)
     return other
 
 
-def _opened(path: Path, encoder: Encoder, passage_tokens: int = PASSAGE_TOKENS) -> Store:
+def _opened(path: Path, encoder: Encoder, passage_tokens: int = PASSAGE_TOKENS, sparse: int | None = None) -> Store:
     if (path / "manifest.json").is_file():
         return Store.open(path, writable=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     tokens = min(passage_tokens, encoder.spec.max_tokens)
-    return Store.create(path, Manifest(spec=encoder.spec, dim=encoder.dim, splitter={"passage_tokens": tokens}))
+    splitter = {"passage_tokens": tokens}
+    return Store.create(path, Manifest(spec=encoder.spec, dim=encoder.dim, splitter=splitter, sparse=sparse))
 
 
 def _update(

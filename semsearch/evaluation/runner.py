@@ -27,6 +27,9 @@ from semsearch.settings import Settings
 Result = dict[str, Any]
 Outcome = tuple[Result, list[Score]]
 """The result as in ``report``, and the scores with their items."""
+Judge = Callable[..., Outcome]
+"""What is done with judged queries and the searchers to answer them: ``SCORE`` or ``tune.result``."""
+SCORE: Judge = retrieval.result
 
 
 def silent(what: str, share: float) -> None:
@@ -91,11 +94,14 @@ class Evaluation:
         quick: bool = False,
         *,
         spec: EncoderSpec | None = None,
+        sparse: bool = False,
         cache: Path | None = None,
         progress: Progress = silent,
     ):
-        """``spec``: this encoder, whatever settings and flags say."""
+        """``spec``: this encoder, whatever settings and flags say; ``sparse``: collections in BEIR layout get a sparse
+        index."""
         self._settings, self._flags, self._quick, self._spec = settings, flags, quick, spec
+        self._sparse = sparse
         self._cache = cache or cache_folder()
         self._progress = progress
         self._opened: dict[EncoderSpec, Encoder] = {}
@@ -112,7 +118,7 @@ class Evaluation:
             progress=self._progress,
         )
 
-    def retrieval(self, names: Sequence[str] = ()) -> Outcome:
+    def retrieval(self, names: Sequence[str] = (), judge: Judge = SCORE) -> Outcome:
         """Collections in BEIR layout by name; all that the data folder holds where none is named.
 
         Raises DataError where there is none, or a name is neither in the folder nor on the hub.
@@ -126,11 +132,12 @@ class Evaluation:
 
         def searcher(each: Judged) -> Searcher:
             encoder = self._open(spec)
-            return Searcher(retrieval.collection(each, encoder, self._cache / "collections", self._progress), encoder)
+            store = retrieval.collection(each, encoder, self._cache / "collections", self._progress, self._sparse)
+            return Searcher(store, encoder)
 
-        return self._searched(judged, searcher, lambda: self._open(spec))
+        return self._searched(judge, judged, searcher, lambda: self._open(spec))
 
-    def own(self, collection: str | None, judgements: Path | None) -> Outcome:
+    def own(self, collection: str | None, judgements: Path | None, judge: Judge = SCORE) -> Outcome:
         """A collection that exists, with a person's judgements; with ``spec`` its files are indexed anew, aside."""
         if judgements is None:
             raise UsageError(
@@ -144,10 +151,10 @@ class Evaluation:
             store = searcher.store
             judged = beir.own(judgements, [file.path for file in store.files("indexed")], sorted(store.roots()))
             if self._spec is None:
-                return self._searched([judged], lambda _: searcher, lambda: searcher.encoder)
+                return self._searched(judge, [judged], lambda _: searcher, lambda: searcher.encoder)
             encoder = self._open(self._chosen("search"))
             other = Searcher(retrieval.reindexed(store, encoder, self._cache / "collections", self._progress), encoder)
-            return self._searched([judged], lambda _: other, lambda: encoder)
+            return self._searched(judge, [judged], lambda _: other, lambda: encoder)
 
     def named(self, names: Sequence[str]) -> Outcome:
         """Tasks or retrieval collections, whichever the names are; the seven STS tasks where none is named."""
@@ -211,11 +218,13 @@ class Evaluation:
         return beir.quick(judged, self._cache / "quick") if self._quick else judged
 
     def _searched(
-        self, judged: Sequence[Judged], searchers: Callable[[Judged], Searcher], encoder: Callable[[], Encoder]
+        self,
+        judge: Judge,
+        judged: Sequence[Judged],
+        searchers: Callable[[Judged], Searcher],
+        encoder: Callable[[], Encoder],
     ) -> Outcome:
-        return retrieval.result(
-            judged, searchers, encoder, batch_tokens=self._settings.batch_tokens, progress=self._progress
-        )
+        return judge(judged, searchers, encoder, batch_tokens=self._settings.batch_tokens, progress=self._progress)
 
 
 def named_encoder(name: str) -> EncoderSpec:

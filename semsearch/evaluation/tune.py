@@ -65,7 +65,7 @@ def result(
 def grid(arms: Sequence[str]) -> list[dict[str, float]]:
     """Weights of the arms that add up to 1, at even steps, the first arm's from 0 up."""
     steps = STEPS[len(arms)]
-    points = [()]
+    points: list[tuple[int, ...]] = [()]
     for _ in arms[1:]:
         points = [(*p, n) for p in points for n in range(steps - sum(p) + 1)]
     return [dict(zip(arms, (round(n / steps, 4) for n in (*p, steps - sum(p))), strict=True)) for p in points]
@@ -157,10 +157,11 @@ def _best(
     default: Mapping[str, float],
 ) -> int:
     """The point with the highest mean over the queries seen; of equals the one nearest to the default."""
-    means = np.mean([values[:, kept].mean(axis=1) for values, kept in zip(curves, seen, strict=True) if kept.any()], 0)
+    each = [values[:, kept].mean(axis=1) for values, kept in zip(curves, seen, strict=True) if kept.any()]
+    means = np.stack(each).mean(axis=0)  # (w,)
     total = sum(default.values())
     away = [sum(abs(weight - default.get(arm, 0) / total) for arm, weight in point.items()) for point in points]
-    return int(np.lexsort((away, -np.round(means, 9)))[0])
+    return int(np.lexsort((np.array(away), -np.round(means, 9)))[0])
 
 
 def _mean(values: Sequence[np.ndarray]) -> float:
@@ -173,13 +174,13 @@ def render(found: Mapping[str, Any]) -> str:
     def named(weights: Mapping[str, float]) -> str:
         return ", ".join(f"{arm} {weight:g}" for arm, weight in weights.items() if weight) or "none"
 
-    top = found["chosen"]["value"]
+    top, bottom = (pick(point["value"] for point in found["curve"]) for pick in (max, min))
     shown = sorted(found["curve"], key=lambda p: -p["value"])[:12] if len(found["curve"]) > 30 else found["curve"]
     width = max(len(named(point["weights"])) for point in shown)
     lines = [f"{found['measure']} of {found['queries']} queries, by weights:"]
     for point in shown:
         mark = "  best" if point["weights"] == found["chosen"]["weights"] else ""
-        bar = "#" * round(40 * point["value"] / max(top, 1e-9))
+        bar = "#" * round(40 * (point["value"] - bottom) / max(top - bottom, 1e-9))
         lines.append(f"  {named(point['weights']):{width}}  {point['value']:.4f}  {bar}{mark}")
     held, (low, high) = found["held_out"], found["held_out"]["interval"]
     lines += [

@@ -1,0 +1,158 @@
+"""Tuning of the arms' weights: the known best is found, and its worth is not flattered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer.embedding.encoder import HashEncoder
+from indexer.errors import CorruptError, DataError, UsageError
+from indexer.storage.store import Store
+from semsearch.evaluation import beir, retrieval, tune
+from semsearch.evaluation.runner import Evaluation
+from semsearch.ranking import Candidates, Weights
+from semsearch.searcher import Searcher
+from semsearch.settings import Settings
+from tests.evaluation.test_retrieval import folder, index
+
+POINTS = tune.grid(["dense", "lexical"])
+DEFAULT = {"dense": 0.5, "lexical": 0.5}
+
+
+def peaked(queries: int, at: float, seed: int = 0, noise: float = 0.3) -> np.ndarray:
+    """(w, q): figures whose mean is best at one dense weight, each query with its own chance."""
+    random = np.random.default_rng(seed)
+    means = np.array([0.6 - (point["dense"] - at) ** 2 for point in POINTS])
+    return means[:, None] + noise * random.standard_normal((len(POINTS), queries))
+
+
+def default_of(curve: np.ndarray) -> np.ndarray:
+    return curve[[point == DEFAULT for point in POINTS].index(True)]
+
+
+def test_the_grid_adds_up_to_one_and_holds_every_arm_alone():
+    for arms in (["dense", "lexical"], ["dense", "lexical", "sparse"]):
+        points = tune.grid(arms)
+        assert len({tuple(p.values()) for p in points}) == len(points) == {2: 21, 3: 66}[len(arms)]
+        assert all(sum(p.values()) == pytest.approx(1) for p in points)
+        assert {arm for p in points for arm, weight in p.items() if weight == 1} == set(arms)
+
+
+def test_the_known_best_weight_is_found_and_proved():
+    curves = [peaked(300, 0.1, seed, noise=0.1) for seed in (1, 2)]
+    found = tune.choose(curves, [default_of(c) for c in curves], POINTS, DEFAULT)
+    assert found["chosen"]["weights"]["dense"] == pytest.approx(0.1, abs=0.1)
+    assert found["verdict"] == "better"
+    low, high = found["held_out"]["interval"]
+    assert 0 < low < found["held_out"]["difference"] < high
+    assert found["held_out"]["difference"] == pytest.approx(0.16, abs=0.04)
+
+
+def test_of_pure_chance_nothing_is_promised():
+    """Every weight is equally good: the best on all queries looks better than it is, the held-out figure does not."""
+    better, gains, promised = 0, [], []
+    for seed in range(40):
+        curve = 0.5 + 0.3 * np.random.default_rng(seed).standard_normal((len(POINTS), 60))
+        found = tune.choose([curve], [default_of(curve)], POINTS, DEFAULT, seed=seed)
+        better += found["verdict"] == "better"
+        gains.append(found["held_out"]["difference"])
+        promised.append(found["chosen"]["value"] - found["default"]["value"])
+    assert np.mean(promised) > 0.03
+    assert abs(np.mean(gains)) < 0.02
+    assert better <= 4
+
+
+def test_equal_weights_leave_the_default_alone():
+    curve = np.full((len(POINTS), 20), 0.7)
+    found = tune.choose([curve], [curve[0]], POINTS, {"dense": 0.6, "lexical": 0.9})
+    assert found["chosen"]["weights"] == {"dense": 0.4, "lexical": 0.6}
+    assert found["verdict"] == "no difference"
+
+
+def test_collections_count_the_same_whatever_their_size():
+    large, small = peaked(400, 0.9, noise=0), peaked(20, 0.1, noise=0)
+    found = tune.choose([large, small], [default_of(large), default_of(small)], POINTS, DEFAULT)
+    assert found["chosen"]["weights"]["dense"] == 0.5
+
+
+def test_too_few_queries():
+    with pytest.raises(DataError, match="3 judged queries say nothing"):
+        tune.choose([peaked(3, 0.5)], [np.zeros(3)], POINTS, DEFAULT)
+
+
+def test_the_curve_is_what_searching_with_each_weight_gives(tmp_path: Path) -> None:
+    judged = beir.load("made", folder(tmp_path / "made"))
+    encoder = HashEncoder()
+    with retrieval.collection(judged, encoder, tmp_path / "cache") as store:
+        searcher, texts = Searcher(store, encoder), list(judged.queries.values())
+        owners = retrieval.owners(judged, store)
+        candidates = searcher.ranker.candidates(texts, ["dense", "lexical"])
+        weights = [Weights(0.0, 1.0), Weights(0.3, 0.7), Weights(1.0, 0.0)]
+        curve = tune.curve(judged, candidates, owners, [vars(each) for each in weights])
+        for row, each in zip(curve, weights, strict=True):
+            ranked = searcher.ranker.rank(texts, 100, weights=each)
+            run = {q: retrieval.best(owners, found) for q, found in zip(judged.queries, ranked, strict=True)}
+            np.testing.assert_allclose(row, retrieval.measure(judged, run)["nDCG@10"])
+        assert len(np.unique(curve.mean(axis=1))) > 1
+
+
+def test_result_over_a_folder(tmp_path: Path) -> None:
+    folder(tmp_path / "data" / "made")
+    evaluation = Evaluation(
+        Settings(data=tmp_path / "data"), {"model": "hash:64"}, sparse=True, cache=tmp_path / "cache"
+    )
+    found, _ = evaluation.retrieval((), tune.result)
+    assert found["collections"] == {"made": 6}
+    assert len(found["curve"]) == 66
+    assert found["encoder"]["spec"]["model"] == "hash:64"
+    assert "verdict: " in tune.render(found)
+    json.dumps(found)
+
+
+def test_kept_weights_are_used_and_are_the_new_default(tmp_path: Path) -> None:
+    settings = index(tmp_path)
+    path = settings.collection_path()
+    with Store.open(path) as store:
+        searcher = Searcher(store, HashEncoder())
+        before = searcher.ranker.rank(["wing flutter here"], 6)[0]
+        Weights(1.0, 0.0).save(path)
+        after = searcher.ranker.rank(["wing flutter here"], 6)[0]
+        assert set(after.shares) == {"dense"}
+        assert set(before.shares) == {"dense", "lexical"}
+    rows = "".join(
+        f"{t}\t{t.replace(' ', '-')}.md\n" for t in ("wing flutter", "heat transfer", "jet noise", "shock wave")
+    )
+    (tmp_path / "judged.tsv").write_text(rows, encoding="utf-8")
+    found, _ = Evaluation(settings, {}).own("mine", tmp_path / "judged.tsv", tune.result)
+    assert found["default"]["weights"] == {"dense": 1.0, "lexical": 0.0, "sparse": 0.0}
+
+
+@pytest.mark.parametrize("text", ["{", '{"weights": {"dense": -1}}', '{"weights": {"width": 1}}', "[]"])
+def test_a_damaged_file_of_weights_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "search.json").write_text(text, encoding="utf-8")
+    with pytest.raises(CorruptError, match=r"search\.json"):
+        Weights.of(tmp_path)
+
+
+def test_weights_that_cannot_be_meant() -> None:
+    with pytest.raises(UsageError, match="all 0"):
+        Weights(0, 0, 0)
+    with pytest.raises(UsageError, match="from 0 up"):
+        Weights(-1, 1)
+
+
+def test_candidates_of_some_arms_are_as_if_only_these_were_asked(tmp_path: Path) -> None:
+    judged = beir.load("made", folder(tmp_path / "made"))
+    with retrieval.collection(judged, HashEncoder(), tmp_path / "cache", sparse=True) as store:
+        ranker, texts = Searcher(store, HashEncoder()).ranker, list(judged.queries.values())
+        every = ranker.candidates(texts, ["dense", "lexical", "sparse"], 7)
+        some: list[Candidates] = ranker.candidates(texts, ["lexical", "sparse"], 7)
+        for one, other in zip(every, some, strict=True):
+            cut = one.only(["lexical", "sparse"])
+            np.testing.assert_array_equal(cut.ids, other.ids)
+            for arm in other.found:
+                np.testing.assert_array_equal(cut.raw[arm], other.raw[arm])
+                np.testing.assert_array_equal(cut.scaled[arm], other.scaled[arm])
