@@ -15,7 +15,7 @@ from indexer.pipeline import Report
 from semsearch.collections import Status
 from semsearch.encoders import describe
 from semsearch.explain import Explanation, Words
-from semsearch.searcher import Duplicate, Hit
+from semsearch.hits import Duplicate, Hit
 
 EXCERPT = 6
 """Lines of a passage shown around its most telling sentence, unless it is asked for whole."""

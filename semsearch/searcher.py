@@ -16,57 +16,12 @@ from semsearch import explain as explanations
 from semsearch import place, snippets
 from semsearch import rerank as reranking
 from semsearch.explain import Explanation
+from semsearch.hits import Hit
 from semsearch.ranking import Fusion, Mode, Ranked, Ranker, stack
 from semsearch.selection import select
 
 DEEPEST = 10_000
 """Places of a ranking that are looked at before there are fewer than k hits."""
-
-
-@dataclass(frozen=True)
-class Duplicate:
-    """Where the same text, or nearly the same, stands as well."""
-
-    path: str
-    line_start: int
-    line_end: int
-    page: int | None
-    document: str | None
-    passage: int
-    kind: str
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One passage found, best first by ``rank``."""
-
-    rank: int
-    """From 1."""
-    score: float
-    """What the hits are ordered by: cosine (dense), negated bm25 (lexical), the fused score (hybrid), or the
-    cross-encoder's."""
-    path: str
-    """Absolute path of the file."""
-    line_start: int
-    """1-based, inclusive, of the file; for PDF, DOCX and HTML of the text that was extracted from it."""
-    line_end: int
-    page: int | None
-    text: str
-    document: str | None
-    """Identifier of the record in its file; None where the file is one document."""
-    passage: int
-    """The passage's identifier in the collection."""
-    title: str | None
-    kind: str
-    fields: Mapping[str, str]
-    highlight: tuple[int, int] | None
-    """Offsets in ``text`` of the sentence nearest to the query; None where no sentence stands out."""
-    matches: tuple[tuple[int, int], ...] = ()
-    """Offsets in ``text`` of the query's words, in any form of theirs; ascending."""
-    duplicates: tuple[Duplicate, ...] = ()
-    """Worse hits that were folded into this one, best first."""
-    explanation: Explanation | None = None
-    """Only where it was asked for."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +78,11 @@ class _Found:
     parts: Mapping[str, float]
     reranked: float | None = None
     """The cross-encoder's score."""
+
+    @property
+    def final(self) -> float:
+        """What the hits are ordered by."""
+        return self.score if self.reranked is None else self.reranked
 
 
 class Searcher:
@@ -312,7 +272,12 @@ class Searcher:
             if want.explain:
                 whys = self._explain(query, found, of_query, speaker)
             ranks = range(1, 1 + len(found))
-            hits.append([_hit(*each) for each in zip(ranks, found, of_query, whys, strict=True)])
+            hits.append(
+                [
+                    Hit.of(rank, each.row, each.final, mark, each.duplicates, why)
+                    for rank, each, mark, why in zip(ranks, found, of_query, whys, strict=True)
+                ]
+            )
         return hits
 
     def _select(self, query: _Query, want: _Want) -> list[_Found]:
@@ -393,38 +358,5 @@ def _reranked(text: str, found: list[_Found], want: _Want) -> list[_Found]:
     if want.reranker is not None and found:
         scores = want.reranker.score(text, [each.row.passage.text for each in found]).tolist()
         found = [replace(each, reranked=score) for each, score in zip(found, scores, strict=True)]
-        found.sort(key=lambda each: -(each.reranked or 0.0))
+        found.sort(key=lambda each: -each.final)
     return found[: want.k]
-
-
-def _hit(rank: int, found: _Found, mark: snippets.Mark, why: Explanation | None) -> Hit:
-    row = found.row
-    return Hit(
-        rank=rank,
-        score=found.score if found.reranked is None else found.reranked,
-        path=row.path,
-        line_start=row.passage.line_start,
-        line_end=row.passage.line_end,
-        page=row.passage.page,
-        text=row.passage.text,
-        document=row.record,
-        passage=row.id,
-        title=row.title,
-        kind=row.kind,
-        fields=dict(row.fields),
-        highlight=mark.highlight,
-        matches=mark.matches,
-        duplicates=tuple(
-            Duplicate(
-                each.path,
-                each.passage.line_start,
-                each.passage.line_end,
-                each.passage.page,
-                each.record,
-                each.id,
-                each.kind,
-            )
-            for each in found.duplicates
-        ),
-        explanation=why,
-    )

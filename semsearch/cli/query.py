@@ -21,9 +21,9 @@ from semsearch.cli.options import (
     take_encoder_flags,
 )
 from semsearch.collections import Runtime, searcher
+from semsearch.hits import Hit
 from semsearch.ranking import Fusion, Mode
 from semsearch.rerank import CrossEncoderReranker
-from semsearch.searcher import Hit
 from semsearch.settings import load_settings
 
 F = TypeVar("F", bound=Callable[..., Any])

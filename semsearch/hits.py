@@ -1,0 +1,90 @@
+"""What a search answers with: passages, and what there is to show of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from indexer.types import StoredPassage
+from semsearch.explain import Explanation
+from semsearch.snippets import Mark, Span
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """Where the same text, or nearly the same, stands as well; the fields mean what those of a Hit mean."""
+
+    path: str
+    line_start: int
+    line_end: int
+    page: int | None
+    document: str | None
+    passage: int
+    kind: str
+
+    @classmethod
+    def of(cls, row: StoredPassage) -> Duplicate:
+        at = row.passage
+        return cls(row.path, at.line_start, at.line_end, at.page, row.record, row.id, row.kind)
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One passage found, best first by ``rank``."""
+
+    rank: int
+    """From 1."""
+    score: float
+    """What the hits are ordered by: cosine (dense), negated bm25 (lexical), the fused score (hybrid), or the
+    cross-encoder's."""
+    path: str
+    """Absolute path of the file."""
+    line_start: int
+    """1-based, inclusive, of the file; for PDF, DOCX and HTML of the text that was extracted from it."""
+    line_end: int
+    page: int | None
+    text: str
+    document: str | None
+    """Identifier of the record in its file; None where the file is one document."""
+    passage: int
+    """The passage's identifier in the collection."""
+    title: str | None
+    kind: str
+    fields: Mapping[str, str]
+    highlight: Span | None
+    """Offsets in ``text`` of the sentence nearest to the query; None where no sentence stands out."""
+    matches: tuple[Span, ...] = ()
+    """Offsets in ``text`` of the query's words, in any form of theirs; ascending."""
+    duplicates: tuple[Duplicate, ...] = ()
+    """Worse hits that were folded into this one, best first."""
+    explanation: Explanation | None = None
+    """Only where it was asked for."""
+
+    @classmethod
+    def of(
+        cls,
+        rank: int,
+        row: StoredPassage,
+        score: float,
+        mark: Mark,
+        duplicates: Sequence[StoredPassage] = (),
+        explanation: Explanation | None = None,
+    ) -> Hit:
+        return cls(
+            rank=rank,
+            score=score,
+            path=row.path,
+            line_start=row.passage.line_start,
+            line_end=row.passage.line_end,
+            page=row.passage.page,
+            text=row.passage.text,
+            document=row.record,
+            passage=row.id,
+            title=row.title,
+            kind=row.kind,
+            fields=dict(row.fields),
+            highlight=mark.highlight,
+            matches=mark.matches,
+            duplicates=tuple(map(Duplicate.of, duplicates)),
+            explanation=explanation,
+        )
