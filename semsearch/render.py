@@ -82,7 +82,7 @@ def why(explanation: Explanation) -> list[str]:
     """Lines that say why a hit was found; nothing about what is not known."""
     parts = {arm: f" ({part:+.3f})" for arm, part in explanation.parts.items()}
     scores = [
-        f"{arm} {'none' if score is None else f'{score:.3f}'}{parts.get(arm, '')}"
+        f"{arm} {'none' if score is None else _number(score)}{parts.get(arm, '')}"
         for arm, score in explanation.scores.items()
     ]
     scores += [f"fused {explanation.fused:.3f}"] if explanation.fused is not None else []
@@ -98,6 +98,11 @@ def why(explanation: Explanation) -> list[str]:
         lines.append(f"             passage {_weighed(explanation.passage_means)}")
         lines.append(f"             both {', '.join(explanation.shared) or 'nothing'}")
     return lines
+
+
+def _number(score: float) -> str:
+    """Three decimals, or the order of magnitude: bm25 is tiny in a small collection."""
+    return f"{score:.3f}" if abs(score) >= 0.0005 or not score else f"{score:.0e}"
 
 
 def percent(share: float) -> str:

@@ -54,6 +54,12 @@ def test_duplicates_and_reasons_follow_the_text():
     assert "both sea" in text
 
 
+def test_tiny_scores_are_not_shown_as_nothing():
+    assert render.why(replace(WHY, scores={"lexical": 2e-6, "dense": 0.0}))[0].startswith(
+        "scores: lexical 2e-06, dense 0.000"
+    )
+
+
 def test_what_is_not_known_is_not_explained():
     lines = render.why(replace(WHY, unusual=None, terms=(), query_means=(), passage_means=(), fused=None, parts={}))
     assert lines == ["scores: dense 0.250, lexical none"]
