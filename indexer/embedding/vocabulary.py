@@ -9,6 +9,10 @@ tokens that spell a word (capitalised, with a space before it) are one term, wit
 are runs of letters and digits, and the stop words are listed here, where the paper uses NLTK for both. Terms beyond
 the text's own words (its expansion) and several representations for a text are left out.
 
+Tried with the default model on 21,000 sentences of the STS tasks, and left out too: taking off the logits after an
+empty text (a third worse), and inverse document frequency on the query's side (1.4 points of MRR better alone, no
+better in a fusion with BM25).
+
 b batch, d hidden, v vocabulary, u tokens looked at.
 """
 
