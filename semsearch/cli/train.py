@@ -19,7 +19,7 @@ from semsearch.settings import Settings, load_settings
 if TYPE_CHECKING:
     from semsearch.evaluation.gate import Verdict
     from semsearch.training.recipe import Recipe
-    from semsearch.training.trainer import Prepared, Result
+    from semsearch.training.trainer import Result
 
 
 @click.command()
@@ -152,7 +152,7 @@ def command(
         gate = {"gate": {what: verdict.to_dict() for what, verdict in verdicts.items()}} if verdicts else {}
         click.echo(render.dump(value | gate))
     else:
-        _show(result, prepared, verdicts)
+        _show(result, verdicts)
     if adaptation is not None and adaptation.sts is None:
         click.echo(f"{adapt.STS} was not checked: no data at hand (--data or SEMSEARCH_DATA)", err=True)
     if failed := [verdict.line for verdict in verdicts.values() if verdict.failed]:
@@ -165,10 +165,9 @@ def command(
     return 0
 
 
-def _show(result: Result, prepared: Prepared, verdicts: Mapping[str, Verdict]) -> None:
+def _show(result: Result, verdicts: Mapping[str, Verdict]) -> None:
     score = "" if result.best is None else f", dev {result.best:.2f}"
-    word = "untrained" if prepared.recipe.lora.init is None else "before"
-    before = "" if result.first is None else f" ({word} {result.first:.2f})"
+    before = "" if result.first is None else f" (before training {result.first:.2f})"
     click.echo(f"{result.folder}: adapter of step {result.best_step}{score}{before}")
     if verdicts:
         from semsearch.evaluation import gate
@@ -188,7 +187,8 @@ def _offer(settings: Settings, folder: Path, yes: bool, as_json: bool) -> None:
         yes = click.confirm(f"embed collection {name!r} anew with it, beside the present one, and swap?", err=True)
     if not yes:
         home = f" --home {shlex.quote(str(settings.home))}" if settings.home is not None else ""
-        command = f"semsearch reindex --collection {shlex.quote(name)}{home} --adapter {shlex.quote(str(folder))}"
+        adapter = shlex.quote(str(folder.absolute()))
+        command = f"semsearch reindex --collection {shlex.quote(name)}{home} --adapter {adapter}"
         click.echo(f"to use it, embed the collection anew and swap: {command}", err=True)
         return
     reporter = Reporter()
