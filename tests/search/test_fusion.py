@@ -27,3 +27,58 @@ def test_order_of_arms_does_not_matter_and_padding_is_ignored(a, b, k):
     np.testing.assert_array_equal(first[0], second[0])
     assert len(first[0]) == min(k, len(set(a) | set(b)))
     assert (np.diff(first[1]) <= 0).all()
+
+
+count = st.integers(1, 12)
+unit = st.floats(-1, 1, width=32)
+weight = st.floats(0, 4, width=16)
+
+
+@st.composite
+def scored(draw):
+    """Some passages' scores in three arms, and weights of the arms."""
+    n = draw(count)
+    arms = {arm: np.array(draw(st.lists(unit, min_size=n, max_size=n)), np.float32) for arm in ("a", "b", "c")}
+    return arms, {arm: draw(weight) for arm in arms}
+
+
+def fused(arms, weights):
+    return np.stack(list(fusion.convex(arms, weights).values())).sum(axis=0)
+
+
+@given(scored())
+def test_convex_is_the_weighted_mean(case):
+    arms, weights = case
+    rows = np.array([arms[arm] for arm in arms], np.float64)
+    expected = np.average(rows, axis=0, weights=list(weights.values()) if sum(weights.values()) else None)
+    np.testing.assert_allclose(fused(arms, weights), expected, atol=1e-6)
+
+
+@given(scored(), st.floats(0.25, 8))
+def test_neither_the_order_of_arms_nor_the_size_of_weights_matters(case, factor):
+    arms, weights = case
+    first = fused(arms, weights)
+    reordered = {arm: arms[arm] for arm in ("c", "a", "b")}
+    np.testing.assert_allclose(fused(reordered, weights), first, atol=1e-6)
+    np.testing.assert_allclose(fused(arms, {a: w * factor for a, w in weights.items()}), first, atol=1e-6)
+
+
+@given(scored(), st.data())
+def test_a_better_score_in_an_arm_never_lowers_a_passage(case, data):
+    arms, weights = case
+    n = len(arms["a"])
+    ids = np.arange(n)
+    place = data.draw(st.integers(0, n - 1))
+    before = fusion.best(ids, fused(arms, weights), n).tolist().index(place)
+    arms["b"][place] += data.draw(st.floats(0, 2, width=32))
+    after = fusion.best(ids, fused(arms, weights), n).tolist().index(place)
+    assert after <= before
+
+
+def test_an_arm_without_a_weight_counts_for_nothing():
+    arms = {"a": np.array([1.0, 0.0], np.float32), "b": np.array([0.0, 9.0], np.float32)}
+    np.testing.assert_array_equal(fused(arms, {"a": 2.0}), [1, 0])
+
+
+def test_equal_scores_are_in_the_order_of_ids():
+    assert fusion.best(np.array([9, 4, 7]), np.array([0.5, 0.5, 1.0]), 2).tolist() == [2, 1]
