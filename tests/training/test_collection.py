@@ -289,6 +289,9 @@ def test_a_drop_fails_the_gate_and_nothing_is_offered(home, tmp_path, capsys):
     assert "reindex" not in output.err
     assert [path.name for path in home.iterdir() if path.is_dir()] == ["default"]
     assert fingerprint(home) == before
+    # killed after the last step, the run goes on with the gate
+    assert train(home, tmp_path / "run", "--steps", 6, "--batch", 8, "--lr", 1.0, "--yes", "--resume") == 5
+    assert "FAIL" in capsys.readouterr().out
 
 
 def test_wrong_use_is_said_before_anything_is_trained(home, tmp_path, capsys):
