@@ -13,7 +13,7 @@ from math import log
 import numpy as np
 
 from indexer.embedding.encoder import Encoder
-from indexer.storage.rows import words_of
+from indexer.storage.rows import match_of, words_of
 
 Span = tuple[int, int]
 """Offsets (start, end) of characters in a text."""
@@ -75,7 +75,7 @@ def find(words: Sequence[str], texts: Sequence[str]) -> list[dict[Span, str]]:
         database.executemany("INSERT INTO held (rowid, text) VALUES (?, ?)", rows)
         query = "SELECT rowid, highlight(held, 0, char(1), char(2)) FROM held WHERE held MATCH ?"
         for word in words:
-            for row, text in database.execute(query, (f'"{word}"',)):
+            for row, text in database.execute(query, (match_of(word),)):
                 for number, match in enumerate(re.finditer("\1([^\2]*)\2", text)):
                     start = match.start() - 2 * number  # without the marks before it
                     found[row].setdefault((start, start + len(match[1])), word)

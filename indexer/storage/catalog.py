@@ -198,16 +198,15 @@ class MemoryCatalog:
     def search_text(self, query: str, k: int, generation: int, filter: Filter | None = None) -> Neighbours:
         allowed = set(self.live(generation, filter).tolist())
         rows = list(self.passages(generation))
-        texts = {
-            p.id: [w.lower() for w in re.findall(r"\w+", f"{p.title or ''} {p.title or ''} {p.passage.text}")]
-            for p in rows
-        }
-        length = sum(map(len, texts.values())) / max(1, len(texts)) or 1.0
+        texts = {p.id: _columns(p) for p in rows}
+        lengths = {number: len(title) + len(text) for number, (title, text) in texts.items()}
+        length = sum(lengths.values()) / max(1, len(texts)) or 1.0
         scores: dict[int, float] = {}
         for word in words_of(query, repeated=True):
-            having = {number: words.count(word) for number, words in texts.items() if word in words}
+            counts = {number: 2 * _count(word, title) + _count(word, text) for number, (title, text) in texts.items()}
+            having = {number: n for number, n in counts.items() if n}
             for number, n in having.items():
-                share = n * 2.2 / (n + 1.2 * (0.25 + 0.75 * len(texts[number]) / length))
+                share = n * 2.2 / (n + 1.2 * (0.25 + 0.75 * lengths[number] / length))
                 scores[number] = scores.get(number, 0.0) + rarity(len(texts), len(having)) * share
         best = sorted(((-s, n) for n, s in scores.items() if n in allowed))[:k]
         ids, values = np.full((1, k), -1, np.int64), np.full((1, k), -np.inf, np.float32)
@@ -215,11 +214,9 @@ class MemoryCatalog:
         return Neighbours(ids, values)
 
     def text_scale(self, query: str, generation: int) -> float:
-        texts = [
-            {word.lower() for word in re.findall(r"\w+", f"{p.title or ''} {p.passage.text}")}
-            for p in self.passages(generation)
-        ]
-        return sum(rarity(len(texts), sum(word in each for each in texts)) for word in words_of(query, repeated=True))
+        texts = [_columns(p) for p in self.passages(generation)]
+        held = {word: sum(any(_count(word, part) for part in text) for text in texts) for word in words_of(query)}
+        return sum(rarity(len(texts), held[word]) for word in words_of(query, repeated=True))
 
     def set_root(self, path: str, options: Mapping[str, object]) -> None:
         self._now.roots[printable(path)] = dict(options)
@@ -350,3 +347,17 @@ def _stored(held: _Held) -> list[StoredPassage]:
         StoredPassage(n, p, d.path, d.kind, d.record, d.title, dict(d.fields), held.mtime_ns)
         for n, p in held.passages.items()
     ]
+
+
+def _columns(passage: StoredPassage) -> tuple[list[str], list[str]]:
+    """The words of title and text."""
+    title, text = (re.findall(r"\w+", part.lower()) for part in (passage.title or "", passage.passage.text))
+    return title, text
+
+
+def _count(wanted: str, words: Sequence[str]) -> int:
+    """How often a word, a phrase or ``begin*`` stands in a text, in no other form."""
+    if wanted.endswith("*"):
+        return sum(word.startswith(wanted[:-1]) for word in words)
+    phrase = wanted.split()
+    return sum(list(words[i : i + len(phrase)]) == phrase for i in range(len(words)))

@@ -13,6 +13,11 @@ from indexer.types import Document, FileRecord, Passage, StoredPassage
 MOST_WORDS = 256
 """Words of one query that are looked up; a whole page pasted in does not need more."""
 
+LEAST_PREFIX = 2
+"""Letters that ``begin*`` has at least; fewer would be in nearly every passage."""
+_WORD = re.compile(r"\w+")
+_WANTED = re.compile(r'"([^"]*)"|(\w+)(\*(?!\S))?')
+
 
 def printable(path: str) -> str:
     """The path as it is stored: bytes that are no UTF-8 (lone surrogates) written as ``\\xNN``."""
@@ -30,9 +35,23 @@ def text_digest(value: str) -> int:
 
 
 def words_of(query: str, repeated: bool = False) -> list[str]:
-    """The distinct words of a query, of its first MOST_WORDS; with ``repeated`` each as often as it stands there."""
-    words = re.findall(r"\w+", storable(query).lower())[:MOST_WORDS]
-    return words if repeated else list(dict.fromkeys(words))
+    """What a query looks for, each once; with ``repeated`` as often as it stands there.
+
+    That is a word, the words between double quotes as one phrase, or ``begin*`` for every word that begins so. Of the
+    query's words the first MOST_WORDS count. Anything else, operators among them, only separates words.
+    """
+    wanted, room = [], MOST_WORDS
+    for phrase, word, star in _WANTED.findall(storable(query).lower()):
+        words = ([word] if word else _WORD.findall(phrase))[:room]
+        if words:
+            room -= len(words)
+            wanted.append(" ".join(words) + (star if len(word) >= LEAST_PREFIX else ""))
+    return wanted if repeated else list(dict.fromkeys(wanted))
+
+
+def match_of(wanted: str) -> str:
+    """One of ``words_of`` as FTS5 writes it; nothing in it is syntax."""
+    return f'"{wanted[:-1]}"*' if wanted.endswith("*") else f'"{wanted}"'
 
 
 def rarity(passages: int, held: int) -> float:

@@ -17,6 +17,7 @@ from indexer.storage.rows import (
     document_digest,
     document_row,
     file_row,
+    match_of,
     passage_row,
     printable,
     rarity,
@@ -157,7 +158,7 @@ class SqlCatalog(Database):
         rows: Sequence[tuple[int, float]] = []
         if words:
             with self.reading() as connection:
-                match = " OR ".join(f'"{word}"' for word in self._telling(connection, words, generation))
+                match = " OR ".join(match_of(word) for word in self._telling(connection, words, generation))
                 rows = _best_words(connection, match, k, generation, filter)
         ids = np.full((1, k), -1, np.int64)
         scores = np.full((1, k), -np.inf, np.float32)
@@ -191,7 +192,7 @@ class SqlCatalog(Database):
         for word in dict.fromkeys(words):
             if word not in held:
                 count = "FROM words WHERE words MATCH :match" if word else "FROM words_docsize"
-                held[word] = run(connection, f"SELECT count(*) {count}", {"match": f'"{word}"'}).scalar_one()
+                held[word] = run(connection, f"SELECT count(*) {count}", {"match": match_of(word)}).scalar_one()
         return held
 
     # Sparse vectors

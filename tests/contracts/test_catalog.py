@@ -165,7 +165,10 @@ class Comparison(RuleBasedStateMachine):
             ):
                 np.testing.assert_array_equal(a, b)
 
-    @rule(filter=FILTERS, query=st.sampled_from(["fox", "BIRD old", "none", "green red blue"]))
+    @rule(
+        filter=FILTERS,
+        query=st.sampled_from(["fox", "BIRD old", "none", "green red blue", '"old bird"', 're* "fox"', '"red fox']),
+    )
     def searching(self, filter, query) -> None:
         for generation in self.readable:
             np.testing.assert_array_equal(self.catalog.live(generation, filter), self.memory.live(generation, filter))

@@ -437,6 +437,15 @@ class TestReading:
             store.commit()
             assert lexical(reader, "word", 1) == ["word in a rather long passage that comes last of all"]
 
+    def test_phrases_and_beginnings(self, store):
+        add(store, "/data/a", ["the old red fox", "red and old, the fox", "an opinion on optics", "a cold option"])
+        assert lexical(store, '"old red"') == ["the old red fox"]
+        assert lexical(store, '"Old  RED" optics') == ["the old red fox", "an opinion on optics"]
+        assert sorted(lexical(store, "opt*")) == ["a cold option", "an opinion on optics"]
+        assert lexical(store, "opt") == []
+        assert lexical(store, '"old red') == lexical(store, "old red")  # a lone quote opens nothing
+        assert lexical(store, '"" opt ** o* 2*3 "*"') == []  # a single letter with a star is that letter
+
     def test_words_are_stemmed_and_accents_do_not_matter(self, store):
         add(store, "/data/a", ["Der Kaffee im Café", "running horses"], title="Zeitung")
         assert lexical(store, "cafe") == ["Der Kaffee im Café"]
