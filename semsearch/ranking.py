@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -177,7 +178,7 @@ class Ranker:
         while True:
             generation = self.store.generation
             try:
-                found = {arm: self._search(queries, arm, depth, filter) for arm in arms}
+                found = self._search_all(queries, arms, depth, filter)
                 return [
                     self._candidates({arm: rows[i] for arm, rows in found.items()}, text, queries.vector(i))
                     for i, text in enumerate(queries.texts)
@@ -204,6 +205,17 @@ class Ranker:
             vectors, terms = self._encoder().encode_terms(texts, role="query")
             return _Queries(texts, vectors, terms)
         return _Queries(texts, self._encoder().encode(texts, role="query") if "dense" in arms else None, None)
+
+    def _search_all(
+        self, queries: _Queries, arms: Sequence[str], k: int, filter: Filter | None
+    ) -> dict[str, list[Neighbours]]:
+        """The arms side by side: one query keeps one core busy with vectors and another with words. A store that is
+        open for writing is left to one thread."""
+        if self.store.writable:
+            return {arm: self._search(queries, arm, k, filter) for arm in arms}
+        with ThreadPoolExecutor(len(arms)) as pool:
+            found = {arm: pool.submit(self._search, queries, arm, k, filter) for arm in arms}
+            return {arm: each.result() for arm, each in found.items()}
 
     def _search(self, queries: _Queries, arm: str, k: int, filter: Filter | None) -> list[Neighbours]:
         """One arm's results for each query, (1, n), without the filling."""
