@@ -69,6 +69,10 @@ class Manifest:
     def fingerprint(self) -> str:
         return self.spec.fingerprint
 
+    def same_collection(self, other: Manifest) -> bool:
+        """Whether both are of one collection, at whatever times; false where another took its place."""
+        return (self.created, self.fingerprint) == (other.created, other.fingerprint)
+
     def with_index(self, index: IndexFile | None) -> Manifest:
         return replace(self, index=index)
 

@@ -129,16 +129,22 @@ class Store:
         if lock is not None:
             lock.acquire()
         catalog = SqlCatalog(folder / CATALOG, writable)
+        problem: BaseException | None = None
         try:
             if catalog.outdated():
                 cls._migrate(folder, catalog, lock)
             # Manifest first, generation after: the index that the manifest notes is then never newer than the view.
-            return cls(folder, Manifest.load(folder) if writable else manifest, catalog, lock, index_device)
-        except BaseException:
-            catalog.close()
-            if lock is not None:
-                lock.release()
-            raise
+            store = cls(folder, Manifest.load(folder) if writable else manifest, catalog, lock, index_device)
+            if manifest.same_collection(Manifest.load(folder)):
+                return store
+        except BaseException as error:
+            problem = error
+        catalog.close()
+        if lock is not None:
+            lock.release()
+        if problem is None or (isinstance(problem, StoreError) and not manifest.same_collection(Manifest.load(folder))):
+            return cls.open(path, writable, index_device)  # another took its place meanwhile (``storage.swap``)
+        raise problem
 
     @staticmethod
     def _migrate(folder: Path, catalog: SqlCatalog, lock: WriterLock | None) -> None:
@@ -198,6 +204,8 @@ class Store:
         """Move to the newest generation. Whether there was one."""
         old = self._view
         manifest = Manifest.load(self.path)
+        if not manifest.same_collection(old.manifest):
+            raise StoreError(f"{self.path} was replaced by a collection of another encoder; open it again")
         generation = self._catalog.state()[0]
         if generation == old.generation and manifest.index == old.manifest.index:
             return False

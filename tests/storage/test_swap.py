@@ -2,6 +2,8 @@
 
 import json
 import os
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,13 @@ import pytest
 
 from indexer.embedding.encoder import EncoderSpec, HashEncoder
 from indexer.errors import CollectionNotFound, LockedError, StoreError
+from indexer.storage import store as store_module
 from indexer.storage import swap as swap_module
 from indexer.storage.manifest import Manifest
 from indexer.storage.store import Store
 from indexer.storage.swap import swap
 from semsearch import reindex
-from tests.storage.helpers import build, document, embed, file, stage, texts
+from tests.storage.helpers import ENCODER, build, document, embed, file, stage, texts
 
 OTHER = HashEncoder(EncoderSpec(model="hash:48"))
 CONTENT = ["the boat", "a bay", "the bread"]
@@ -202,3 +205,56 @@ def test_a_partial_collection_is_refused(live):
         rebuilt(live)
     assert not (live.parent / "c-new").exists()
     assert json.loads((live / "manifest.json").read_text())["spec"]["model"] == "hash:32"
+
+
+def test_a_swap_in_the_midst_of_opening(live, monkeypatch):
+    """A reader that has read the old manifest must not go on with the new catalog."""
+    new, generation = rebuilt(live)
+    real = store_module.SqlCatalog
+
+    class Late(real):
+        def __init__(self, *arguments):
+            monkeypatch.setattr(store_module, "SqlCatalog", real)
+            swap(live, new, generation)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(store_module, "SqlCatalog", Late)
+    with Store.open(live) as reader:
+        assert reader.manifest.fingerprint == OTHER.spec.fingerprint
+        assert len(texts(reader)) == 5
+
+
+def test_a_reader_that_outlives_its_collection_says_so(live):
+    new, _ = rebuilt(live)
+    with Store.open(live) as reader:
+        os.rename(live, live.with_name("old"))  # what a swap refuses to do while it is open
+        os.rename(new, live)
+        with pytest.raises(StoreError, match="was replaced"):
+            reader.refresh()
+
+
+def test_readers_that_come_and_go_during_swaps(live):
+    """Each opens a whole collection, at every moment."""
+    stop, errors, opened = threading.Event(), [], []
+
+    def read() -> None:
+        while not stop.is_set():
+            try:
+                opened.append(whole(live))
+            except BaseException as error:
+                errors.append(error)
+            time.sleep(0.003)
+
+    threads = [threading.Thread(target=read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for encoder in (OTHER, ENCODER) * 5:
+        with Store.open(live, writable=True) as store:
+            new, generation = reindex.beside(store, encoder), store.generation
+        swap(live, new, generation)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not errors, errors[0]
+    assert opened
+    assert all(opened)
