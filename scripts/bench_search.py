@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -160,6 +161,7 @@ def main() -> None:
         "first_query_ms": round(first, 1),
         "versions": report.versions(),
         "hardware": report.hardware(None),
+        "load": [round(x, 1) for x in os.getloadavg()],  # above the number of cores: others were at work
         "seconds": round(time.monotonic() - started, 1),
     }
     print(json.dumps(result, indent=1))

@@ -49,7 +49,7 @@ def test_all_holds_every_kind(shared_data: Path, tmp_path: Path, capsys) -> None
     result = json.loads(out)
     assert code == 0
     assert list(result["scores"]) == ["STS12", "CR"]
-    assert set(result["retrieval"]["scores"]) == {"dense", "lexical", "hybrid"}
+    assert set(result["retrieval"]["scores"]) == {"dense", "lexical", "hybrid", "hybrid rrf"}
     _, out, _ = call(capsys, "show", file, "--format", "csv")
     tasks, search = out.split("\n\n")
     assert tasks.splitlines()[0] == "encoder,STS12,avg sts,CR,avg transfer"

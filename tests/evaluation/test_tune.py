@@ -11,6 +11,7 @@ import pytest
 from indexer.embedding.encoder import HashEncoder
 from indexer.errors import CorruptError, DataError, UsageError
 from indexer.storage.store import Store
+from semsearch.cli import run
 from semsearch.evaluation import beir, retrieval, tune
 from semsearch.evaluation.runner import Evaluation
 from semsearch.ranking import Candidates, Weights
@@ -156,3 +157,51 @@ def test_candidates_of_some_arms_are_as_if_only_these_were_asked(tmp_path: Path)
             for arm in other.found:
                 np.testing.assert_array_equal(cut.raw[arm], other.raw[arm])
                 np.testing.assert_array_equal(cut.scaled[arm], other.scaled[arm])
+
+
+def test_save_keeps_proven_weights_and_no_others(tmp_path: Path, capsys) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    rows = []
+    for n in range(40):
+        shared = " ".join(f"topic{n * k % 7}" for k in range(1, 6))
+        (notes / f"{n}.txt").write_text(f"{shared} code{n}", encoding="utf-8")
+        rows.append(f"code{n} of topic{n % 7} topic{n % 5}\t{n}.txt\n")
+    (tmp_path / "judged.tsv").write_text("".join(rows), encoding="utf-8")
+    home = ["--home", tmp_path / "home"]
+    tuning = [
+        "eval",
+        "tune",
+        "--collection",
+        "mine",
+        "--judgements",
+        tmp_path / "judged.tsv",
+        "--save",
+        "--json",
+        *home,
+    ]
+    assert run(list(map(str, ["index", "--model", "hash:16", "--collection", "mine", notes, *home]))) == 0
+    path = tmp_path / "home" / "mine"
+    Weights(1, 0).save(path)
+    capsys.readouterr()
+
+    assert run(list(map(str, tuning))) == 0
+    first, err = capsys.readouterr()
+    assert json.loads(first)["saved"] is True
+    assert "weights kept" in err
+    assert Weights.of(path).lexical >= 0.5
+    assert json.loads(first)["chosen"]["weights"] == {
+        "dense": Weights.of(path).dense,
+        "lexical": Weights.of(path).lexical,
+    }
+
+    kept = (path / "search.json").read_bytes()
+    assert run(list(map(str, tuning))) == 0
+    second, err = capsys.readouterr()
+    assert json.loads(second)["saved"] is False
+    assert json.loads(second)["default"] == {**json.loads(first)["chosen"], "weights": vars(Weights.of(path))}
+    assert "nothing saved" in err
+    assert (path / "search.json").read_bytes() == kept
+
+    assert run(["eval", "tune", "--save", "--data", str(tmp_path)]) == 2
+    assert "--collection and --judgements" in capsys.readouterr().err
