@@ -140,7 +140,7 @@ def searcher(
                 f"the index is partial: {counts.pending} passages are not embedded yet; "
                 f"to finish, run: semsearch index{_option(settings)}"
             )
-        return Searcher(store, open_encoder)
+        return Searcher(store, open_encoder, note)
     except BaseException:
         store.close()
         raise

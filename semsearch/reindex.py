@@ -46,6 +46,8 @@ def beside(live: Store, encoder: Encoder, observer: Observer | None = None) -> P
             f"the passages of {live.path} have up to {tokens} tokens and would be cut at {encoder.spec.max_tokens} "
             "(--max-tokens); raise it, or index into another collection with --passage-tokens"
         )
+    if live.manifest.sparse is not None:
+        encoder.encode_terms(["a"])  # refuse an encoder that predicts no words before anything is copied
     path = _place(live.path, encoder)
     if (path / "manifest.json").is_file():
         new = Store.open(path, writable=True)

@@ -112,10 +112,9 @@ class SqlCatalog(Database):
         return [found[int(number)] for number in ids if int(number) in found]
 
     def passages(self, generation: int, path: str | None = None) -> Iterator[StoredPassage]:
-        query = (
-            f"{STORED} WHERE p.id > :after AND {_LIVE} AND (:path IS NULL OR d.path = :path) ORDER BY p.id LIMIT 1000"
-        )
-        values = {"after": -1, "g": generation, "path": None if path is None else printable(path)}
+        values = {"after": -1, "g": generation} | ({} if path is None else {"path": printable(path)})
+        one = "" if path is None else "AND d.path = :path "
+        query = f"{STORED} WHERE p.id > :after AND {_LIVE} {one}ORDER BY p.id LIMIT 1000"
         with self.reading() as connection:  # one transaction to the end, so that no compaction comes in between
             while rows := run(connection, query, values).all():
                 yield from map(stored, rows)

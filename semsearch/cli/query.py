@@ -132,7 +132,6 @@ def command(
         return bool(found)
 
     with searcher(settings, flags=take_encoder_flags(encoder), runtime=runtime, note=note) as engine:
-        engine.note = note
         if text != "-":
             return 0 if show(text) else 1
         lines = (line.decode("utf-8", "replace").strip("\r\n") for line in sys.stdin.buffer)

@@ -45,7 +45,6 @@ def command(
     settings = load_settings().override({"home": home, "collection": collection})
     runtime = Runtime(settings.device, settings.batch_tokens, index_device)
     with searcher(settings, runtime=runtime, note=note) as engine:
-        engine.note = note
         found = engine.similar(
             place,
             None,
