@@ -55,7 +55,10 @@ def result(
             owners = retrieval.owners(each, searcher.store)
             weights = [*grid(arms), asdict(default)]
             curves.append(curve(each, candidates, owners, weights, progress))
-    found = choose([values[:-1] for values in curves], [values[-1] for values in curves], grid(arms), asdict(default))
+    points, known = grid(arms), [values[:-1] for values in curves]
+    found = choose(known, [values[-1] for values in curves], points, asdict(default))
+    if "sparse" in arms:
+        found["without_sparse"] = without("sparse", known, points, asdict(default))
     found["collections"] = {each.name: len(each.queries) for each in judged}
     found["data"] = {each.name: {"source": each.source, "sha256": each.sha256} for each in judged}
     seconds = time.monotonic() - started
@@ -112,9 +115,32 @@ def choose(
     queries = sum(map(len, defaults))
     if queries < LEAST:
         raise DataError(f"{queries} judged queries say nothing about weights; judge at least {LEAST}, better 50")
+    held, picks = cross_validate(curves, points, default, folds, seed)
+    chosen = _best(curves, [np.ones(len(values), bool) for values in defaults], points, default)
+    compared = _compared(held, defaults, seed)
+    low, high = compared["interval"]
+    return {
+        "measure": str(MEASURE),
+        "queries": queries,
+        "default": {"weights": dict(default), "value": _mean(defaults)},
+        "chosen": {"weights": dict(points[chosen]), "value": _mean([c[chosen] for c in curves])},
+        "held_out": {"value": _mean(held), **compared, "folds": picks},
+        "verdict": "better" if low > 0 else "worse" if high < 0 else "no difference",
+        "curve": [{"weights": dict(point), "value": _mean([c[i] for c in curves])} for i, point in enumerate(points)],
+    }
+
+
+def cross_validate(
+    curves: Sequence[np.ndarray],
+    points: Sequence[Mapping[str, float]],
+    default: Mapping[str, float],
+    folds: int = FOLDS,
+    seed: int = 0,
+) -> tuple[list[np.ndarray], list[dict[str, float]]]:
+    """Per collection (q,): each query's figure under the point chosen without its fold; the point chosen each time."""
     random = np.random.default_rng(seed)
-    parts = [_folds(random, len(values), folds) for values in defaults]
-    held = [np.zeros(len(values)) for values in defaults]
+    parts = [_folds(random, values.shape[1], folds) for values in curves]
+    held = [np.zeros(values.shape[1]) for values in curves]
     picks = []
     for fold in range(folds):
         seen = [part != fold for part in parts]
@@ -122,25 +148,25 @@ def choose(
         picks.append(dict(points[pick]))
         for values, kept, rest in zip(held, curves, seen, strict=True):
             values[~rest] = kept[pick, ~rest]
-    everything = [np.ones(len(values), bool) for values in defaults]
-    chosen = _best(curves, everything, points, default)
-    differences = [a - b for a, b in zip(held, defaults, strict=True)]
+    return held, picks
+
+
+def without(
+    arm: str, curves: Sequence[np.ndarray], points: Sequence[Mapping[str, float]], default: Mapping[str, float]
+) -> dict[str, Any]:
+    """What an arm adds: the held-out figure of weights chosen with it, less that of weights chosen without it."""
+    rest = [i for i, point in enumerate(points) if not point[arm]]
+    less, _ = cross_validate([values[rest] for values in curves], [points[i] for i in rest], default)
+    full, _ = cross_validate(curves, points, default)
+    return {"value": _mean(less), **_compared(full, less, 0)}
+
+
+def _compared(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], seed: int) -> dict[str, Any]:
+    """The mean difference of paired figures, and its 95% interval by a bootstrap within each collection."""
+    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
     draws = np.mean([resamples(len(d), SAMPLES, seed + i) @ d / len(d) for i, d in enumerate(differences)], axis=0)
     low, high = np.percentile(draws, [2.5, 97.5])
-    return {
-        "measure": str(MEASURE),
-        "queries": queries,
-        "default": {"weights": dict(default), "value": _mean(defaults)},
-        "chosen": {"weights": dict(points[chosen]), "value": _mean([c[chosen] for c in curves])},
-        "held_out": {
-            "value": _mean(held),
-            "difference": _mean(differences),
-            "interval": [round(float(low), 5), round(float(high), 5)],
-            "folds": picks,
-        },
-        "verdict": "better" if low > 0 else "worse" if high < 0 else "no difference",
-        "curve": [{"weights": dict(point), "value": _mean([c[i] for c in curves])} for i, point in enumerate(points)],
-    }
+    return {"difference": _mean(differences), "interval": [round(float(low), 5), round(float(high), 5)]}
 
 
 def _folds(random: np.random.Generator, n: int, folds: int) -> np.ndarray:
@@ -183,6 +209,12 @@ def render(found: Mapping[str, Any]) -> str:
         bar = "#" * round(40 * (point["value"] - bottom) / max(top - bottom, 1e-9))
         lines.append(f"  {named(point['weights']):{width}}  {point['value']:.4f}  {bar}{mark}")
     held, (low, high) = found["held_out"], found["held_out"]["interval"]
+    if "without_sparse" in found:
+        value, gain, (least, most) = (found["without_sparse"][k] for k in ("value", "difference", "interval"))
+        lines.append(
+            f"chosen without sparse, on unseen queries: {value:.4f}; sparse adds {gain:+.4f}, "
+            f"95% interval [{least:+.4f}, {most:+.4f}]"
+        )
     lines += [
         f"in use now: {named(found['default']['weights'])}, {found['default']['value']:.4f}",
         f"chosen on all queries: {named(found['chosen']['weights'])}",

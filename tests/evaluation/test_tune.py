@@ -79,6 +79,18 @@ def test_collections_count_the_same_whatever_their_size():
     assert found["chosen"]["weights"]["dense"] == 0.5
 
 
+def test_what_a_third_arm_adds_is_measured_on_unseen_queries():
+    points = tune.grid(["dense", "lexical", "sparse"])
+    for gain in (0.0, 0.2):
+        best = np.array([gain if point["sparse"] == 0.3 else 0.0 for point in points])
+        curve = 0.5 + best[:, None] + 0.1 * np.random.default_rng(3).standard_normal((len(points), 200))
+        found = tune.without("sparse", [curve], points, DEFAULT)
+        low, high = found["interval"]
+        assert found["difference"] == pytest.approx(gain, abs=0.05)
+        assert (low > 0) == (gain > 0)
+        assert low < high
+
+
 def test_too_few_queries():
     with pytest.raises(DataError, match="3 judged queries say nothing"):
         tune.choose([peaked(3, 0.5)], [np.zeros(3)], POINTS, DEFAULT)
@@ -110,6 +122,7 @@ def test_result_over_a_folder(tmp_path: Path) -> None:
     assert len(found["curve"]) == 66
     assert found["encoder"]["spec"]["model"] == "hash:64"
     assert "verdict: " in tune.render(found)
+    assert "sparse adds" in tune.render(found)
     json.dumps(found)
 
 
