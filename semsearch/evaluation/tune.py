@@ -105,7 +105,7 @@ def choose(
     folds: int = FOLDS,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The best point of all, and what such a choice gains on queries that it has not seen.
+    """The point of the curve that is chosen, and what such a choice gains on queries that it has not seen.
 
     curves: per collection (w, q) of each point and query; defaults: per collection (q,) of the weights in use. Means
     are taken over queries, then over collections. ``held_out`` is the cross-validated figure of the procedure;
@@ -182,12 +182,19 @@ def _best(
     points: Sequence[Mapping[str, float]],
     default: Mapping[str, float],
 ) -> int:
-    """The point with the highest mean over the queries seen; of equals the one nearest to the default."""
-    each = [values[:, kept].mean(axis=1) for values, kept in zip(curves, seen, strict=True) if kept.any()]
-    means = np.stack(each).mean(axis=0)  # (w,)
+    """The point nearest to the default of those within one standard error of the best on the queries seen.
+
+    (The one-standard-error rule of Breiman et al., Classification and Regression Trees, 1984, 3.4.3: a curve is mostly
+    flat at its top, where the highest point is chance.)"""
+    each = [values[:, kept] for values, kept in zip(curves, seen, strict=True) if kept.any()]
+    means = np.stack([values.mean(axis=1) for values in each]).mean(axis=0)  # (w,)
+    top = int(means.argmax())
+    behind = [values - values[top] for values in each]
+    error = np.sqrt(sum(diff.var(axis=1) / diff.shape[1] for diff in behind)) / len(each)  # (w,)
+    near = means >= means[top] - error - 1e-9
     total = sum(default.values())
     away = [sum(abs(weight - default.get(arm, 0) / total) for arm, weight in point.items()) for point in points]
-    return int(np.lexsort((np.array(away), -np.round(means, 9)))[0])
+    return int(np.lexsort((-means, np.round(away, 9), ~near))[0])
 
 
 def _mean(values: Sequence[np.ndarray]) -> float:
@@ -205,7 +212,7 @@ def render(found: Mapping[str, Any]) -> str:
     width = max(len(named(point["weights"])) for point in shown)
     lines = [f"{found['measure']} of {found['queries']} queries, by weights:"]
     for point in shown:
-        mark = "  best" if point["weights"] == found["chosen"]["weights"] else ""
+        mark = "  chosen" if point["weights"] == found["chosen"]["weights"] else ""
         bar = "#" * round(40 * (point["value"] - bottom) / max(top - bottom, 1e-9))
         lines.append(f"  {named(point['weights']):{width}}  {point['value']:.4f}  {bar}{mark}")
     held, (low, high) = found["held_out"], found["held_out"]["interval"]
