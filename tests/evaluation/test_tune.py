@@ -73,6 +73,17 @@ def test_equal_weights_leave_the_default_alone():
     assert found["verdict"] == "no difference"
 
 
+def test_a_peak_within_the_error_of_the_mean_changes_nothing():
+    curve = np.full((len(POINTS), 50), 0.7)
+    curve[-2, :3] += 0.1
+    curve[-2, 3:5] -= 0.08
+    found = tune.choose([curve], [curve[0]], POINTS, DEFAULT)
+    assert curve[-2].mean() == curve.mean(axis=1).max() > 0.7
+    assert found["chosen"]["weights"] == DEFAULT
+    curve[-2, :20] += 0.1
+    assert tune.choose([curve], [curve[0]], POINTS, DEFAULT)["chosen"]["weights"]["dense"] == 0.95
+
+
 def test_collections_count_the_same_whatever_their_size():
     large, small = peaked(400, 0.9, noise=0), peaked(20, 0.1, noise=0)
     found = tune.choose([large, small], [default_of(large), default_of(small)], POINTS, DEFAULT)
