@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from indexer import embedding
+from indexer.embedding import models
 from indexer.embedding.encoder import Encoder, EncoderSpec, HashEncoder, Role
 from semsearch.cli import run
 from semsearch.evaluation import gate, runner
@@ -79,6 +83,24 @@ def test_coarse_vectors_fail_and_rounding_does_not(whole: Vectors, before: list[
     texts = loaded[0].parts["dev"].texts
     assert failed(before, runner.score(loaded, Stored(whole, texts, noise=1.0)))
     assert not failed(before, runner.score(loaded, Stored(whole, texts, noise=0.01)))
+
+
+def test_a_shuffled_adapter_fails(loaded: list[Data], tmp_path: Path) -> None:
+    """Each block gets the matrices that were trained for another: nothing crashes, and the vectors are worse."""
+    shipped = models.locate(EncoderSpec(adapter="sts")).adapter
+    assert shipped is not None
+    folder = shutil.copytree(shipped, tmp_path / "shuffled")
+    tensors = load_file(folder / "adapter_model.safetensors")
+    save_file(
+        {re.sub(r"layers\.(\d+)", lambda m: f"layers.{(int(m[1]) + 7) % 30}", k): v for k, v in tensors.items()},
+        folder / "adapter_model.safetensors",
+    )
+    described = EncoderSpec.from_dict(dict(embedding.adapter_description("sts")))
+    before, after = (
+        runner.score(loaded, opened(replace(described, adapter=adapter))) for adapter in ("sts", str(folder))
+    )
+    assert before[0].value > 80
+    assert failed(before, after)
 
 
 def test_batch_size_and_threads_change_nothing_that_matters(before: list[Score], loaded: list[Data]) -> None:

@@ -1,0 +1,50 @@
+"""The adapters that come along: small, described, and the same to plain peft as to our encoder."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from indexer import embedding
+from indexer.embedding import models, open_encoder
+from indexer.embedding.encoder import EncoderSpec
+
+ADAPTERS = embedding.shipped_adapters()
+FOLDER = Path(models.__file__).parent / "adapters"
+TEXTS = ["A jockey is riding a horse.", "Why do birds sing at dawn?", 'He said "no"', "stock markets"]
+
+
+def spec_of(name: str) -> EncoderSpec:
+    return EncoderSpec.from_dict({**embedding.adapter_description(name), "adapter": name, "precision": "fp32"})
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_small_and_described(name):
+    folder = FOLDER / name
+    assert (folder / "adapter_model.safetensors").stat().st_size < 25e6
+    assert json.loads((folder / "adapter_config.json").read_text("utf-8"))["r"] <= 40
+    card = (folder / "README.md").read_text("utf-8")
+    for heading in ("## How it was made", "## Data", "## Scores", "## Limits"):
+        assert heading in card
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_peft_alone_gives_the_same_vectors(name):
+    from peft import PeftModel
+    from transformers import AutoModel, AutoTokenizer
+
+    spec = spec_of(name)
+    base = models.locate(spec).model
+    model = PeftModel.from_pretrained(AutoModel.from_pretrained(base, dtype=torch.float32), FOLDER / name).eval()
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    normalised = ["A jockey is riding a horse.", "Why do birds sing at dawn.", "He said 'no'", "stock markets."]
+    theirs = []
+    with torch.inference_mode():
+        for text in normalised:
+            ids = tokenizer(spec.template.replace("{text}", text), return_tensors="pt", add_special_tokens=False)
+            theirs.append(model(**ids).last_hidden_state[0, -1].numpy())
+    ours = open_encoder(spec, device="cpu").encode(TEXTS, normalize=False)
+    np.testing.assert_allclose(ours, np.array(theirs), atol=5e-3, rtol=1e-3)
