@@ -53,13 +53,14 @@ def hits(found: Sequence[Hit], console: Console, full: bool = False) -> None:
             body.stylize("underline", *match)
         start, end = (0, len(hit.text)) if full else excerpt(hit.text, hit.highlight)
         body = Text("… " if start else "") + body[start:end] + Text(" …" if end < len(hit.text) else "")
-        notes = [f"also: {', '.join(map(place, hit.duplicates))}"] if hit.duplicates else []
-        notes += why(hit.explanation) if hit.explanation else []
+        notes = why(hit.explanation) if hit.explanation else []
         console.print(head, soft_wrap=True)
         for text in (body, *(Text(quiet(note), "dim") for note in notes)):
             for line in text.wrap(console, max(20, console.width - 4)):
                 line.rstrip()
                 console.print(Text("    ") + line, soft_wrap=True)
+        for twin in hit.duplicates:  # a path stays in one piece, to be copied or clicked
+            console.print(Text(f"    also: {quiet(place(twin))}", "dim"), soft_wrap=True)
         console.print()
 
 
