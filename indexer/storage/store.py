@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from indexer.errors import CorruptError, StoreError
+from indexer.errors import CorruptError, LockedError, StoreError
 from indexer.storage import shards as shard_files
 from indexer.storage.files import ASIDE, WriterLock, sha256, sync_folder, write_aside
 from indexer.storage.manifest import NAME as MANIFEST
@@ -41,6 +42,8 @@ TOMBSTONES = 0.25
 """Share of dead passages past which ``finish`` compacts."""
 STALE = 0.02
 """Share of changed passages up to which ``finish`` leaves the FAISS file as it is: searches add the changes."""
+SWAP_SECONDS = 2.0
+"""How long opening for reading waits for a database that another program holds."""
 
 T = TypeVar("T")
 
@@ -121,6 +124,17 @@ class Store:
     @classmethod
     def open(cls, path: str | Path, writable: bool = False, index_device: str = "cpu") -> Store:
         """Raises CollectionNotFound, LockedError (another process writes), CorruptError or FormatError."""
+        patience = time.monotonic() + SWAP_SECONDS
+        while True:
+            try:
+                return cls._open(path, writable, index_device)
+            except LockedError:
+                if writable or time.monotonic() > patience:
+                    raise
+                time.sleep(0.02)  # while one collection takes another's place, its database is held for a moment
+
+    @classmethod
+    def _open(cls, path: str | Path, writable: bool, index_device: str) -> Store:
         folder = Path(path)
         manifest = Manifest.load(folder)
         if not (folder / CATALOG).is_file():
@@ -143,7 +157,7 @@ class Store:
         if lock is not None:
             lock.release()
         if problem is None or (isinstance(problem, StoreError) and not manifest.same_collection(Manifest.load(folder))):
-            return cls.open(path, writable, index_device)  # another took its place meanwhile (``storage.swap``)
+            return cls._open(path, writable, index_device)  # another took its place meanwhile (``storage.swap``)
         raise problem
 
     @staticmethod
