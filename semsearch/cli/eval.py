@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,33 +35,104 @@ def command() -> None:
     """
 
 
+@dataclass(frozen=True)
+class Setup:
+    """What the options that the commands share came to."""
+
+    settings: Settings
+    flags: Mapping[str, Any]
+    """Of the encoder."""
+    quick: bool
+    output: Path | None
+    as_json: bool
+
+    @contextmanager
+    def evaluation(self, sparse: bool = False, quick: bool = False) -> Iterator[Evaluation]:
+        from semsearch.evaluation.runner import Evaluation
+
+        progress = Progress()
+        try:
+            yield Evaluation(self.settings, self.flags, self.quick or quick, sparse=sparse, progress=progress)
+        finally:
+            progress.close()
+
+    def show(self, result: Mapping[str, Any]) -> None:
+        """The figures on stdout, the whole of the result in --output."""
+        from semsearch.evaluation import report
+
+        if self.output is not None:
+            report.write(self.output, result)
+        if self.as_json:
+            click.echo(json.dumps(report.public(result), ensure_ascii=False))
+            return
+        click.echo(report.render([result]) + "\n")
+        for task, details in (result["tasks"] | result.get("retrieval", {}).get("tasks", {})).items():
+            click.echo(report.describe(task, details))
+        encoder = result["encoder"]
+        click.echo(
+            f"\nencoder {encoder['fingerprint']} ({result['name']}, {result['dtype']}), {duration(result['seconds'])}"
+            + (", quick: a subset, not comparable with published figures" if result["quick"] else "")
+        )
+
+
 def task_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What every command that runs tasks takes."""
+    """What every command that runs tasks takes: the function gets a Setup and ``tasks``."""
+
+    @wraps(function)
+    def with_setup(
+        *,
+        quick: bool,
+        output: Path | None,
+        as_json: bool,
+        data: Path | None,
+        device: str | None,
+        batch_tokens: int | None,
+        home: Path | None = None,
+        **rest: Any,
+    ) -> None:
+        flags = take_encoder_flags(rest)
+        said = {"home": home, "data": data, "device": device, "batch_tokens": batch_tokens}
+        function(Setup(load_settings().override(said), flags, quick, output, as_json), **rest)
+
     options = [
         click.option("--data", type=click.Path(path_type=Path), help="Folder of evaluation data [SEMSEARCH_DATA]."),
-        click.option("--tasks", metavar="A,B", help="Only these tasks."),
+        click.option("--tasks", metavar="A,B", callback=_names, help="Only these tasks."),
         click.option("--quick", is_flag=True, help="A fixed subset, in minutes on a CPU: 150 pairs of each STS task, "
                      "at most 1,000 examples of a transfer task with 5 folds, 50 queries over 500 documents."),
         click.option("--output", type=FILE, metavar="FILE", help="Write the result with every item as JSON."),
         json_option,
     ]  # fmt: skip
+    command: Callable[..., Any] = with_setup
     for option in reversed(options):
-        function = option(function)
-    return encoder_options(function)
+        command = option(command)
+    return encoder_options(command)
 
 
-def judged_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What every command that searches judged collections takes."""
+def own_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What the commands take, beside ``task_options``, that can judge a collection of the user's."""
     options = [
         click.option("--collection", "-c", metavar="[NAME]", is_flag=False, flag_value="",
-                     help="Search this collection of yours, with --judgements."),
+                     help="This collection of yours instead, with --judgements."),
         click.option("--judgements", type=FILE, help="Lines of query<TAB>relevant path[<TAB>grade]."),
-        click.option("--sparse", is_flag=True, help="Give collections in BEIR layout a sparse index, and score it."),
         home_option,
     ]  # fmt: skip
     for option in reversed(options):
         function = option(function)
-    return task_options(function)
+    return function
+
+
+sparse_option = click.option(
+    "--sparse", is_flag=True, help="Give collections in BEIR layout a sparse index, and score it."
+)
+
+
+def _names(context: click.Context, parameter: click.Parameter, tasks: str | None) -> list[str]:
+    if tasks is None:
+        return []
+    names = [name.strip() for name in tasks.split(",") if name.strip()]
+    if not names:
+        raise UsageError(f"--tasks {tasks!r} names no task; give names with commas between them, such as STS12,STS13")
+    return names
 
 
 class Progress:
@@ -92,130 +165,56 @@ class Progress:
 @command.command()
 @task_options
 @click.option("--pearson", is_flag=True, help="Pearson's correlation beside Spearman's.")
-def sts(tasks: str | None, pearson: bool, **options: Any) -> None:
+def sts(setup: Setup, tasks: list[str], pearson: bool) -> None:
     """STS12 to STS16, STS-B and SICK-R: Spearman's correlation, as the papers report it.
 
     STSBenchmark is its test part; the dev part is STSBenchmark-dev and is scored only when named.
     """
     from semsearch.evaluation.tasks import STS, select
 
-    _run(select(_names(tasks), STS), pearson=pearson, **options)
+    names = select(tasks, STS)
+    with setup.evaluation() as evaluation:
+        result, _ = evaluation.tasks(names, pearson)
+    setup.show(result)
 
 
 @command.command()
 @task_options
-def transfer(tasks: str | None, **options: Any) -> None:
+def transfer(setup: Setup, tasks: list[str]) -> None:
     """MR, CR, SUBJ, MPQA, SST2, TREC and MRPC: accuracy of a logistic regression, as SentEval does it."""
     from semsearch.evaluation.tasks import TRANSFER, select
 
-    _run(select(_names(tasks), TRANSFER), **options)
-
-
-def _run(
-    names: Sequence[str],
-    *,
-    data: Path | None,
-    quick: bool,
-    output: Path | None,
-    as_json: bool,
-    device: str | None,
-    batch_tokens: int | None,
-    pearson: bool = False,
-    **encoder: Any,
-) -> None:
-    settings = load_settings().override({"data": data, "device": device, "batch_tokens": batch_tokens})
-    with _evaluation(settings, take_encoder_flags(encoder), quick) as evaluation:
-        result, _ = evaluation.tasks(names, pearson)
-    _show(result, output, as_json)
-
-
-@contextmanager
-def _evaluation(
-    settings: Settings, flags: Mapping[str, Any], quick: bool, sparse: bool = False
-) -> Iterator[Evaluation]:
-    from semsearch.evaluation.runner import Evaluation
-
-    progress = Progress()
-    try:
-        yield Evaluation(settings, flags, quick, sparse=sparse, progress=progress)
-    finally:
-        progress.close()
-
-
-def _show(result: Mapping[str, Any], output: Path | None, as_json: bool) -> None:
-    from semsearch.evaluation import report
-
-    if output is not None:
-        report.write(output, result)
-    if as_json:
-        click.echo(json.dumps(report.public(result), ensure_ascii=False))
-        return
-    click.echo(report.render([result]) + "\n")
-    for task, details in (result["tasks"] | result.get("retrieval", {}).get("tasks", {})).items():
-        click.echo(report.describe(task, details))
-    encoder = result["encoder"]
-    click.echo(
-        f"\nencoder {encoder['fingerprint']} ({result['name']}, {result['dtype']}), {duration(result['seconds'])}"
-        + (", quick: a subset, not comparable with published figures" if result["quick"] else "")
-    )
-
-
-def _names(tasks: str | None) -> list[str]:
-    if tasks is None:
-        return []
-    names = [name.strip() for name in tasks.split(",") if name.strip()]
-    if not names:
-        raise UsageError(f"--tasks {tasks!r} names no task; give names with commas between them, such as STS12,STS13")
-    return names
+    names = select(tasks, TRANSFER)
+    with setup.evaluation() as evaluation:
+        result, _ = evaluation.tasks(names)
+    setup.show(result)
 
 
 @command.command()
-@judged_options
-def retrieval(
-    tasks: str | None,
-    collection: str | None,
-    judgements: Path | None,
-    sparse: bool,
-    home: Path | None,
-    data: Path | None,
-    quick: bool,
-    output: Path | None,
-    as_json: bool,
-    device: str | None,
-    batch_tokens: int | None,
-    **encoder: Any,
-) -> None:
+@task_options
+@own_options
+@sparse_option
+def retrieval(setup: Setup, tasks: list[str], collection: str | None, judgements: Path | None, sparse: bool) -> None:
     """nDCG@10, AP, RR and recall of dense, lexical and hybrid search, side by side, with latencies.
 
     Over collections in BEIR layout (--data; --tasks names some of several, or one of the hub's), or over a collection
     of your own with your judgements.
     """
-    settings = load_settings().override({"home": home, "data": data, "device": device, "batch_tokens": batch_tokens})
-    with _evaluation(settings, take_encoder_flags(encoder), quick, sparse) as evaluation:
+    with setup.evaluation(sparse) as evaluation:
         if collection is not None or judgements is not None:
             result, _ = evaluation.own(collection, judgements)
         else:
-            result, _ = evaluation.retrieval(_names(tasks))
-    _show(result, output, as_json)
+            result, _ = evaluation.retrieval(tasks)
+    setup.show(result)
 
 
 @command.command()
-@judged_options
+@task_options
+@own_options
+@sparse_option
 @click.option("--save", is_flag=True, help="Keep the weights with the collection, where they proved better.")
 def tune(
-    tasks: str | None,
-    collection: str | None,
-    judgements: Path | None,
-    sparse: bool,
-    save: bool,
-    home: Path | None,
-    data: Path | None,
-    quick: bool,
-    output: Path | None,
-    as_json: bool,
-    device: str | None,
-    batch_tokens: int | None,
-    **encoder: Any,
+    setup: Setup, tasks: list[str], collection: str | None, judgements: Path | None, sparse: bool, save: bool
 ) -> None:
     """Which weights of dense and lexical search suit your judgements, and whether that is more than luck.
 
@@ -223,54 +222,44 @@ def tune(
     that are better than those in use with the collection; every search of it then uses them. To undo that, delete
     search.json in the collection's folder.
     """
-    settings = load_settings().override({"home": home, "data": data, "device": device, "batch_tokens": batch_tokens})
     own = collection is not None or judgements is not None
     if save and not own:
         raise UsageError("--save keeps weights with a collection of yours; name it with --collection and --judgements")
 
     from semsearch.evaluation import report, tune
 
-    with _evaluation(settings, take_encoder_flags(encoder), quick, sparse) as evaluation:
+    with setup.evaluation(sparse) as evaluation:
         if own:
             result, _ = evaluation.own(collection, judgements, tune.result)
         else:
-            result, _ = evaluation.retrieval(_names(tasks), tune.result)
+            result, _ = evaluation.retrieval(tasks, tune.result)
     if save:
         from semsearch.ranking import Weights
 
         result["saved"] = result["verdict"] == "better"
-        path = settings.override({"collection": collection or None}).collection_path()
+        path = setup.settings.override({"collection": collection or None}).collection_path()
         if result["saved"]:
             Weights(**result["chosen"]["weights"]).save(path)
             click.echo(f"weights kept in {path}", err=True)
         else:
             click.echo("nothing saved: no better weights were proved", err=True)
-    if output is not None:
-        report.write(output, result)
-    click.echo(json.dumps(result, ensure_ascii=False) if as_json else tune.render(result))
+    if setup.output is not None:
+        report.write(setup.output, result)
+    click.echo(json.dumps(result, ensure_ascii=False) if setup.as_json else tune.render(result))
 
 
 @command.command(name="all")
 @task_options
-def all_(
-    tasks: str | None,
-    data: Path | None,
-    quick: bool,
-    output: Path | None,
-    as_json: bool,
-    device: str | None,
-    batch_tokens: int | None,
-    **encoder: Any,
-) -> None:
+def all_(setup: Setup, tasks: list[str]) -> None:
     """Every STS and transfer task, and every retrieval collection in the data folder, if there is one."""
-    settings = load_settings().override({"data": data, "device": device, "batch_tokens": batch_tokens})
-    with _evaluation(settings, take_encoder_flags(encoder), quick) as evaluation:
-        result = evaluation.all(_names(tasks))
-    _show(result, output, as_json)
+    with setup.evaluation() as evaluation:
+        result = evaluation.all(tasks)
+    setup.show(result)
 
 
 @command.command()
 @task_options
+@own_options
 @click.option("--baseline", type=FILE, metavar="FILE", help="Compare with this record.")
 @click.option(
     "--against", metavar="ENCODER", help="Compare with this encoder: preset, spec file, adapter, model or none."
@@ -278,18 +267,9 @@ def all_(
 @click.option("--record", type=FILE, metavar="FILE", help="Write a baseline instead of comparing.")
 @click.option("--max-drop", type=float, default=0.5, show_default=True, help="Allowed drop of a task, in points.")
 @click.option("--confidence", type=float, default=0.95, show_default=True, help="How sure a drop must be.")
-@click.option(
-    "--collection",
-    "-c",
-    metavar="[NAME]",
-    is_flag=False,
-    flag_value="",
-    help="Gate the search over this collection of yours, with --judgements.",
-)
-@click.option("--judgements", type=FILE, help="Lines of query<TAB>relevant path[<TAB>grade].")
-@home_option
 def gate(
-    tasks: str | None,
+    setup: Setup,
+    tasks: list[str],
     baseline: Path | None,
     against: str | None,
     record: Path | None,
@@ -297,14 +277,6 @@ def gate(
     confidence: float,
     collection: str | None,
     judgements: Path | None,
-    home: Path | None,
-    data: Path | None,
-    quick: bool,
-    output: Path | None,
-    as_json: bool,
-    device: str | None,
-    batch_tokens: int | None,
-    **encoder: Any,
 ) -> None:
     """Fail (exit 5) where quality dropped: a drop of a task larger than --max-drop, and real at --confidence.
 
@@ -316,21 +288,19 @@ def gate(
     """
     if sum(x is not None for x in (baseline, against, record)) != 1:
         raise UsageError("the gate needs one of --baseline FILE, --against ENCODER and --record FILE")
-    settings = load_settings().override({"home": home, "data": data, "device": device, "batch_tokens": batch_tokens})
     own = collection is not None or judgements is not None
 
     from semsearch.evaluation import gate, report
 
     before = report.read(baseline) if baseline else None
-    names = _names(tasks) or (report.task_names(before) if before and not own else [])
-    quick = quick or bool(before and before.get("quick"))
-    with _evaluation(settings, take_encoder_flags(encoder), quick) as evaluation:
+    names = tasks or (report.task_names(before) if before and not own else [])
+    with setup.evaluation(quick=bool(before and before.get("quick"))) as evaluation:
         result, scores = evaluation.own(collection, judgements) if own else evaluation.named(names)
         if against is not None:
             before, _ = evaluation.against(against, names, collection, judgements)
     if record is not None:
         report.write(record, result)
-        _show(result, output, as_json)
+        setup.show(result)
         click.echo(f"baseline recorded in {record}", err=True)
         return
     assert before is not None
@@ -342,9 +312,9 @@ def gate(
         notes=gate.notes(before, result),
     )
     result = {**result, "gate": verdict.to_dict()}
-    if output is not None:
-        report.write(output, result)
-    click.echo(json.dumps(report.public(result), ensure_ascii=False) if as_json else gate.render(verdict))
+    if setup.output is not None:
+        report.write(setup.output, result)
+    click.echo(json.dumps(report.public(result), ensure_ascii=False) if setup.as_json else gate.render(verdict))
     if verdict.failed:
         raise GateFailed(verdict.line)
 

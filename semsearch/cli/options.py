@@ -8,20 +8,11 @@ from typing import Any, TypeVar
 
 import click
 
+from semsearch.encoders import FIELDS
+
 F = TypeVar("F", bound=Callable[..., Any])
 
-ENCODER_FLAGS = (
-    "preset",
-    "model",
-    "adapter",
-    "template",
-    "query_template",
-    "query_adapter",
-    "pooling",
-    "precision",
-    "layers",
-    "max_tokens",
-)
+ENCODER_FLAGS = ("preset", *FIELDS)
 """Parameters that ``encoder_options`` adds and that decide the vectors; ``device`` and ``batch_tokens`` do not."""
 
 home_option = click.option(
