@@ -12,6 +12,7 @@ from indexer.storage import doctor, transfer
 from indexer.storage.doctor import Problem
 from indexer.storage.store import Store
 from semsearch import encoders
+from semsearch.ranking import Weights
 from semsearch.settings import Settings
 
 
@@ -49,9 +50,12 @@ def compact(settings: Settings) -> Compaction:
 
 
 def export(settings: Settings, folder: Path, form: transfer.Format) -> int:
-    """Write the collection into a new folder. The number of passages."""
+    """Write the collection into a new folder, with the weights tuned for it. The number of passages."""
     with Store.open(settings.collection_path()) as store:
-        return transfer.export(store, folder, form)
+        passages = transfer.export(store, folder, form)
+        if weights := Weights.kept(store.path):
+            weights.save(folder)
+        return passages
 
 
 def take_in(settings: Settings, folder: Path) -> int:
@@ -59,4 +63,8 @@ def take_in(settings: Settings, folder: Path) -> int:
     path = settings.collection_path()
     if (path / "manifest.json").exists():
         raise UsageError(f"there is a collection {settings.collection!r} already; name a new one with --collection")
-    return transfer.take_in(folder, path)
+    weights = Weights.kept(folder)
+    passages = transfer.take_in(folder, path)
+    if weights:
+        weights.save(path)
+    return passages

@@ -48,11 +48,16 @@ class Weights:
     @classmethod
     def of(cls, collection: Path) -> Weights:
         """Those kept with a collection, else the defaults. Raises CorruptError for a file that holds none."""
+        return cls.kept(collection) or cls()
+
+    @classmethod
+    def kept(cls, collection: Path) -> Weights | None:
+        """Those kept with a collection, or with its export. Raises CorruptError for a file that holds none."""
         path = collection / SETTINGS
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8"))["weights"])
         except FileNotFoundError:
-            return cls()
+            return None
         except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
             raise CorruptError(
                 f"{path} holds no weights of search ({error}); delete it, or make it anew: semsearch eval tune --save"
@@ -157,6 +162,8 @@ class Ranker:
         if fusion not in get_args(Fusion):
             raise UsageError(f"fusion is {fusion!r}; it is one of {', '.join(get_args(Fusion))}")
         if mode != "hybrid":
+            if mode == "sparse":
+                self.store.need_sparse()  # before the model is loaded
             return [
                 Ranked(found.ids[0], found.scores[0], {mode: found.scores[0]})
                 for found in self._search(self._queries(texts, (mode,)), mode, k, filter)

@@ -284,12 +284,12 @@ class Store:
 
         The first search of a process reads all terms. Raises StoreError where the collection has no sparse index."""
         check_queries(1, np.zeros((1, 1)), k)
-        self._sparse()
+        self.need_sparse()
         return self._consistently(lambda view: view.search_terms(query, k, filter))
 
     def terms(self, ids: Sequence[int] | np.ndarray) -> list[Terms]:
         """The weighted terms of each passage. Raises StoreError for an id without any, or no sparse index."""
-        self._sparse()
+        self.need_sparse()
         numbers = np.asarray(ids, np.int64)
         return [unpack(blob) for blob in self._consistently(lambda view: self._packed(numbers))]
 
@@ -299,7 +299,8 @@ class Store:
             raise StoreError(f"passage {min(absent)} has no terms; run `semsearch doctor`")
         return [found[number] for number in ids.tolist()]
 
-    def _sparse(self) -> None:
+    def need_sparse(self) -> None:
+        """Raises StoreError where the collection has no sparse index."""
         if self.manifest.sparse is None:
             raise StoreError(
                 f"{self.path.name} has no sparse index; to have one, index into a new collection with --sparse"

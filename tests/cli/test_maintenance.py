@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from indexer.storage.store import Store
+from semsearch.ranking import Weights
 
 
 @pytest.fixture
@@ -66,6 +67,7 @@ def test_compact(run, collection, corpus):
 
 @pytest.mark.parametrize("form", ["parquet", "safetensors"])
 def test_export_and_import(run, collection, corpus, tmp_path, form):
+    Weights(dense=0.7, lexical=0.3).save(collection)
     result = run("export", tmp_path / "out", "--format", form, "--json")
     assert (result.code, result.json["passages"]) == (0, 4)
     assert run("export", tmp_path / "out").code == 2
@@ -74,6 +76,7 @@ def test_export_and_import(run, collection, corpus, tmp_path, form):
     assert (result.code, result.json) == (0, {"collection": "copy", "passages": 4})
     here, there = run("query", "telescope", "--json").json, run("query", "telescope", "-c", "copy", "--json").json
     assert [(hit["path"], hit["score"]) for hit in here] == [(hit["path"], hit["score"]) for hit in there]
+    assert Weights.of(collection.parent / "copy") == Weights(dense=0.7, lexical=0.3)
     refreshed = run("index", "-c", "copy", "--json").json
     assert (refreshed["files"]["unchanged"], refreshed["passages"]["embedded"]) == (4, 0)
     assert run("doctor", "-c", "copy").code == 0

@@ -160,7 +160,7 @@ def test_refusals(store, ranker, tmp_path):
     with pytest.raises(UsageError, match="convex, rrf"):
         ranker.rank(["wing"], fusion="sum")
     with pytest.raises(StoreError, match="--sparse"):
-        ranker.rank(["wing"], mode="sparse")
+        Ranker(store, lambda: pytest.fail("a model was opened")).rank(["wing"], mode="sparse")
     with build(tmp_path / "none") as empty, pytest.raises(StoreError, match="holds no passages yet"):
         Ranker(empty, lambda: ENCODER).rank(["wing"])
 
