@@ -15,6 +15,7 @@ from semsearch import encoders, render
 from semsearch.cli.index import Reporter
 from semsearch.cli.options import collection_option, encoder_options, home_option, json_option, take_encoder_flags
 from semsearch.collections import Runtime
+from semsearch.ranking import Weights
 from semsearch.reindex import with_encoder
 from semsearch.settings import Settings, load_settings
 
@@ -71,6 +72,12 @@ def show(settings: Settings, before: Path, as_json: bool) -> None:
         click.echo(f"collection {settings.collection!r} is now of encoder {spec.fingerprint}")
     if spec.adapter is not None and Path(spec.adapter).is_dir():
         click.echo(f"semsearch: it needs the adapter's folder, keep it: {spec.adapter}", err=True)
+    if Weights.kept(before):
+        click.echo(
+            f"semsearch: the weights tuned for the old one stay with it ({before.name}): they suit its encoder; "
+            "tune anew with semsearch eval tune --save",
+            err=True,
+        )
     click.echo(
         f"semsearch: the old one is collection {before.name!r}; to remove it: rm -r {shlex.quote(str(before))}",
         err=True,

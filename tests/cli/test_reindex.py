@@ -4,6 +4,7 @@ import json
 import shutil
 
 from indexer.storage.store import Store
+from semsearch.ranking import Weights
 
 
 def texts(found):
@@ -27,6 +28,15 @@ def test_reindex_keeps_every_text_without_its_files(run, index, corpus, tmp_path
     assert spec["model"] == "hash:48"
     (status, *_) = (each for each in run("status", *home, "--json").json if each["collection"] == "default")
     assert status["roots"] == [str(corpus)]
+
+
+def test_tuned_weights_stay_with_the_encoder_they_suit(run, index, corpus, tmp_path):
+    home = tmp_path / "home"
+    index(corpus, "--home", home)
+    Weights(1, 3).save(home / "default")
+    assert "weights tuned for the old one" in run("reindex", "--home", home, "--model", "hash:48").err
+    assert (Weights.kept(home / "default"), Weights.kept(home / "default-before")) == (None, Weights(1, 3))
+    assert "weights tuned" not in run("reindex", "--home", home, "--model", "hash:64").err
 
 
 def test_nothing_to_do_and_nothing_there(run, index, corpus, tmp_path):
