@@ -50,9 +50,9 @@ def select(
 
 
 def _say_the_same(a: StoredPassage, b: StoredPassage, vectors: Callable[[Sequence[int]], np.ndarray]) -> bool:
-    """Whether the texts are equal but for white space, or nearly so in words and in meaning, with the same numbers:
-    two rows of a price list are no duplicates."""
-    if a.passage.text.split() == b.passage.text.split():
+    """Whether the texts are equal but for white space and case, or nearly so in words and in meaning, with the same
+    numbers: two rows of a price list are no duplicates."""
+    if a.passage.text.casefold().split() == b.passage.text.casefold().split():
         return True
     ours, theirs = _words(a), _words(b)
     if len(ours & theirs) < OVERLAP * len(ours | theirs) or any(re.search(r"\d", word) for word in ours ^ theirs):

@@ -25,6 +25,8 @@ def kept(rows, k=10, vectors=None, **options):
 def test_near_duplicates_are_folded_into_the_better_one():
     rows = [row(1, LONG), row(2, "a galaxy"), row(3, LONG.replace(" in ", "\n in\n")), row(4, LONG + ", Today!")]
     assert kept(rows) == [(1, [3, 4]), (2, [])]
+    shouted, apart = row(5, LONG.upper()), lambda ids: pytest.fail("equal but for case")
+    assert kept([rows[0], shouted], vectors=apart) == [(1, [5])]
     assert kept(rows, collapse=False) == [(1, []), (2, []), (3, []), (4, [])]
 
 
