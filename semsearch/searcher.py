@@ -9,7 +9,7 @@ import numpy as np
 
 from indexer.embedding.encoder import Encoder, Role
 from indexer.errors import StoreError, UsageError
-from indexer.storage.rows import storable
+from indexer.storage.rows import storable, words_of
 from indexer.storage.store import Store
 from indexer.types import Filter, Neighbours, StoredPassage
 from semsearch import explain as explanations
@@ -324,7 +324,8 @@ class Searcher:
             [query_means] = explanations.meanings([query.text], speaker, query.role, self._note_once)
             texts = [each.row.passage.text for each in found]
             passages_mean = explanations.meanings(texts, speaker, "passage", self._note_once)
-        titles = snippets.find(snippets.terms(query.text), [each.row.title or "" for each in found])
+        words = words_of(query.text)
+        titles = snippets.find(words, [each.row.title or "" for each in found])
         return [
             Explanation(
                 scores={arm: explanations.number(score) for arm, score in each.arms.items()},
@@ -332,7 +333,7 @@ class Searcher:
                 fused=each.score if query.fused else None,
                 rerank=each.reranked,
                 unusual=float(self.ranker.calibration.unusual(each.arms["dense"])) if "dense" in each.arms else None,
-                terms=tuple(word for word in snippets.terms(query.text) if word in {*mark.terms, *title.values()}),
+                terms=tuple(word for word in words if word in {*mark.terms, *title.values()}),
                 query_means=query_means,
                 passage_means=mean,
                 shared=explanations.shared(query_means, mean),

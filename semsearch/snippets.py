@@ -27,12 +27,6 @@ SENTENCES = 16
 
 _SENTENCE = re.compile(r"\S.*?(?:[.!?][\"')\]]*(?=\s)|\n\s*\n|$)", re.DOTALL)
 _UNSPOKEN = str.maketrans("\0\1\2", "   ")
-COMMON = frozenset(
-    """a an and are as at be by can could did do does for from had has have how i if in into is it its me my no not of
-    on or our so than that the their them then there these they this to was we were what when where which who why will
-    with would you your""".split()
-)
-"""English words that say nothing of what a text is about."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +49,6 @@ def sentences(text: str) -> list[Span]:
         if end > match.start():
             spans.append((match.start(), end))
     return spans
-
-
-def terms(query: str) -> list[str]:
-    """The words that a match is judged by: lower case, common words left out unless there are no others."""
-    words = words_of(query)
-    return [word for word in words if word not in COMMON] or words
 
 
 def find(words: Sequence[str], texts: Sequence[str]) -> list[dict[Span, str]]:
@@ -89,7 +77,7 @@ def mark(queries: Sequence[str], passages: Sequence[Sequence[str]], encoder: Enc
     the query by ``encoder``. Only sentences that can still win are encoded, all in one batch; without an encoder
     words decide alone.
     """
-    wanted = [terms(query) for query in queries]
+    wanted = [words_of(query) for query in queries]
     held = [find(words, texts) for words, texts in zip(wanted, passages, strict=True)]
     spans = [[sentences(text) for text in texts] for texts in passages]
     worth = [_worth(*pair) for pair in zip(spans, held, strict=True)]

@@ -15,6 +15,13 @@ MOST_WORDS = 256
 
 LEAST_PREFIX = 2
 """Letters that ``begin*`` has at least; fewer would be in nearly every passage."""
+COMMON = frozenset(
+    """a an and are as at be by can could did do does for from had has have how i if in into is it its me my no not of
+    on or our so than that the their them then there these they this to was we were what when where which who why will
+    with would you your""".split()
+)
+"""English words that say nothing of what a text is about: question words too. A query is not searched for them (on
+development collections that is worth 1.1 points of nDCG@10 to a search by words, see scripts/LOG.md)."""
 _WORD = re.compile(r"\w+")
 _WANTED = re.compile(r'"([^"]*)"|(\w+)(\*(?!\S))?')
 
@@ -38,14 +45,18 @@ def words_of(query: str, repeated: bool = False) -> list[str]:
     """What a query looks for, each once; with ``repeated`` as often as it stands there.
 
     That is a word, the words between double quotes as one phrase, or ``begin*`` for every word that begins so. Of the
-    query's words the first MOST_WORDS count. Anything else, operators among them, only separates words.
+    query's words the first MOST_WORDS count. COMMON words are left out, but not from a phrase, and not where there are
+    no others. Anything else, operators among them, only separates words.
     """
-    wanted, room = [], MOST_WORDS
+    wanted, telling, room = [], [], MOST_WORDS
     for phrase, word, star in _WANTED.findall(storable(query).lower()):
         words = ([word] if word else _WORD.findall(phrase))[:room]
         if words:
             room -= len(words)
             wanted.append(" ".join(words) + (star if len(word) >= LEAST_PREFIX else ""))
+            if wanted[-1] not in COMMON or phrase:
+                telling.append(wanted[-1])
+    wanted = telling or wanted
     return wanted if repeated else list(dict.fromkeys(wanted))
 
 

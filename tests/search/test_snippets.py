@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexer.embedding.encoder import HashEncoder
+from indexer.storage.rows import words_of
 from indexer.storage.schema import LEXICAL
 from semsearch import snippets
 
@@ -71,7 +72,7 @@ def test_other_forms_of_a_word_match_and_are_found_where_they_stand():
     st.lists(st.text(alphabet="ab \0\1\2\"'*é船_", max_size=12), max_size=4), st.text(alphabet="ab \"'*é_", max_size=9)
 )
 def test_a_match_is_a_word_of_the_text(texts, query):
-    for text, found in zip(texts, snippets.find(snippets.terms(query), texts), strict=True):
+    for text, found in zip(texts, snippets.find(words_of(query), texts), strict=True):
         for start, end in found:
             assert 0 <= start < end <= len(text)
             assert text[start:end] == text[start:end].strip()

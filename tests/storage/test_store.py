@@ -418,15 +418,15 @@ class TestReading:
 
     def test_words_that_are_everywhere_do_not_change_the_order(self, store, monkeypatch):
         for n in range(30):
-            stage(store, f"/data/{n}", [f"the text {'rare ' * (n % 3)}" + "filler " * n])
+            stage(store, f"/data/{n}", [f"each text {'rare ' * (n % 3)}" + "filler " * n])
         embed(store)
         store.commit()
-        whole = store.search_text("the rare text", 20)
+        whole = store.search_text("each rare text", 20)
         monkeypatch.setattr(sql_catalog, "MANY", 10)
-        ours = store.search_text("the rare text", 20)
+        ours = store.search_text("each rare text", 20)
         np.testing.assert_array_equal(ours.ids, whole.ids)
         np.testing.assert_allclose(ours.scores, whole.scores, rtol=1e-3)
-        assert (store.search_text("the text", 30).ids > 0).all()
+        assert (store.search_text("each text", 30).ids > 0).all()
 
     def test_many_hidden_matches_do_not_hide_others(self, store, tmp_path):
         add(store, "/data/a", ["word in a rather long passage that comes last of all"])
@@ -445,6 +445,15 @@ class TestReading:
         assert lexical(store, "opt") == []
         assert lexical(store, '"old red') == lexical(store, "old red")  # a lone quote opens nothing
         assert lexical(store, '"" opt ** o* 2*3 "*"') == []  # a single letter with a star is that letter
+
+    def test_common_words_are_not_looked_for_unless_there_are_no_others(self, store):
+        add(store, "/data/a", ["what is this", "the band who sang", "an old fox"])
+        assert lexical(store, "What is an old fox?") == ["an old fox"]
+        assert store.text_scale("what is an old fox") == store.text_scale("old fox")
+        assert lexical(store, "what is this") == ["what is this"]
+        assert sorted(lexical(store, '"who" fox')) == ["an old fox", "the band who sang"]
+        assert lexical(store, '"the band" is an') == ["the band who sang"]
+        assert lexical(store, "thi*") == ["what is this"]
 
     def test_words_are_stemmed_and_accents_do_not_matter(self, store):
         add(store, "/data/a", ["Der Kaffee im Café", "running horses"], title="Zeitung")
