@@ -34,8 +34,8 @@ class Weights:
 
     The defaults were chosen on development collections: see scripts/results/search."""
 
-    dense: float = 0.4
-    lexical: float = 0.6
+    dense: float = 0.5
+    lexical: float = 0.5
     sparse: float = 0.0
 
     def __post_init__(self) -> None:
