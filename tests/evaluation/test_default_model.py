@@ -114,7 +114,9 @@ def test_batch_size_and_threads_change_nothing_that_matters(before: list[Score],
         torch.set_num_threads(threads)
 
 
-def test_the_project_passes_its_own_gate(shared_data: Path) -> None:
-    """What CI is for: the default encoder scores what the recorded baseline says, on all seven STS tasks."""
-    baseline = ROOT / "scripts" / "results" / "eval" / "gate.json"
+@pytest.mark.parametrize("record", ["gate", "gate-search"])
+def test_the_project_passes_its_own_gate(record: str, shared_data: Path) -> None:
+    """What CI is for: the default encoders score what the recorded baselines say, on all seven STS tasks, and in dense,
+    lexical and hybrid search of abstracts from MEDLINE."""
+    baseline = ROOT / "scripts" / "results" / "eval" / f"{record}.json"
     assert run(["eval", "gate", "--baseline", str(baseline), "--data", str(shared_data)]) == 0
