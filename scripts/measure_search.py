@@ -139,8 +139,8 @@ def table(found: Mapping[str, Any]) -> str:
     weights = ", ".join(f"{arm} {weight:g}" for arm, weight in found["weights"].items())
     lines = [
         f"{MEASURE} × 100 of search, made by scripts/measure_search.py. Hybrid is the convex fusion with the",
-        f"default weights ({weights}), hybrid rrf by ranks, hybrid sparse of all three arms with equal weights; gain is",
-        "hybrid less the better of dense and lexical, with a 95% interval of a paired bootstrap over queries.",
+        f"default weights ({weights}), hybrid rrf by ranks, hybrid sparse of all three arms with equal weights. Gain",
+        "is hybrid less the better of dense and lexical, with a 95% interval of a paired bootstrap over queries.",
     ]
     for name, collections in found["encoders"].items():
         ways = list(dict.fromkeys(way for each in collections.values() for way in each["scores"]))
