@@ -162,8 +162,6 @@ class Ranker:
         if fusion not in get_args(Fusion):
             raise UsageError(f"fusion is {fusion!r}; it is one of {', '.join(get_args(Fusion))}")
         if mode != "hybrid":
-            if mode == "sparse":
-                self.store.need_sparse()  # before the model is loaded
             return [
                 Ranked(found.ids[0], found.scores[0], {mode: found.scores[0]})
                 for found in self._search(self._queries(texts, (mode,)), mode, k, filter)
@@ -209,6 +207,7 @@ class Ranker:
     def _queries(self, texts: Sequence[str], arms: Sequence[str]) -> _Queries:
         """Read the texts by the model as far as the arms need it, once."""
         if "sparse" in arms:
+            self.store.need_sparse()  # before the model is loaded
             vectors, terms = self._encoder().encode_terms(texts, role="query")
             return _Queries(texts, vectors, terms)
         return _Queries(texts, self._encoder().encode(texts, role="query") if "dense" in arms else None, None)

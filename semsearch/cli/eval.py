@@ -56,23 +56,16 @@ class Setup:
         finally:
             progress.close()
 
-    def show(self, result: Mapping[str, Any]) -> None:
-        """The figures on stdout, the whole of the result in --output."""
+    def show(self, result: Mapping[str, Any], text: str | None = None) -> None:
+        """The figures on stdout, as ``text`` where it is given, and the whole of the result in --output."""
         from semsearch.evaluation import report
 
         if self.output is not None:
             report.write(self.output, result)
         if self.as_json:
             click.echo(json.dumps(report.public(result), ensure_ascii=False))
-            return
-        click.echo(report.render([result]) + "\n")
-        for task, details in (result["tasks"] | result.get("retrieval", {}).get("tasks", {})).items():
-            click.echo(report.describe(task, details))
-        encoder = result["encoder"]
-        click.echo(
-            f"\nencoder {encoder['fingerprint']} ({result['name']}, {result['dtype']}), {duration(result['seconds'])}"
-            + (", quick: a subset, not comparable with published figures" if result["quick"] else "")
-        )
+        else:
+            click.echo(_figures(result) if text is None else text)
 
 
 def task_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -124,6 +117,17 @@ def own_options(function: Callable[..., Any]) -> Callable[..., Any]:
 sparse_option = click.option(
     "--sparse", is_flag=True, help="Give collections in BEIR layout a sparse index, and score it."
 )
+
+
+def _figures(result: Mapping[str, Any]) -> str:
+    from semsearch.evaluation import report
+
+    tasks = result["tasks"] | result.get("retrieval", {}).get("tasks", {})
+    encoder = result["encoder"]
+    made_by = f"{encoder['fingerprint']} ({result['name']}, {result['dtype']}), {duration(result['seconds'])}"
+    quick = ", quick: a subset, not comparable with published figures" if result["quick"] else ""
+    details = [report.describe(task, each) for task, each in tasks.items()]
+    return "\n".join([report.render([result]), "", *details, "", f"encoder {made_by}{quick}"])
 
 
 def _names(context: click.Context, parameter: click.Parameter, tasks: str | None) -> list[str]:
@@ -226,7 +230,7 @@ def tune(
     if save and not own:
         raise UsageError("--save keeps weights with a collection of yours; name it with --collection and --judgements")
 
-    from semsearch.evaluation import report, tune
+    from semsearch.evaluation import tune
 
     with setup.evaluation(sparse) as evaluation:
         if own:
@@ -243,9 +247,7 @@ def tune(
             click.echo(f"weights kept in {path}", err=True)
         else:
             click.echo("nothing saved: no better weights were proved", err=True)
-    if setup.output is not None:
-        report.write(setup.output, result)
-    click.echo(json.dumps(result, ensure_ascii=False) if setup.as_json else tune.render(result))
+    setup.show(result, tune.render(result))
 
 
 @command.command(name="all")
@@ -311,10 +313,7 @@ def gate(
         confidence=confidence,
         notes=gate.notes(before, result),
     )
-    result = {**result, "gate": verdict.to_dict()}
-    if setup.output is not None:
-        report.write(setup.output, result)
-    click.echo(json.dumps(report.public(result), ensure_ascii=False) if setup.as_json else gate.render(verdict))
+    setup.show({**result, "gate": verdict.to_dict()}, gate.render(verdict))
     if verdict.failed:
         raise GateFailed(verdict.line)
 

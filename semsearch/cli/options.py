@@ -8,12 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from semsearch.encoders import FIELDS
-
 F = TypeVar("F", bound=Callable[..., Any])
-
-ENCODER_FLAGS = ("preset", *FIELDS)
-"""Parameters that ``encoder_options`` adds and that decide the vectors; ``device`` and ``batch_tokens`` do not."""
 
 home_option = click.option(
     "--home", type=click.Path(path_type=Path, file_okay=False), help="Folder of the collections [SEMSEARCH_HOME]."
@@ -55,5 +50,8 @@ def encoder_options(function: F) -> F:
 
 
 def take_encoder_flags(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Remove ENCODER_FLAGS from a command's parameters and return them."""
-    return {name: parameters.pop(name) for name in ENCODER_FLAGS}
+    """Remove from a command's parameters those of ``encoder_options`` that decide the vectors, and return them;
+    ``device`` and ``batch_tokens`` do not."""
+    from semsearch.encoders import FIELDS
+
+    return {name: parameters.pop(name) for name in ("preset", *FIELDS)}
