@@ -27,6 +27,7 @@ from record_baselines import entries, fetch_minilm
 
 from indexer import embedding
 from indexer.embedding.encoder import EncoderSpec
+from semsearch import encoders
 from semsearch.cli.eval import Progress
 from semsearch.evaluation import beir, report, retrieval, runner, tune
 from semsearch.evaluation.beir import Judged
@@ -45,7 +46,7 @@ def spec_of(name: str) -> EncoderSpec:
         return EncoderSpec(model="hash:64")
     if name == "minilm":
         return entries(fetch_minilm(runner.cache_folder() / "models"))[-1].spec
-    return runner.named_encoder(name)
+    return encoders.named(name)
 
 
 def measure(name: str, collections: Sequence[Judged], data: Path, sparse: bool, progress: Progress) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 from indexer import embedding
+from indexer.embedding import presets
 from indexer.embedding.encoder import DEFAULT_MODEL, FLOATS, EncoderSpec
 from indexer.errors import MismatchError
 from semsearch.settings import Settings
@@ -42,6 +44,20 @@ def choose(settings: Settings, flags: Mapping[str, Any], purpose: Purpose) -> En
     if unsaid and wanted["model"] in (None, DEFAULT_MODEL) and purpose in embedding.shipped_adapters():
         wanted["adapter"] = purpose
     return _put(spec, wanted)
+
+
+def named(name: str) -> EncoderSpec:
+    """The encoder of one name, whatever it names: a preset, a .toml or .json file, a shipped adapter, a folder with an
+    adapter, ``none`` (the default model without adapter), else a model by name or path; not yet resolved.
+
+    Raises ConfigError for a file that describes no encoder."""
+    if name == "none":
+        return EncoderSpec()
+    if name in embedding.shipped_adapters() or (Path(name).expanduser() / "adapter_config.json").is_file():
+        return _put(EncoderSpec(), {"adapter": name})
+    if name in presets.presets() or name.endswith((".toml", ".json")):
+        return presets.load(name)
+    return _put(EncoderSpec(), {"model": name})
 
 
 def confirm(made_by: EncoderSpec, flags: Mapping[str, Any], mend: str) -> EncoderSpec:

@@ -23,7 +23,23 @@ class Kept:
     """A passage that becomes a hit, and the worse ones that say the same."""
 
     row: StoredPassage
+    said: _Said
     duplicates: list[StoredPassage] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Said:
+    """A passage's text as it is compared."""
+
+    id: int
+    text: list[str]
+    """Its words with their punctuation, without regard to case: what makes two texts equal."""
+    words: frozenset[str]
+
+    @classmethod
+    def of(cls, row: StoredPassage) -> _Said:
+        text = row.passage.text
+        return cls(row.id, text.casefold().split(), frozenset(re.findall(r"\w+", text.lower())))
 
 
 def select(
@@ -40,26 +56,24 @@ def select(
     kept: list[Kept] = []
     of_document: Counter[tuple[str, str | None]] = Counter()
     for row in rows:
-        same = next((better for better in kept if _say_the_same(better.row, row, vectors)), None) if collapse else None
+        said = _Said.of(row)
+        same = next((each for each in kept if _say_the_same(each.said, said, vectors)), None) if collapse else None
         if same is not None:
             same.duplicates.append(row)
         elif len(kept) < k and (per_document is None or of_document[row.path, row.record] < per_document):
             of_document[row.path, row.record] += 1
-            kept.append(Kept(row))
+            kept.append(Kept(row, said))
     return kept
 
 
-def _say_the_same(a: StoredPassage, b: StoredPassage, vectors: Callable[[Sequence[int]], np.ndarray]) -> bool:
+def _say_the_same(a: _Said, b: _Said, vectors: Callable[[Sequence[int]], np.ndarray]) -> bool:
     """Whether the texts are equal but for white space and case, or nearly so in words and in meaning, with the same
     numbers: two rows of a price list are no duplicates."""
-    if a.passage.text.casefold().split() == b.passage.text.casefold().split():
+    if a.text == b.text:
         return True
-    ours, theirs = _words(a), _words(b)
-    if len(ours & theirs) < OVERLAP * len(ours | theirs) or any(re.search(r"\d", word) for word in ours ^ theirs):
+    if len(a.words & b.words) < OVERLAP * len(a.words | b.words):
+        return False
+    if any(re.search(r"\d", word) for word in a.words ^ b.words):
         return False
     first, second = vectors([a.id, b.id])
     return bool(first @ second >= COSINE)
-
-
-def _words(row: StoredPassage) -> set[str]:
-    return set(re.findall(r"\w+", row.passage.text.lower()))

@@ -10,7 +10,7 @@ from typing import Any
 from indexer import embedding
 from indexer.embedding import models
 from indexer.embedding.encoder import Encoder, EncoderSpec
-from indexer.errors import DataError, SemsearchError, UsageError
+from indexer.errors import DataError, UsageError
 from semsearch import collections, encoders
 from semsearch.collections import Runtime
 from semsearch.encoders import Purpose
@@ -186,8 +186,8 @@ class Evaluation:
         return result
 
     def against(self, encoder: str, names: Sequence[str], collection: str | None, judgements: Path | None) -> Outcome:
-        """The same with the encoder of a name: see ``named_encoder``."""
-        spec = named_encoder(encoder)
+        """The same with the encoder of a name: see ``encoders.named``."""
+        spec = encoders.named(encoder)
         other = Evaluation(self._settings, {}, self._quick, spec=spec, cache=self._cache, progress=self._progress)
         if collection is not None or judgements is not None:
             return other.own(collection, judgements)
@@ -225,15 +225,3 @@ class Evaluation:
         encoder: Callable[[], Encoder],
     ) -> Outcome:
         return judge(judged, searchers, encoder, batch_tokens=self._settings.batch_tokens, progress=self._progress)
-
-
-def named_encoder(name: str) -> EncoderSpec:
-    """A preset or spec file, a shipped adapter, a model, or ``none``: the default model without adapter."""
-    if name == "none":
-        return EncoderSpec()
-    if name in embedding.shipped_adapters():
-        return encoders.choose(Settings(), {"adapter": name}, "sts")
-    try:
-        return embedding.preset(name)
-    except SemsearchError:
-        return encoders.choose(Settings(), {"model": name, "adapter": "none"}, "sts")

@@ -85,7 +85,7 @@ class Loss:
     margin: float | None = None
     """An in-batch candidate nearer to the anchor than its positive by more than this is masked; None: none is."""
     teacher: str | None = None
-    """An encoder to learn from: a shipped adapter, a run's folder, a preset, or a TOML or JSON file."""
+    """An encoder to learn from, by any name that ``encoders.named`` knows: a preset, an adapter, a model …"""
     distil: Literal["scores", "vectors"] = "scores"
     distil_weight: float = 1.0
     distil_temperature: float = 0.05
@@ -98,7 +98,7 @@ class Mine:
     """Hard negatives for sources with ``mine``: near positives of other rows that are not too near."""
 
     encoder: str | None = None
-    """What finds them: a shipped adapter, a run's folder, a preset, or a TOML or JSON file."""
+    """The encoder that finds them, by any name that ``encoders.named`` knows."""
     ceiling: float = 0.95
     """One nearer than this share of the own positive's cosine is taken for another answer and left out."""
     skip: int = 0

@@ -19,8 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from indexer.embedding.encoder import Encoder, EncoderSpec
+from indexer import embedding
+from indexer.embedding.encoder import Encoder
 from indexer.errors import TrainingError
+from semsearch import encoders
 from semsearch.training import clean, data, devset, loss, mining, report
 from semsearch.training.batching import backward, micro_batches
 from semsearch.training.data import Row, Rows
@@ -85,7 +87,7 @@ def prepare(
 
 def _mined(sources: Sequence[Rows], recipe: Recipe, device: str | None) -> list[Rows]:
     assert recipe.mine.encoder is not None
-    encoder = _encoder(recipe.mine.encoder, device)
+    encoder = embedding.open_encoder(encoders.named(recipe.mine.encoder), device=device)
     result = []
     for source in sources:
         bare = [row for row in source.rows if not row.negatives]
@@ -296,18 +298,10 @@ class Teacher:
 
 
 def _teacher(recipe: Recipe, device: str) -> Teacher | None:
-    return None if recipe.loss.teacher is None else Teacher(_encoder(recipe.loss.teacher, device), torch.device(device))
-
-
-def _encoder(name: str, device: str | None) -> Encoder:
-    """A shipped adapter, a run's folder, a preset, or a TOML or JSON file."""
-    from indexer import embedding
-
-    if name in embedding.shipped_adapters() or Path(name).is_dir():
-        spec = EncoderSpec.from_dict({**embedding.adapter_description(name), "adapter": name}, f"adapter {name}")
-    else:
-        spec = embedding.preset(name)
-    return embedding.open_encoder(spec, device=device)
+    if recipe.loss.teacher is None:
+        return None
+    encoder = embedding.open_encoder(encoders.named(recipe.loss.teacher), device=device)
+    return Teacher(encoder, torch.device(device))
 
 
 class Ranks:
