@@ -25,9 +25,9 @@ from indexer.embedding.encoder import Encoder, EncoderSpec, HashEncoder
 from indexer.storage.manifest import Manifest
 from indexer.storage.store import Store
 from indexer.types import Document, FileRecord, Passage
-from semsearch import fusion
 from semsearch.evaluation import report
-from semsearch.ranking import Ranker
+from semsearch.search import fusion
+from semsearch.search.ranking import Ranker
 
 DIM, VOCABULARY, WORDS, PER_FILE, K = 576, 50_000, 80, 100, 10
 

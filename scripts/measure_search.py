@@ -32,7 +32,7 @@ from semsearch.cli.eval import Progress
 from semsearch.evaluation import beir, report, retrieval, runner, tune
 from semsearch.evaluation.beir import Judged
 from semsearch.evaluation.metrics import resamples
-from semsearch.ranking import Weights
+from semsearch.search.ranking import Weights
 from semsearch.settings import Settings
 
 RESULTS = Path(__file__).resolve().parent / "results" / "search"

@@ -16,6 +16,7 @@ FOLDERS = {
     "indexer/storage": "vectors and rows on disk",
     "semsearch": "upper layer: search, evaluation, training, command line",
     "semsearch/evaluation": "STS, transfer and retrieval scores, and the gate on them",
+    "semsearch/search": "one collection: a query's text → ranked passages → hits",
     "semsearch/training": "contrastive fine-tuning with (Q)LoRA",
     "semsearch/cli": "one file a command: parse → one library call → render",
     "scripts": "set-up, tests, benchmarks, recorded results",

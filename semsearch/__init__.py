@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from indexer.embedding.encoder import Encoder, EncoderSpec
     from indexer.pipeline import Report
-    from semsearch.searcher import Searcher
+    from semsearch.search.searcher import Searcher
 
 __version__ = "0.1.0"
 __all__ = ["index", "open", "open_encoder"]

@@ -21,7 +21,7 @@ from indexer.storage.manifest import Manifest
 from indexer.storage.store import Store
 from indexer.types import Counts, FileRecord
 from semsearch import encoders
-from semsearch.searcher import Searcher
+from semsearch.search.searcher import Searcher
 from semsearch.settings import Settings
 
 PASSAGE_TOKENS = 128

@@ -12,7 +12,7 @@ from indexer.storage import doctor, transfer
 from indexer.storage.doctor import Problem
 from indexer.storage.store import Store
 from semsearch import encoders
-from semsearch.ranking import Weights
+from semsearch.search.ranking import Weights
 from semsearch.settings import Settings
 
 

@@ -14,8 +14,8 @@ from rich.text import Text
 from indexer.pipeline import Report
 from semsearch.collections import Status
 from semsearch.encoders import describe
-from semsearch.explain import Explanation, Words
-from semsearch.hits import Duplicate, Hit
+from semsearch.search.explain import Explanation, Words
+from semsearch.search.hits import Duplicate, Hit
 
 EXCERPT = 6
 """Lines of a passage shown around its most telling sentence, unless it is asked for whole."""

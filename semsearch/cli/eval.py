@@ -238,7 +238,7 @@ def tune(
         else:
             result, _ = evaluation.retrieval(tasks, tune.result)
     if save:
-        from semsearch.ranking import Weights
+        from semsearch.search.ranking import Weights
 
         result["saved"] = result["verdict"] == "better"
         path = setup.settings.override({"collection": collection or None}).collection_path()

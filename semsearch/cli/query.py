@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from semsearch import filters, render
+from semsearch import render
 from semsearch.cli.options import (
     collection_option,
     encoder_options,
@@ -21,9 +21,10 @@ from semsearch.cli.options import (
     take_encoder_flags,
 )
 from semsearch.collections import Runtime, searcher
-from semsearch.hits import Hit
-from semsearch.ranking import Fusion, Mode
-from semsearch.rerank import CrossEncoderReranker
+from semsearch.search import filters
+from semsearch.search.hits import Hit
+from semsearch.search.ranking import Fusion, Mode
+from semsearch.search.rerank import CrossEncoderReranker
 from semsearch.settings import load_settings
 
 F = TypeVar("F", bound=Callable[..., Any])

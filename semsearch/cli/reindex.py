@@ -15,8 +15,8 @@ from semsearch import encoders, render
 from semsearch.cli.index import Reporter
 from semsearch.cli.options import collection_option, encoder_options, home_option, json_option, take_encoder_flags
 from semsearch.collections import Runtime
-from semsearch.ranking import Weights
 from semsearch.reindex import with_encoder
+from semsearch.search.ranking import Weights
 from semsearch.settings import Settings, load_settings
 
 

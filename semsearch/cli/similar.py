@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from semsearch import filters
 from semsearch.cli.options import collection_option, home_option
 from semsearch.cli.query import answer_options, note, print_hits
 from semsearch.collections import Runtime, searcher
+from semsearch.search import filters
 from semsearch.settings import load_settings
 
 

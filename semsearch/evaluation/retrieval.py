@@ -27,8 +27,8 @@ from semsearch.evaluation import report, vectors
 from semsearch.evaluation.beir import Judged, digest
 from semsearch.evaluation.metrics import Score
 from semsearch.evaluation.vectors import Progress
-from semsearch.ranking import ARMS, Candidates, Mode, Ranked, Weights
-from semsearch.searcher import Searcher
+from semsearch.search.ranking import ARMS, Candidates, Mode, Ranked, Weights
+from semsearch.search.searcher import Searcher
 
 MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")
 """Always scored, and gated."""

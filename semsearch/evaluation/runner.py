@@ -21,7 +21,7 @@ from semsearch.evaluation.data import Data
 from semsearch.evaluation.metrics import Score
 from semsearch.evaluation.tasks import STS, TASKS, TRANSFER
 from semsearch.evaluation.vectors import Progress, encode
-from semsearch.searcher import Searcher
+from semsearch.search.searcher import Searcher
 from semsearch.settings import Settings
 
 Result = dict[str, Any]

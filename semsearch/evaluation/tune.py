@@ -21,8 +21,8 @@ from semsearch.evaluation import report, retrieval
 from semsearch.evaluation.beir import Judged
 from semsearch.evaluation.metrics import Score, resamples
 from semsearch.evaluation.vectors import Progress
-from semsearch.ranking import ARMS, DEPTH, Candidates, Weights
-from semsearch.searcher import Searcher
+from semsearch.search.ranking import ARMS, DEPTH, Candidates, Weights
+from semsearch.search.searcher import Searcher
 
 MEASURE = nDCG @ 10
 STEPS = {2: 20, 3: 10}

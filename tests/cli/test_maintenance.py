@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from indexer.storage.store import Store
-from semsearch.ranking import Weights
+from semsearch.search.ranking import Weights
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 import shutil
 
 from indexer.storage.store import Store
-from semsearch.ranking import Weights
+from semsearch.search.ranking import Weights
 
 
 def texts(found):

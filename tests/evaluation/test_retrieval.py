@@ -42,7 +42,7 @@ def test_figures_are_those_of_pytrec_eval(tmp_path: Path) -> None:
     judged = beir.load("made", folder(tmp_path / "made", packed=True))
     encoder = HashEncoder()
     with retrieval.collection(judged, encoder, tmp_path / "cache") as store:
-        from semsearch.searcher import Searcher
+        from semsearch.search.searcher import Searcher
 
         searcher = Searcher(store, encoder)
         found, scores = retrieval.score(judged, searcher)

@@ -14,8 +14,8 @@ from indexer.storage.store import Store
 from semsearch.cli import run
 from semsearch.evaluation import beir, retrieval, tune
 from semsearch.evaluation.runner import Evaluation
-from semsearch.ranking import Candidates, Weights
-from semsearch.searcher import Searcher
+from semsearch.search.ranking import Candidates, Weights
+from semsearch.search.searcher import Searcher
 from semsearch.settings import Settings
 from tests.evaluation.test_retrieval import folder, index
 

@@ -3,8 +3,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from semsearch import calibration
-from semsearch.calibration import STRONG, Calibration
+from semsearch.search import calibration
+from semsearch.search.calibration import STRONG, Calibration
 from tests.storage.helpers import add, build
 
 WORDS = ["wing", "drag", "lift", "flow", "heat", "wave", "jet", "tail", "speed", "shock"]

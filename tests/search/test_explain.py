@@ -1,5 +1,5 @@
 from indexer.errors import ModelError
-from semsearch import explain
+from semsearch.search import explain
 
 
 class Says:

@@ -3,7 +3,7 @@ from datetime import datetime
 import pytest
 
 from indexer.errors import UsageError
-from semsearch import filters
+from semsearch.search import filters
 
 
 def test_nothing_said_is_no_filter():

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semsearch import fusion
+from semsearch.search import fusion
 
 rankings = st.lists(st.integers(0, 30), max_size=20, unique=True)
 

@@ -5,8 +5,8 @@ from indexer.errors import StoreError, UsageError
 from indexer.storage.catalog import MemoryCatalog
 from indexer.storage.store import Store
 from indexer.types import Filter
-from semsearch.calibration import STRONG
-from semsearch.ranking import Ranker, Weights
+from semsearch.search.calibration import STRONG
+from semsearch.search.ranking import Ranker, Weights
 from tests.storage.helpers import ENCODER, add, build, document, embed, file, manifest, stage
 
 TEXTS = [

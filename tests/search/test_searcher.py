@@ -8,7 +8,7 @@ import pytest
 from indexer.errors import ModelError, UsageError
 from indexer.storage.store import Store
 from indexer.types import Filter
-from semsearch.searcher import Searcher
+from semsearch.search.searcher import Searcher
 from tests.storage import helpers
 
 BOAT = "A sailing boat crosses the bay while the crew sings and the helmsman looks at the sky and at the water."

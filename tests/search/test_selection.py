@@ -3,7 +3,7 @@ import pytest
 
 from indexer.embedding.encoder import HashEncoder
 from indexer.types import Passage, StoredPassage
-from semsearch.selection import select
+from semsearch.search.selection import select
 
 LONG = "the sailing boat crosses the bay in the morning while its crew looks after ropes and the helm and sings"
 

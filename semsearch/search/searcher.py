@@ -12,13 +12,13 @@ from indexer.errors import StoreError, UsageError
 from indexer.storage.rows import storable, words_of
 from indexer.storage.store import Store
 from indexer.types import Filter, Neighbours, StoredPassage
-from semsearch import explain as explanations
-from semsearch import place, snippets
-from semsearch import rerank as reranking
-from semsearch.explain import Explanation
-from semsearch.hits import Hit
-from semsearch.ranking import Fusion, Mode, Ranked, Ranker, stack
-from semsearch.selection import select
+from semsearch.search import explain as explanations
+from semsearch.search import place, snippets
+from semsearch.search import rerank as reranking
+from semsearch.search.explain import Explanation
+from semsearch.search.hits import Hit
+from semsearch.search.ranking import Fusion, Mode, Ranked, Ranker, stack
+from semsearch.search.selection import select
 
 DEEPEST = 10_000
 """Places of a ranking that are looked at before there are fewer than k hits."""

@@ -16,8 +16,8 @@ from indexer.errors import CorruptError, StoreError, UsageError
 from indexer.storage.files import write_bytes
 from indexer.storage.store import Store
 from indexer.types import Filter, Neighbours
-from semsearch import fusion
-from semsearch.calibration import Calibration
+from semsearch.search import fusion
+from semsearch.search.calibration import Calibration
 
 Mode = Literal["hybrid", "dense", "lexical", "sparse"]
 Fusion = Literal["convex", "rrf"]

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from indexer.types import StoredPassage
-from semsearch.explain import Explanation
-from semsearch.snippets import Mark, Span
+from semsearch.search.explain import Explanation
+from semsearch.search.snippets import Mark, Span
 
 
 @dataclass(frozen=True)

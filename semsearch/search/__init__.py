@@ -1,0 +1,1 @@
+"""Search in one collection: a query's text → ranked passages → hits."""
