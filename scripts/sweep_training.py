@@ -20,6 +20,7 @@ from typing import Any
 
 from indexer import embedding
 from indexer.embedding.encoder import EncoderSpec
+from semsearch import encoders
 from semsearch.evaluation import report
 from semsearch.training import devset, trainer
 from semsearch.training.recipe import Dev, Loss, Recipe
@@ -67,8 +68,7 @@ VARIANTS = (
 def run(recipe: Recipe, data: Path, out: Path) -> dict[str, Any]:
     shutil.rmtree(out, ignore_errors=True)
     trainer.train(trainer.prepare(recipe, data), out)
-    described = embedding.adapter_description(str(out))
-    encoder = embedding.open_encoder(EncoderSpec.from_dict({**described, "adapter": str(out)}, str(out)))
+    encoder = embedding.open_encoder(encoders.named(str(out)))
     _, scores = devset.evaluate(devset.load(DEV, data), encoder.encode)
     provenance = json.loads((out / "provenance.json").read_text("utf-8"))
     kept = ("data", "tokens", "seconds", "tokens_per_second", "machine", "versions")
@@ -79,6 +79,10 @@ def run(recipe: Recipe, data: Path, out: Path) -> dict[str, Any]:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         **{name: provenance[name] for name in kept},
     }
+
+
+def recorded() -> dict[str, Any]:
+    return json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else {}
 
 
 def table(found: dict[str, Any]) -> str:
@@ -93,7 +97,7 @@ def table(found: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="only these runs")
+    parser.add_argument("names", nargs="*", help="only these runs, and the base")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     options = parser.parse_args()
@@ -101,15 +105,14 @@ def main() -> None:
     if unknown:
         parser.error(f"no run {', '.join(sorted(unknown))}; runs are " + "; ".join(r.name for r in VARIANTS))
     for recipe in VARIANTS:
-        found = json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else {}
-        if (options.names and recipe.name not in options.names) or found.get(recipe.name, {}).get(
-            "sha256"
-        ) == recipe.digest:
+        known = recorded().get(recipe.name, {}).get("sha256") == recipe.digest
+        if known or (options.names and recipe.name not in (BASE.name, *options.names)):
             continue
-        found[recipe.name] = run(recipe, options.data, options.out / recipe.name.replace(" ", "-"))
-        report.write(RESULTS, {r.name: found[r.name] for r in VARIANTS if r.name in found})
-        print(recipe.name, found[recipe.name]["scores"], flush=True)
-    print(table(json.loads(RESULTS.read_text("utf-8"))))
+        result = run(recipe, options.data, options.out / recipe.name.replace(" ", "-"))
+        found = {**recorded(), recipe.name: result}  # as it is now: several may run at once
+        report.write(RESULTS, {each.name: found[each.name] for each in VARIANTS if each.name in found})
+        print(recipe.name, result["scores"], flush=True)
+    print(table(recorded()))
 
 
 if __name__ == "__main__":
