@@ -15,6 +15,7 @@ from indexer.corpus.changes import within
 from indexer.corpus.readers import ReadOptions
 from indexer.corpus.splitter import Splitter
 from indexer.embedding.encoder import TERMS, Encoder, EncoderSpec
+from indexer.embedding.prompt import PromptTemplate
 from indexer.errors import CollectionNotFound, UsageError
 from indexer.pipeline import Observer, Report
 from indexer.storage.manifest import Manifest
@@ -93,7 +94,8 @@ def update(
         open_encoder,
     ):
         tokens = int(store.manifest.splitter["passage_tokens"])
-        splitter = Splitter(embedding.tokenizer(store.manifest.spec), tokens)
+        spec = store.manifest.spec
+        splitter = Splitter(embedding.tokenizer(spec), tokens, PromptTemplate.of(spec).read)
         if stream is not None:
             return pipeline.update_from_stream(
                 store, stream, name, open_encoder, splitter=splitter, options=options, observer=observer

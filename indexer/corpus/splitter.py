@@ -39,11 +39,18 @@ class Splitter:
     character. Only a single character of more than ``passage_tokens`` tokens makes a longer passage.
     """
 
-    def __init__(self, tokenizer: Tokenizer | Callable[[str], int], passage_tokens: int = 128):
-        """``tokenizer`` counts a text's tokens, special ones left out. Raises ConfigError for a budget too small."""
+    def __init__(
+        self,
+        tokenizer: Tokenizer | Callable[[str], int],
+        passage_tokens: int = 128,
+        read: Callable[[str], str] = str,
+    ):
+        """``tokenizer`` counts a text's tokens, special ones left out; ``read`` gives a text as the model reads it, of
+        the same length. Raises ConfigError for a budget too small."""
         if passage_tokens < LEAST_TOKENS:
             raise ConfigError(f"passage_tokens is {passage_tokens}; a passage has room for {LEAST_TOKENS} or more")
         self.passage_tokens = passage_tokens
+        self._read = read
         if isinstance(tokenizer, Tokenizer):
             if tokenizer.truncation or tokenizer.padding:  # the caller's own stays as it is
                 tokenizer = Tokenizer.from_str(tokenizer.to_str())
@@ -58,7 +65,8 @@ class Splitter:
             self._markdown = MarkdownSplitter.from_callback(tokenizer, passage_tokens)
 
     def count(self, texts: list[str]) -> list[int]:
-        """Tokens of each text alone."""
+        """Tokens of each text alone, as it is read."""
+        texts = [self._read(text) for text in texts]
         if self._tokenizer is None:
             return [self._counter(text) for text in texts]
         return [len(e.ids) for e in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
@@ -89,7 +97,7 @@ class Splitter:
         library = self._markdown if document.kind == "markdown" else self._plain
         for section_start, section_end in _sections(document):
             for start, end in _blocks(document.text, section_start, section_end, BLOCK * self.passage_tokens):
-                for offset, chunk in library.chunk_indices(document.text[start:end]):
+                for offset, chunk in library.chunk_indices(self._read(document.text[start:end])):
                     # str.strip knows a few more white space characters than the library
                     if kept := chunk.strip():
                         first = start + offset + len(chunk) - len(chunk.lstrip())

@@ -54,6 +54,8 @@ class EncoderSpec:
     """(sentence, word) pairs put before the text (the paper's Section 3.3)."""
     normalise: bool = True
     """The paper's text normalisation before the template."""
+    capitals: Literal["lower"] | None = None
+    """"lower": a text in capitals is read in lower case, see ``prompt.lower_capitals``; None: as it stands."""
     pooling: Pooling = "last"
     layers: int | None = None
     """Use only the first N blocks, then the final norm; None: all."""
@@ -81,6 +83,8 @@ class EncoderSpec:
             value = getattr(self, name)
             if value is not None and value not in get_args(kind):
                 raise ConfigError(f"{name} is {value!r}; it is one of {', '.join(get_args(kind))}")
+        if self.capitals not in (None, "lower"):
+            raise ConfigError(f'capitals is {self.capitals!r}; it is "lower" or left out')
         for name, least in (("max_tokens", 1), ("layers", 1)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):

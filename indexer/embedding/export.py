@@ -18,7 +18,7 @@ import torch
 
 from indexer.embedding import loading, models, quiet, tokens
 from indexer.embedding.encoder import EncoderSpec, Precision
-from indexer.embedding.prompt import PromptTemplate
+from indexer.embedding.prompt import CAPITALS, SHARE, PromptTemplate
 from indexer.errors import ConfigError, ModelError
 
 POOLINGS = {"last": "lasttoken", "mean": "mean", "cls": "cls"}
@@ -66,12 +66,20 @@ def export(spec: EncoderSpec, target: Path) -> None:
 
 def is_bare(spec: EncoderSpec) -> bool:
     """Whether a prompt is nothing but its text."""
-    return PromptTemplate.of(spec).render('a "b"') == PromptTemplate.of(spec, "query").render('a "b"') == 'a "b"'
+    prompts = [PromptTemplate.of(spec, role) for role in ("passage", "query")]
+    return all(prompt.render(text) == text for prompt in prompts for text in ('a "b"', "A" * CAPITALS))
 
 
 def chat_template(spec: EncoderSpec, before: str, after: str) -> str:
     """The prompt as a Jinja template over one message; ``before`` and ``after``: the tokenizer's special tokens."""
     lines = ['{%- set text = messages[0]["content"] -%}']
+    if spec.capitals == "lower":
+        lines += [
+            '{%- set small = text | select("lower") | list | length -%}',
+            '{%- set large = text | select("upper") | list | length -%}',
+            f"{{%- if large >= {CAPITALS} and large >= {SHARE} * small -%}}",
+            '{%- set text = text | replace("\u0130", "i") | lower -%}{%- endif -%}',
+        ]
     if spec.normalise:
         lines += [
             """{%- if text and text[-1] not in ".?\\"'" -%}{%- set text = text + "." -%}{%- endif -%}""",

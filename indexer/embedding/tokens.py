@@ -57,7 +57,7 @@ class Tokens:
         if positions is not None and around >= positions:
             raise ModelError(f"the prompt alone has {around} tokens and the model reads {positions}: use a shorter one")
         bound = (max_tokens + _SEAM) * _LONGEST
-        heads = [text[:bound] for text in texts]
+        heads = [template.read(text[:bound]) for text in texts]
         ids = [encoding.ids for encoding in self._encode([template.render(head) for head in heads], special=True)]
         room = max_tokens if positions is None else min(max_tokens, positions - around)
         truncated = 0

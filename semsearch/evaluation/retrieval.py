@@ -20,6 +20,7 @@ from indexer import embedding, pipeline
 from indexer.corpus.readers import ReadOptions
 from indexer.corpus.splitter import Splitter
 from indexer.embedding.encoder import TERMS, Encoder
+from indexer.embedding.prompt import PromptTemplate
 from indexer.storage.manifest import Manifest
 from indexer.storage.store import Store
 from semsearch.collections import PASSAGE_TOKENS
@@ -180,7 +181,8 @@ def _update(
             self.done += passages
             progress(f"{name}: embedding {self.total:,} passages", min(1.0, self.done / max(self.total, 1)))
 
-    splitter = Splitter(embedding.tokenizer(store.manifest.spec), int(store.manifest.splitter["passage_tokens"]))
+    spec, tokens = store.manifest.spec, int(store.manifest.splitter["passage_tokens"])
+    splitter = Splitter(embedding.tokenizer(spec), tokens, PromptTemplate.of(spec).read)
     pipeline.update(store, roots, lambda: encoder, splitter=splitter, options=options, force=True, observer=Observer())
 
 

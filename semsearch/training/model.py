@@ -223,8 +223,8 @@ class Student:
 
 def description(spec: EncoderSpec) -> dict[str, object]:
     """The fields of encoder.json: how to use the adapter."""
-    names = ("model", "revision", "template", "query_template", "demonstrations", "normalise", "pooling", "layers",
-             "max_tokens", "merge_adapter")  # fmt: skip
+    names = ("model", "revision", "template", "query_template", "demonstrations", "normalise", "capitals", "pooling",
+             "layers", "max_tokens", "merge_adapter")  # fmt: skip
     values = spec.to_dict()
     return {name: values[name] for name in names}
 

@@ -132,6 +132,16 @@ def test_truncation_and_padding_of_the_tokenizer_are_switched_off() -> None:
     assert tokenizer.truncation["max_length"] == 4, "the caller's tokenizer was changed"
 
 
+def test_a_text_is_cut_and_counted_as_the_model_reads_it() -> None:
+    text = "The quick brown fox jumps over the lazy dog. It did so twice! " * 20
+    lower, upper = (Document(path="/f", text=t, kind="text") for t in (text.lower(), text.upper()))
+    as_read = Splitter(TOKENIZER, 32, str.lower).split(upper)
+    spans = [(p.start, p.end, p.tokens) for p in Splitter(TOKENIZER, 32).split(lower)]
+    assert [(p.start, p.end, p.tokens) for p in as_read] == spans
+    assert "".join(p.text for p in as_read).replace(" ", "") == text.upper().replace(" ", "")
+    assert len(Splitter(TOKENIZER, 32).split(upper)) > len(as_read), "capitals cost no more tokens: nothing was tested"
+
+
 def test_too_small_a_budget_is_refused() -> None:
     with pytest.raises(ConfigError, match="passage_tokens is 7"):
         Splitter(TOKENIZER, 7)

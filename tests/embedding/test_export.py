@@ -23,6 +23,8 @@ TEXTS = [
     "  spaces, \t tabs\nand lines ",
     "{{ braces }} {% if %} <b>&amp;</b> \\n",
     "naïve 日本 😀",
+    "A MAN IS RIDING A HORSE IN İSTANBUL",
+    "CAPITALS of THE SHARE",
     "A man is riding a horse",
 ]
 BARE = {"template": "{text}", "normalise": False}
@@ -43,6 +45,8 @@ def both(spec: EncoderSpec, target: Path) -> tuple[SentenceTransformer, object]:
         ("qwen3", {"template": '{text}\n"😀\\ {}" means', "demonstrations": [["A {{x}}", "B"]]}),
         ("gemma3", {"pooling": "mean"}),
         ("llama", {"layers": 2}),
+        ("llama", {"capitals": "lower"}),
+        ("opt", {"capitals": "lower", **BARE}),
         ("llama", {"pooling": "mean", **BARE}),
         ("bert", {"pooling": "cls", **BARE}),
         ("bert", {"pooling": "mean"}),

@@ -170,6 +170,15 @@ def test_truncation_cuts_the_text_and_keeps_the_suffix(tiny: Tiny, family: str, 
     assert opened.stats.truncated == (length > limit)
 
 
+def test_a_text_in_capitals_is_that_in_lower_case_where_it_is_cut_too(tiny: Tiny) -> None:
+    opened = encoder(tiny("llama"), max_tokens=16, capitals="lower")
+    texts = ["the man is riding a horse", "two people walk along the street " * 8]
+    np.testing.assert_allclose(opened.encode([t.upper() for t in texts]), opened.encode(texts), atol=1e-6)
+    assert opened.stats.truncated == 2
+    asis = encoder(tiny("llama"), max_tokens=16)
+    assert not np.allclose(asis.encode([texts[0].upper()]), asis.encode(texts[:1]))
+
+
 @pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "bert", "roberta"])
 def test_a_prompt_longer_than_the_models_positions_is_cut_in_the_text(tiny: Tiny, family: str) -> None:
     opened = encoder(tiny(family), max_tokens=512, pooling="mean")

@@ -4,7 +4,7 @@ import pytest
 
 from indexer.embedding.encoder import PROMPTEOL, EncoderSpec
 from indexer.embedding.presets import load
-from indexer.embedding.prompt import PromptTemplate, normalise
+from indexer.embedding.prompt import PromptTemplate, lower_capitals, normalise
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,36 @@ from indexer.embedding.prompt import PromptTemplate, normalise
 )
 def test_normalises_as_the_paper(text: str, expected: str) -> None:
     assert normalise(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("THE MANAGEMENT OF MOST LIBRARIES.", "the management of most libraries."),
+        ("ABCDEFGHIJKLMNOP", "abcdefghijklmnop"),
+        ("ABCDEFGHIJKLMNO", "ABCDEFGHIJKLMNO"),  # one too few
+        ("USE OF iPADS IN SCHOOLS", "use of ipads in schools"),
+        ("MOST OF IT and the rest", "MOST OF IT and the rest"),
+        ("A title. AND THE TEXT OF A NOTICE", "A title. AND THE TEXT OF A NOTICE"),
+        ("KÖLN, ΑΘΗΝΑ, МОСКВА, İSTANBUL", "köln, αθηνα, москва, istanbul"),
+        ("日本語 1234", "日本語 1234"),
+        ("", ""),
+    ],
+)
+def test_a_text_in_capitals_is_read_in_lower_case_at_the_same_length(text: str, expected: str) -> None:
+    assert lower_capitals(text) == expected
+    assert len(lower_capitals(text)) == len(text)
+    assert PromptTemplate.of(EncoderSpec(capitals="lower", template="<{text}>")).render(text)[1:-1] == (
+        normalise(expected)
+    )
+
+
+def test_capitals_stay_unless_asked_for_and_old_fingerprints_too() -> None:
+    shouted = "THE MANAGEMENT OF MOST LIBRARIES."
+    assert shouted in PromptTemplate.of(EncoderSpec()).render(shouted)
+    plain = EncoderSpec(model="hash:8", weights="w")
+    assert "capitals" not in plain.canonical
+    assert EncoderSpec(model="hash:8", weights="w", capitals="lower").fingerprint != plain.fingerprint
 
 
 def test_prompteol_as_published() -> None:
