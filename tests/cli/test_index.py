@@ -329,3 +329,20 @@ def test_an_adapter_says_how_queries_are_prompted(run, corpus, tiny_llama, adapt
     assert run("index", "--model", tiny_llama, "--adapter", adapters[0], "--precision", "fp32", corpus).code == 0
     assert run("status", "--json").json[0]["encoder"]["query_template"] == "Query: {text} ="
     assert run("query", "boat", "--json", "-k", 1).code == 0
+
+
+def test_a_file_in_capitals_is_cut_and_found_like_one_that_is_not(run, tiny_llama, tmp_path):
+    preset = tmp_path / "lower.json"
+    preset.write_text(json.dumps({"model": str(tiny_llama), "precision": "fp32", "capitals": "lower"}))
+    text = "the quick brown fox jumps over the lazy dog and rests. " * 12
+    found = []
+    for name, written in (("small", text), ("large", text.upper())):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "notice.txt").write_text(written)
+        options = ("--collection", name)
+        assert run("index", *options, "--preset", preset, "--passage-tokens", 32, folder).code == 0
+        hits = run("query", *options, "the fox rests", "--mode", "dense", "--json", "--no-collapse", "-k", 50).json
+        found.append(sorted((hit["text"].lower(), round(hit["score"], 4)) for hit in hits))
+    assert found[0] == found[1]
+    assert len(found[0]) > 1
