@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from indexer import embedding
 from indexer.embedding.encoder import EncoderSpec
@@ -66,10 +68,13 @@ VARIANTS = (
 
 
 def run(recipe: Recipe, data: Path, out: Path) -> dict[str, Any]:
-    shutil.rmtree(out, ignore_errors=True)
-    trainer.train(trainer.prepare(recipe, data), out)
+    trainer.train(trainer.prepare(recipe, data), out, resume=(out / "run.json").is_file())
     encoder = embedding.open_encoder(encoders.named(str(out)))
-    _, scores = devset.evaluate(devset.load(DEV, data), encoder.encode)
+
+    def encode(texts: Sequence[str], query: bool = False) -> np.ndarray:
+        return encoder.encode(texts, role="query" if query else "passage")
+
+    _, scores = devset.evaluate(devset.load(DEV, data), encode)
     provenance = json.loads((out / "provenance.json").read_text("utf-8"))
     kept = ("data", "tokens", "seconds", "tokens_per_second", "machine", "versions")
     return {
