@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-import torch
 from bench_encode import sources
 
 from indexer import embedding
@@ -33,7 +32,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     options = parser.parse_args()
     texts = sources(options.data)[0][:TEXTS]
-    opened = {name: embedding.open_encoder(embedding.resolve(encoders.named(name))) for name in options.encoders}
+    opened = {name: embedding.open_encoder(encoders.named(name)) for name in options.encoders}
     names = list(opened)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for repeat in range(-1, options.repeats):  # the first warms up
@@ -55,8 +54,7 @@ def main() -> None:
             }
             for name, times in seconds.items()
         },
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
+        "hardware": report.hardware(getattr(opened[names[0]], "device", None)),
         "load average": list(os.getloadavg()),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": report.versions(),

@@ -21,10 +21,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from indexer import embedding
 from indexer.corpus.splitter import Splitter
 from indexer.embedding.encoder import EncoderSpec
 from indexer.types import Document
+from semsearch.collections import splitter_for
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def check(folder: Path, rows: list[dict[str, str]], options: list[str]) -> dict[
     step("all files", None)
     spec = status(folder)["encoder"]
     known = {field: spec[field] for field in EncoderSpec.__dataclass_fields__ if field in spec}
-    splitter = Splitter(embedding.tokenizer(EncoderSpec.from_dict(known)), 128)
+    splitter = splitter_for(EncoderSpec.from_dict(known), 128)
     passages = {path: texts(splitter, path) for path in files}
     steps[0]["expected_embedded"] = len({text for each in passages.values() for text in each})
 

@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from indexer import embedding
 from indexer.embedding.encoder import EncoderSpec
 from semsearch import encoders
 from semsearch.evaluation import report
-from semsearch.training import devset, trainer
+from semsearch.training import adapt, devset, trainer
 from semsearch.training.recipe import Dev, Loss, Recipe
 
 RESULTS = Path(__file__).resolve().parent / "results" / "train" / "sweep.json"
@@ -33,7 +30,7 @@ DEV = (
     Dev(path="pairs/qqp.jsonl.gz", kind="pairs", limit=200),
 )
 STS = Recipe.preset("sts")
-HUMAN, GPT3, *PAIRS = STS.sources
+HUMAN, GPT3 = STS.sources[:2]
 BASE = replace(STS, name="base", description="", loss=Loss(), sources=(HUMAN,), dev=()).with_train(
     batch=40, steps=12, warmup=2, check_every=12, save_every=1000
 )
@@ -70,11 +67,7 @@ VARIANTS = (
 def run(recipe: Recipe, data: Path, out: Path) -> dict[str, Any]:
     trainer.train(trainer.prepare(recipe, data), out, resume=(out / "run.json").is_file())
     encoder = embedding.open_encoder(encoders.named(str(out)))
-
-    def encode(texts: Sequence[str], query: bool = False) -> np.ndarray:
-        return encoder.encode(texts, role="query" if query else "passage")
-
-    _, scores = devset.evaluate(devset.load(DEV, data), encode)
+    _, scores = devset.evaluate(devset.load(DEV, data), adapt.encoded(encoder))
     provenance = json.loads((out / "provenance.json").read_text("utf-8"))
     kept = ("data", "tokens", "seconds", "tokens_per_second", "machine", "versions")
     return {

@@ -42,6 +42,11 @@ class Runtime:
         return embedding.open_encoder(spec, device=self.device, batch_tokens=self.batch_tokens)
 
 
+def splitter_for(spec: EncoderSpec, passage_tokens: int) -> Splitter:
+    """What cuts texts into passages as this encoder reads and counts them."""
+    return Splitter(embedding.tokenizer(spec), passage_tokens, PromptTemplate.of(spec).read)
+
+
 @dataclass(frozen=True)
 class Status:
     """One collection, as ``semsearch status`` shows it."""
@@ -93,9 +98,7 @@ def update(
         store,
         open_encoder,
     ):
-        tokens = int(store.manifest.splitter["passage_tokens"])
-        spec = store.manifest.spec
-        splitter = Splitter(embedding.tokenizer(spec), tokens, PromptTemplate.of(spec).read)
+        splitter = splitter_for(store.manifest.spec, int(store.manifest.splitter["passage_tokens"]))
         if stream is not None:
             return pipeline.update_from_stream(
                 store, stream, name, open_encoder, splitter=splitter, options=options, observer=observer

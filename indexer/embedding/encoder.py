@@ -16,6 +16,7 @@ from indexer.errors import ConfigError
 
 Role = Literal["passage", "query"]
 Pooling = Literal["last", "mean", "cls", "mask", "first-last"]
+Capitals = Literal["lower"]
 Precision = Literal["fp32", "bf16", "fp16", "int8", "nf4"]
 
 FLOATS = ("fp32", "bf16", "fp16")
@@ -54,7 +55,7 @@ class EncoderSpec:
     """(sentence, word) pairs put before the text (the paper's Section 3.3)."""
     normalise: bool = True
     """The paper's text normalisation before the template."""
-    capitals: Literal["lower"] | None = None
+    capitals: Capitals | None = None
     """"lower": a text in capitals is read in lower case, see ``prompt.lower_capitals``; None: as it stands."""
     pooling: Pooling = "last"
     layers: int | None = None
@@ -79,12 +80,10 @@ class EncoderSpec:
                     f"{name} is {template!r}; a template holds the place {{text}} exactly once, "
                     f"for example {PROMPTEOL!r} (the bare text is '{{text}}')"
                 )
-        for name, kind in (("pooling", Pooling), ("precision", Precision)):
+        for name, kind in (("capitals", Capitals), ("pooling", Pooling), ("precision", Precision)):
             value = getattr(self, name)
             if value is not None and value not in get_args(kind):
                 raise ConfigError(f"{name} is {value!r}; it is one of {', '.join(get_args(kind))}")
-        if self.capitals not in (None, "lower"):
-            raise ConfigError(f'capitals is {self.capitals!r}; it is "lower" or left out')
         for name, least in (("max_tokens", 1), ("layers", 1)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from indexer.embedding.encoder import EncoderSpec, Role
+from indexer.embedding.encoder import Capitals, EncoderSpec, Role
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class PromptTemplate:
     template: str
     demonstrations: tuple[tuple[str, str], ...] = ()
     normalise: bool = True
-    capitals: Literal["lower"] | None = None
+    capitals: Capitals | None = None
 
     @classmethod
     def of(cls, spec: EncoderSpec, role: Role = "passage") -> PromptTemplate:
@@ -69,6 +68,8 @@ def lower_capitals(text: str) -> str:
 
     A model that tells case apart has seen little text in capitals, and its tokenizer cuts such words to pieces: three
     times the tokens, and vectors that find little (scripts/LOG.md)."""
+    if sum(map(str.islower, text[: len(text) // 5])) * (SHARE + 1) > len(text):
+        return text  # of nearly every text the beginning tells
     small = sum(map(str.islower, text))
     capitals = sum(map(str.isupper, text))
     if capitals < CAPITALS or capitals < SHARE * small:

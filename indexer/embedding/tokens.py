@@ -57,7 +57,7 @@ class Tokens:
         if positions is not None and around >= positions:
             raise ModelError(f"the prompt alone has {around} tokens and the model reads {positions}: use a shorter one")
         bound = (max_tokens + _SEAM) * _LONGEST
-        heads = [template.read(text[:bound]) for text in texts]
+        heads = [text[:bound] for text in texts]
         ids = [encoding.ids for encoding in self._encode([template.render(head) for head in heads], special=True)]
         room = max_tokens if positions is None else min(max_tokens, positions - around)
         truncated = 0
@@ -66,8 +66,8 @@ class Tokens:
             for tokens in range(room, -1, -1):  # once, but for a period that normalisation adds at the last position
                 if len(ids[i]) - around <= room - _SEAM:
                     break
-                kept = self.cut(head, tokens)
-                if kept != head:
+                kept = self.cut(template.read(head), tokens)
+                if len(kept) < len(head):
                     ids[i] = self._encode([template.render(kept)], special=True)[0].ids
                 if positions is None or len(ids[i]) <= positions:
                     break

@@ -16,14 +16,12 @@ import ir_measures
 import numpy as np
 from ir_measures import AP, RR, R, nDCG
 
-from indexer import embedding, pipeline
+from indexer import pipeline
 from indexer.corpus.readers import ReadOptions
-from indexer.corpus.splitter import Splitter
 from indexer.embedding.encoder import TERMS, Encoder
-from indexer.embedding.prompt import PromptTemplate
 from indexer.storage.manifest import Manifest
 from indexer.storage.store import Store
-from semsearch.collections import PASSAGE_TOKENS
+from semsearch.collections import PASSAGE_TOKENS, splitter_for
 from semsearch.evaluation import report, vectors
 from semsearch.evaluation.beir import Judged, digest
 from semsearch.evaluation.metrics import Score
@@ -181,8 +179,7 @@ def _update(
             self.done += passages
             progress(f"{name}: embedding {self.total:,} passages", min(1.0, self.done / max(self.total, 1)))
 
-    spec, tokens = store.manifest.spec, int(store.manifest.splitter["passage_tokens"])
-    splitter = Splitter(embedding.tokenizer(spec), tokens, PromptTemplate.of(spec).read)
+    splitter = splitter_for(store.manifest.spec, int(store.manifest.splitter["passage_tokens"]))
     pipeline.update(store, roots, lambda: encoder, splitter=splitter, options=options, force=True, observer=Observer())
 
 

@@ -118,7 +118,7 @@ def with_adapter(spec: EncoderSpec, folder: Path) -> EncoderSpec:
 
 
 def encoded(encoder: Encoder) -> collection.Encode:
-    def encode(texts: Sequence[str], query: bool) -> np.ndarray:
+    def encode(texts: Sequence[str], query: bool = False) -> np.ndarray:
         return encoder.encode(texts, role="query" if query else "passage")
 
     return encode
