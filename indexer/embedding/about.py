@@ -58,4 +58,6 @@ def about(spec: EncoderSpec) -> About:
     dim = (
         config.get("word_embed_proj_dim") or config.get("hidden_size") or config.get("n_embd") or config.get("d_model")
     )
-    return About(spec, folder, total, config.get("model_type"), spec.layers or blocks, dim, prompt)
+    return About(
+        spec, folder, total, config.get("model_type"), len(spec.blocks) if spec.blocks else blocks, dim, prompt
+    )

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
 from typing import Literal, Protocol, get_args
 
 import numpy as np
@@ -58,8 +59,8 @@ class EncoderSpec:
     capitals: Capitals | None = None
     """"lower": a text in capitals is read in lower case, see ``prompt.lower_capitals``; None: as it stands."""
     pooling: Pooling = "last"
-    layers: int | None = None
-    """Use only the first N blocks, then the final norm; None: all."""
+    layers: int | tuple[int, ...] | None = None
+    """Use only the first N blocks, or those with these numbers (0 is the first), then the final norm; None: all."""
     max_tokens: int = 512
     """Most tokens of the text; more are cut, and counted. The template's tokens do not count."""
     precision: Precision | None = None
@@ -73,6 +74,8 @@ class EncoderSpec:
     def __post_init__(self) -> None:
         pairs = tuple((str(s), str(w)) for s, w in self.demonstrations)
         object.__setattr__(self, "demonstrations", pairs)
+        if isinstance(self.layers, list):
+            object.__setattr__(self, "layers", tuple(self.layers))
         for name in ("template", "query_template"):
             template = getattr(self, name)
             if template is not None and template.count("{text}") != 1:
@@ -84,10 +87,23 @@ class EncoderSpec:
             value = getattr(self, name)
             if value is not None and value not in get_args(kind):
                 raise ConfigError(f"{name} is {value!r}; it is one of {', '.join(get_args(kind))}")
-        for name, least in (("max_tokens", 1), ("layers", 1)):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-                raise ConfigError(f"{name} is {value!r}; it is a whole number from {least} up")
+        if type(self.max_tokens) is not int or self.max_tokens < 1:
+            raise ConfigError(f"max_tokens is {self.max_tokens!r}; it is a whole number from 1 up")
+        if isinstance(self.layers, tuple):
+            known = all(type(block) is int for block in self.layers) and self.layers[:1] == (0,)
+            known = known and all(a < b for a, b in pairwise(self.layers))
+        else:
+            known = self.layers is None or (type(self.layers) is int and self.layers >= 1)
+        if not known:
+            raise ConfigError(
+                f"layers is {self.layers!r}; it is a whole number from 1 up, or the numbers of the blocks to use, in "
+                "rising order and with 0 first"
+            )
+
+    @property
+    def blocks(self) -> tuple[int, ...] | None:
+        """Numbers of the blocks that ``layers`` asks for; None: all."""
+        return tuple(range(self.layers)) if isinstance(self.layers, int) else self.layers
 
     @property
     def resolved(self) -> bool:

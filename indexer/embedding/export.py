@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from indexer.embedding import loading, models, quiet, tokens
+from indexer.embedding import depth, loading, models, quiet, tokens
 from indexer.embedding.encoder import EncoderSpec, Precision
 from indexer.embedding.prompt import CAPITALS, SHARE, PromptTemplate
 from indexer.errors import ConfigError, ModelError
@@ -49,6 +49,8 @@ def export(spec: EncoderSpec, target: Path) -> None:
     spec = models.resolve(replace(spec, precision=precision))
     located = models.locate(spec)
     model = loading.load(located, spec, precision, torch.device("cpu"), whole=True)
+    if spec.blocks is not None:
+        depth.rename(model)
     aside = target.with_name(target.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     try:

@@ -7,6 +7,7 @@ and answering a query with it. Names are transformers', so that checkpoints and 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from indexer.embedding import depth
 from indexer.embedding.models import weight_files
 from indexer.errors import ModelError
 
@@ -88,15 +90,17 @@ class Rotary(nn.Module):
         return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
 
 
-def load(folder: Path, layers: int | None, dtype: torch.dtype | None) -> Llama | None:
-    """The Llama in ``folder``, on the CPU, in ``dtype`` or as stored; None where the folder holds something else,
-    or a variant that is not made here. Raises ModelError for damaged weights."""
-    config = _config(folder, layers)
+def load(folder: Path, blocks: Sequence[int] | None, dtype: torch.dtype | None) -> Llama | None:
+    """The Llama in ``folder``, or these ``blocks`` of it, on the CPU, in ``dtype`` or as stored; None where the folder
+    holds something else, or a variant that is not made here. Raises ModelError for damaged weights."""
+    config = _config(folder)
     files = weight_files(folder)
     if config is None or not files or not files[0].endswith(".safetensors"):
         return None
     with torch.device("meta"):
         model = Llama(config)
+    if blocks is not None:
+        depth.keep(model, blocks)
     from safetensors import safe_open
 
     wanted = set(model.state_dict())
@@ -121,7 +125,7 @@ def load(folder: Path, layers: int | None, dtype: torch.dtype | None) -> Llama |
     return model
 
 
-def _config(folder: Path, layers: int | None) -> SimpleNamespace | None:
+def _config(folder: Path) -> SimpleNamespace | None:
     try:
         values: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -140,10 +144,6 @@ def _config(folder: Path, layers: int | None) -> SimpleNamespace | None:
                 "rms_norm_eps", "max_position_embeddings"} <= set(values)
     ):  # fmt: skip
         return None
-    if layers is not None:
-        if layers > values["num_hidden_layers"]:
-            raise ModelError(f"layers is {layers}; the model has {values['num_hidden_layers']} blocks")
-        values["num_hidden_layers"] = layers
     values["rope_parameters"] = {"rope_type": "default", "rope_theta": float(rope["rope_theta"])}
     heads = values["num_attention_heads"]
     defaults = {

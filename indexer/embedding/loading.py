@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from indexer.embedding import llama, lora, models, quiet
+from indexer.embedding import depth, llama, lora, models, quiet
 from indexer.embedding.encoder import EncoderSpec, Precision
 from indexer.embedding.precision import DTYPES
 from indexer.errors import ModelError
@@ -43,7 +43,7 @@ def load(
         on_gpu = device_map or (str(device) if device.type == "cuda" else None)  # straight to it, file by file
         found: nn.Module | None = None
         if spec.pooling == "last" and precision != "nf4" and device_map is None and not beside and not whole:
-            found = llama.load(located.model, spec.layers, dtype)
+            found = llama.load(located.model, spec.blocks, dtype)
         model = found if found is not None else _read(located, spec, dtype or "auto", on_gpu)
         if located.adapter is not None and merging:
             lora.merge(model, located.adapter)
@@ -58,8 +58,8 @@ def load(
     return model.eval().requires_grad_(False)
 
 
-def read_config(folder: Path, layers: int | None = None) -> Any:
-    """transformers' configuration, cut to the first ``layers`` blocks."""
+def read_config(folder: Path, blocks: Sequence[int] | None = None) -> Any:
+    """transformers' configuration, cut to the first blocks, so many that ``blocks`` are among them."""
     from transformers import AutoConfig
 
     try:
@@ -67,12 +67,8 @@ def read_config(folder: Path, layers: int | None = None) -> Any:
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{folder}/config.json cannot be read: {error}") from error
     config.use_cache = False
-    if layers is not None:
-        if layers > config.num_hidden_layers:
-            raise ModelError(f"layers is {layers}; the model has {config.num_hidden_layers} blocks")
-        config.num_hidden_layers = layers
-        if getattr(config, "layer_types", None):
-            config.layer_types = config.layer_types[:layers]
+    if blocks is not None:
+        depth.shorten(config, range(depth.needed(config, blocks)))
     return config
 
 
@@ -89,7 +85,7 @@ def _read(
 ) -> nn.Module:
     from transformers import AutoModel, BitsAndBytesConfig
 
-    folder, config = located.model, read_config(located.model, spec.layers)
+    folder, config = located.model, read_config(located.model, spec.blocks)
     kind: Any = AutoModel
     if config.model_type == "t5":
         from transformers import T5EncoderModel
@@ -119,6 +115,8 @@ def _read(
             f"the weights in {folder} do not belong to its config.json: {len(missing)} missing, {len(mismatched)} of "
             f"another shape, {len(spare)} with no place in it (the first: {(missing + mismatched + spare)[0]})"
         )
+    if spec.blocks is not None:
+        depth.keep(model, spec.blocks)
     return model
 
 

@@ -104,10 +104,10 @@ def _scale(config: dict[str, Any], name: str, rank: int) -> float:
 
 
 def _tensors(model: nn.Module, folder: Path) -> dict[str, Tensor]:
-    """The adapter's tensors under the names of the bare model's modules; those of blocks cut off are left out."""
+    """The adapter's tensors under the names of the bare model's modules; those of blocks that it lacks are left out."""
     raw = {key: tensor for key, tensor in _raw(folder).items() if "lm_head." not in key}
     modules = {name for name, _ in model.named_modules()}
-    depth = model.config.num_hidden_layers
+    blocks = {part for name in modules for part in name.split(".") if part.isdigit()}
     found: dict[str, Tensor] = {}
     for key, tensor in raw.items():
         name = key.removeprefix("base_model.model.")
@@ -118,7 +118,7 @@ def _tensors(model: nn.Module, folder: Path) -> dict[str, Tensor]:
         inner = next((".".join(parts[i:]) for i in range(len(parts)) if ".".join(parts[i:]) in modules), None)
         if inner is not None:
             found[name[len(path) - len(inner) :]] = tensor
-        elif not any(part.isdigit() and int(part) >= depth for part in parts):
+        elif not any(part.isdigit() and part not in blocks for part in parts):
             raise _other_base(folder, f"it has {key}, which the model does not")
     if not found:
         raise _other_base(folder, f"none of its {len(raw)} tensors belongs to a module of the model")

@@ -1,5 +1,6 @@
 """Every family, template, pooling and length against a plain, unbatched transformers forward written here."""
 
+import copy
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, T5EncoderModel
 
 from indexer.embedding import open_encoder, resolve
-from indexer.embedding.encoder import PROMPTEOL, EncoderSpec
+from indexer.embedding.encoder import PROMPTEOL, EncoderSpec, Pooling
 from indexer.embedding.hf_encoder import HFEncoder, batches
 from indexer.errors import ModelError
 from tests.models import CAUSAL, FAMILIES
@@ -148,9 +149,32 @@ def test_layers_are_the_first_blocks_and_the_final_norm(tiny: Tiny, family: str)
     np.testing.assert_allclose(vectors[0], expected.numpy(), atol=2e-5, rtol=1e-4)
 
 
-def test_more_layers_than_there_are(tiny: Tiny) -> None:
-    with pytest.raises(ModelError, match="layers is 9; the model has 3 blocks"):
-        encoder(tiny("llama"), layers=9)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layers_by_number_leave_the_others_out(tiny: Tiny, family: str, tmp_path: Path) -> None:
+    """Against a model saved with the first and the last of three blocks."""
+    folder = tiny(family)
+    pooling = "last" if family in CAUSAL else "mean"
+    vectors = encoder(folder, layers=(0, 2), pooling=pooling).encode(TEXTS[:3], normalize=False)
+    model = copy.deepcopy(_reference_model(folder)[0])
+    lists = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == 3]
+    del lists[0][1]
+    model.config.num_hidden_layers = 2
+    if getattr(model.config, "layer_types", None):
+        del model.config.layer_types[1]
+    model.save_pretrained(tmp_path)
+    for file in folder.glob("tokenizer*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    expected = encoder(tmp_path, pooling=pooling).encode(TEXTS[:3], normalize=False)
+    np.testing.assert_allclose(vectors, expected, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("layers", "seen"), [(9, "asks for 9 blocks; the model has 3"), ((0, 3), "asks for block 3; the model has 0 to 2")]
+)
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_more_layers_than_there_are(tiny: Tiny, layers: int | tuple[int, ...], seen: str, pooling: Pooling) -> None:
+    with pytest.raises(ModelError, match=seen):
+        encoder(tiny("llama"), layers=layers, pooling=pooling)
 
 
 @pytest.mark.parametrize("family", ["llama", "opt", "gemma3", "bert", "t5"])

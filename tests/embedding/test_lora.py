@@ -27,8 +27,14 @@ MODULES = {
 TEXTS = ["A man is riding a horse", "", "Two dogs"]
 
 
-def spec_of(base: Path, adapter: Path, **fields: object) -> EncoderSpec:
-    values = {"model": str(base), "adapter": str(adapter), "precision": "fp32", "normalise": False, **fields}
+def spec_of(base: Path, adapter: Path | None, **fields: object) -> EncoderSpec:
+    values = {
+        "model": str(base),
+        "adapter": adapter and str(adapter),
+        "precision": "fp32",
+        "normalise": False,
+        **fields,
+    }
     return EncoderSpec.from_dict(values)
 
 
@@ -88,19 +94,20 @@ def test_lora_variants(tiny: Tiny, tmp_path: Path, options: dict, merge: bool) -
 
 
 @pytest.mark.parametrize("merge", [True, False])
-def test_blocks_beyond_the_depth_are_left_out(
-    tiny: Tiny, adapter_of: Callable[[str], Path], tmp_path: Path, merge: bool
+@pytest.mark.parametrize("layers", [2, (0, 2)])
+def test_blocks_that_are_left_out_leave_out_what_the_adapter_has_for_them(
+    tiny: Tiny, adapter_of: Callable[[str], Path], tmp_path: Path, merge: bool, layers: int | tuple[int, ...]
 ) -> None:
-    """Against the same adapter put onto a model that was saved with two blocks."""
+    """Against a model that was saved with two blocks after the adapter had been merged."""
     base, adapter = tiny("llama"), adapter_of("llama")
-    short = AutoModelForCausalLM.from_pretrained(base)
-    short.model.layers = short.model.layers[:2]
-    short.config.num_hidden_layers = 2
-    short.save_pretrained(tmp_path / "llama")
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).merge_and_unload()
+    del model.model.layers[2 if layers == 2 else 1]
+    model.config.num_hidden_layers = 2
+    model.save_pretrained(tmp_path / "llama")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / "llama" / name).write_bytes((base / name).read_bytes())
-    got = open_encoder(spec_of(base, adapter, merge_adapter=merge, layers=2)).encode(TEXTS, normalize=False)
-    want = open_encoder(spec_of(tmp_path / "llama", adapter, merge_adapter=merge)).encode(TEXTS, normalize=False)
+    got = open_encoder(spec_of(base, adapter, merge_adapter=merge, layers=layers)).encode(TEXTS, normalize=False)
+    want = open_encoder(spec_of(tmp_path / "llama", None)).encode(TEXTS, normalize=False)
     np.testing.assert_allclose(got, want, atol=5e-5, rtol=5e-4)
 
 
