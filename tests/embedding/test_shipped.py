@@ -39,12 +39,16 @@ def test_peft_alone_gives_the_same_vectors(name):
     spec = spec_of(name)
     base = models.locate(spec).model
     model = PeftModel.from_pretrained(AutoModel.from_pretrained(base, dtype=torch.float32), FOLDER / name).eval()
+    if spec.blocks is not None:  # as the card says
+        decoder = model.base_model.model
+        decoder.layers = torch.nn.ModuleList([decoder.layers[block] for block in spec.blocks])
+        decoder.config.num_hidden_layers = len(spec.blocks)
     tokenizer = AutoTokenizer.from_pretrained(base)
     normalised = ["A jockey is riding a horse.", "Why do birds sing at dawn.", "He said 'no'", "stock markets."]
     theirs = []
     with torch.inference_mode():
         for text in normalised:
             ids = tokenizer(spec.template.replace("{text}", text), return_tensors="pt", add_special_tokens=False)
-            theirs.append(model(**ids).last_hidden_state[0, -1].numpy())
+            theirs.append(model(**ids, use_cache=False).last_hidden_state[0, -1].numpy())
     ours = open_encoder(spec, device="cpu").encode(TEXTS, normalize=False)
     np.testing.assert_allclose(ours, np.array(theirs), atol=5e-3, rtol=1e-3)
