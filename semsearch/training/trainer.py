@@ -191,6 +191,7 @@ def train(
     entries = folder.entries()
     first = next((e["dev"] for e in entries if e["event"] == "check" and e["step"] == 0), None)
     result = Result(out, state.step, state.best, state.best_step, first)
+    ranks.leave()
     if ranks.rank == 0:
         _finish(folder, prepared, student, teacher, state, result, started, ranks)
     return result
@@ -339,6 +340,12 @@ class Ranks:
         box = [state]
         torch.distributed.broadcast_object_list(box, 0)
         return box[0]
+
+    def leave(self) -> None:
+        """Part, once all are here. A process that ended with its connections open was aborted now and then."""
+        if self.world > 1:
+            torch.distributed.barrier()
+            torch.distributed.destroy_process_group()
 
 
 def _finish(
