@@ -35,7 +35,8 @@ def shorten(config: Any, blocks: Sequence[int]) -> None:
 
 def keep(model: nn.Module, blocks: Sequence[int]) -> None:
     """Take all other blocks out. Those kept have the names they had, which are an adapter's names for them."""
-    needed(model.config, blocks)
+    if needed(model.config, blocks) == len(blocks) == model.config.num_hidden_layers:
+        return
     holder, name = _place(model)
     every = getattr(holder, name)
     kept = nn.ModuleList()
@@ -43,7 +44,10 @@ def keep(model: nn.Module, blocks: Sequence[int]) -> None:
         kept.add_module(str(block), every[block])
     setattr(holder, name, kept)
     shorten(model.config, blocks)
-    _number(kept)
+    for place, block in enumerate(kept):  # by which it finds its keys and values in a cache
+        for module in block.modules():
+            if hasattr(module, "layer_idx"):
+                module.layer_idx = place
 
 
 def rename(model: nn.Module) -> None:
@@ -58,12 +62,4 @@ def _place(model: nn.Module) -> tuple[nn.Module, str]:
         for name, child in holder.named_children():
             if isinstance(child, nn.ModuleList) and len(child) == model.config.num_hidden_layers:
                 return holder, name
-    raise ModelError(f"{type(model).__name__} has no list of blocks to choose from; leave layers out")
-
-
-def _number(blocks: nn.ModuleList) -> None:
-    """Each block's place, by which it finds its keys and values in a cache."""
-    for place, block in enumerate(blocks):
-        for module in block.modules():
-            if hasattr(module, "layer_idx"):
-                module.layer_idx = place
+    raise ModelError(f"{type(model).__name__} has no list of blocks to choose from; let layers be a number")

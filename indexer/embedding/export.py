@@ -49,7 +49,7 @@ def export(spec: EncoderSpec, target: Path) -> None:
     spec = models.resolve(replace(spec, precision=precision))
     located = models.locate(spec)
     model = loading.load(located, spec, precision, torch.device("cpu"), whole=True)
-    if spec.blocks is not None:
+    if isinstance(spec.layers, tuple):
         depth.rename(model)
     aside = target.with_name(target.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)

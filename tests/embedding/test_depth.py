@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
 from indexer.embedding import depth, llama, loading
 from indexer.embedding.encoder import EncoderSpec
 from indexer.embedding.models import Located
-from indexer.errors import ConfigError
+from indexer.errors import ConfigError, ModelError
 
 Tiny = Callable[[str], Path]
 
@@ -37,6 +38,22 @@ def test_blocks_keep_their_names_until_they_are_renamed(tiny: Tiny, family: str)
     assert model.config.num_hidden_layers == 2
     depth.rename(model)
     assert _numbers(model) == ["0", "1"]
+
+
+def test_a_family_that_keeps_no_list_of_blocks_can_still_be_cut_short(tmp_path: Path) -> None:
+    """ALBERT runs one block's weights as often as its configuration says."""
+    sizes = {"hidden_size": 32, "embedding_size": 16, "num_attention_heads": 4, "intermediate_size": 48}
+    transformers.AlbertModel(transformers.AlbertConfig(vocab_size=99, num_hidden_layers=3, **sizes)).save_pretrained(
+        tmp_path
+    )
+    located = Located(tmp_path, None)
+
+    def load(layers: int | tuple[int, ...]) -> torch.nn.Module:
+        return loading.load(located, EncoderSpec(model=str(tmp_path), layers=layers), "fp32", torch.device("cpu"))
+
+    assert load(2).config.num_hidden_layers == 2
+    with pytest.raises(ModelError, match="AlbertModel has no list of blocks to choose from"):
+        load((0, 2))
 
 
 def test_weights_of_blocks_left_out_are_not_read(tiny: Tiny) -> None:
