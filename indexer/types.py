@@ -67,6 +67,34 @@ class FileRecord:
     status: FileStatus = "indexed"
     reason: str | None = None
     """Why it failed or was skipped; None when indexed."""
+    warnings: tuple[str, ...] = ()
+    """Content of an indexed file that was left out on purpose, such as pages without text; the file is not failed."""
+
+
+@dataclass
+class Notes:
+    """Remarks of a reader about one file, beside the documents that it yields."""
+
+    problems: list[str] = field(default_factory=list)
+    """Parts that could not be read ("line 17: …"): the rest is kept and the file is listed as failed."""
+    warnings: list[str] = field(default_factory=list)
+    """Parts that were left out on purpose ("pages 2-10 hold no text"): the file counts as read."""
+
+
+@dataclass(frozen=True)
+class ParsedDocument:
+    """One document with the passages it was split into."""
+
+    document: Document
+    passages: tuple[Passage, ...]
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """One file, read and split: everything that a store takes in of it. Plain values, so that it can be pickled."""
+
+    file: FileRecord
+    documents: tuple[ParsedDocument, ...]
 
 
 @dataclass(frozen=True)
