@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,12 +30,29 @@ FIELDS = (
 """Fields of an EncoderSpec that are flags and settings of their own; ``preset`` gives all the others."""
 
 
-def choose(settings: Settings, flags: Mapping[str, Any], purpose: Purpose) -> EncoderSpec:
+@dataclass(frozen=True, kw_only=True)
+class EncoderOverrides:
+    """What a person said of the encoder; None: nothing."""
+
+    preset: str | None = None
+    model: str | None = None
+    adapter: str | None = None
+    template: str | None = None
+    query_template: str | None = None
+    query_adapter: str | None = None
+    pooling: str | None = None
+    precision: str | None = None
+    layers: int | None = None
+    max_tokens: int | None = None
+
+
+def choose(settings: Settings, flags: Mapping[str, Any] | EncoderOverrides, purpose: Purpose) -> EncoderSpec:
     """The encoder for a new collection, a list of texts or an evaluation; not yet resolved.
 
     ``flags``: ``preset`` and FIELDS → value or None. The shipped adapter of ``purpose`` is taken where nothing was
     said about the model but how to run it.
     """
+    flags = asdict(flags) if isinstance(flags, EncoderOverrides) else flags
     wanted = {name: getattr(settings, name) for name in ("preset", *FIELDS)}
     wanted |= {name: value for name, value in flags.items() if value is not None}
     spec = embedding.preset(wanted["preset"]) if wanted["preset"] else EncoderSpec()
@@ -60,13 +77,14 @@ def named(name: str) -> EncoderSpec:
     return _put(EncoderSpec(), {"model": name})
 
 
-def confirm(made_by: EncoderSpec, flags: Mapping[str, Any], mend: str) -> EncoderSpec:
+def confirm(made_by: EncoderSpec, flags: Mapping[str, Any] | EncoderOverrides, mend: str) -> EncoderSpec:
     """The encoder of an existing collection, looked up anew; ``flags`` are what the person said now.
 
     Raises MismatchError where the files have changed since or a flag asks for another encoder, showing both and
     ``mend``, the command that mends it. A precision that only rounds differently is let through:
     ``rounding_note`` says so.
     """
+    flags = asdict(flags) if isinstance(flags, EncoderOverrides) else flags
     base = embedding.preset(flags["preset"]) if flags.get("preset") else made_by
     asked = _put(replace(base, weights=None, adapter_weights=None, query_adapter_weights=None), flags)
     if asked.precision is None:
