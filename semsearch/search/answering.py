@@ -90,7 +90,7 @@ def similar(view: View, request: SimilarRequest, models: Models) -> Answer:
     """
     _check_filled(view)
     notes: list[str] = []
-    place = places.find(view.snapshot, request.place, view.name)
+    place = places.find(view.snapshot, request.place, view.name).at_first_line()
     own = [] if request.itself else place.own
     vectors = view.vectors([row.id for row in place.passages])
     vectors = vectors[~np.isnan(vectors[:, 0])]

@@ -34,6 +34,16 @@ class Place:
         """Ids of all passages of the documents."""
         return [row.id for each in self.documents for row in each.passages]
 
+    def at_first_line(self) -> Place:
+        """Return what stands on the first of the lines: a hit is shown by the lines that its passage touches."""
+        if self.lines is None or len(self.passages) == 1:
+            return self
+        line = self.lines[0]
+        meant = [row for row in self.passages if row.passage.line_start <= line] or self.passages[:1]
+        ids = {row.id for row in meant}
+        holding = [each for each in self.documents if any(row.id in ids for row in each.passages)]
+        return Place(self.path, holding, meant, (line, line))
+
 
 def find(snapshot: Snapshot, place: str, name: str) -> Place:
     """Return what a place names in a collection.
