@@ -217,7 +217,7 @@ def test_more_like_a_line_or_a_file_without_a_model():
     assert [twin.path for twin in hits[0].duplicates] == ["/c.txt"]
     assert hits[0].highlight is not None
     assert boats.similar("/a.txt:1", k=1, itself=True)[0].text == BOAT
-    anchor = boats.search("anchor", k=1)[0]
+    anchor = boats.search("anchor", k=1, mode="lexical")[0]
     assert boats.similar("/a.txt:2", k=3) == boats.similar(anchor, k=3) == boats.similar(anchor.passage, k=3)
     assert boats.similar("/a.txt:2-3", k=3) == boats.similar("/a.txt:2", k=3)
     assert boats.similar("/d:7", k=1)[0].path != "/d:7"
@@ -276,4 +276,4 @@ def test_similar_tells_files_on_disk_and_files_without_passages_apart(boats, tmp
         writer.record(helpers.file("/bad\\xe9.pdf", status="failed", reason="it is encrypted"))
         writer.commit()
     with pytest.raises(UsageError, match="it is encrypted"):
-        boats.similar("/bad\udce9.pdf:3")
+        helpers.collection(boats.store).similar("/bad\udce9.pdf:3")
