@@ -10,8 +10,9 @@ from sqlalchemy import and_, func, or_, select
 
 from indexer.errors import CorruptError
 from indexer.storage.sql.dialect import conditions
-from indexer.storage.sql.rows import escape_path, file_record, stored_document, stored_passage
+from indexer.storage.sql.rows import file_record, stored_document, stored_passage
 from indexer.storage.sql.schema import documents, files, passages, roots, sparse, state
+from indexer.storage.storable import storable_path
 from indexer.types import Counts
 
 if TYPE_CHECKING:
@@ -81,10 +82,13 @@ class CatalogReader:
             tombstones = run(select(func.count()).select_from(JOINED).where(condition)).scalar_one()
             parts -= tombstones
         pending = run(select(func.count()).select_from(JOINED).where(wanted_work())).scalar_one()
+        bare = and_(passages.c.embedded == 0, shown(generation))
+        waiting = run(select(func.count()).select_from(JOINED).where(bare)).scalar_one()
         return Counts(
             files=status.get("indexed", 0),
             documents=number,
             passages=parts,
+            embedded=parts - waiting,
             pending=pending,
             tombstones=tombstones,
             failed=status.get("failed", 0),
@@ -125,7 +129,7 @@ class CatalogReader:
         """Return a page of a file's shown documents as they were staged, from the ``after + 1``-th on."""
         query = (
             select(documents)
-            .where(documents.c.path == escape_path(path), shown(generation))
+            .where(documents.c.path == storable_path(path), shown(generation))
             .order_by(documents.c.position, documents.c.id)
             .limit(PAGE)
             .offset(after + 1)

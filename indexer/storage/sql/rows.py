@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from indexer.storage.storable import storable, storable_path
 from indexer.types import Document, FileRecord, Passage, StoredDocument, StoredPassage
 
 if TYPE_CHECKING:
@@ -18,16 +18,6 @@ Row = dict[str, Any]
 _STORED_APART = frozenset({"path", "text", "kind", "record", "title", "fields"})
 _LAYOUT = tuple(field for field in fields(Document) if field.name not in _STORED_APART)
 _PLAIN = Document(path="", text="", kind="")
-
-
-def escape_path(path: str) -> str:
-    r"""Return the path as it is stored: bytes that are no UTF-8 (lone surrogates) written as ``\xNN``."""
-    return re.sub(r"[\ud800-\udfff]", lambda match: f"\\x{ord(match[0]) & 0xFF:02x}", path)
-
-
-def storable(value: str) -> str:
-    """Return text without lone surrogates, which no UTF-8 holds; the length stays, so that offsets still hold."""
-    return re.sub(r"[\ud800-\udfff]", "\ufffd", value)
 
 
 def text_digest(value: str) -> int:
@@ -54,8 +44,8 @@ def document_digest(document: Document, parts: Sequence[Passage]) -> bytes:
 def file_row(file: FileRecord) -> Row:
     """Return the row of ``files``."""
     return {
-        "path": escape_path(file.path),
-        "root": escape_path(file.root),
+        "path": storable_path(file.path),
+        "root": storable_path(file.root),
         "size": file.size,
         "mtime_ns": file.mtime_ns,
         "digest": file.digest,

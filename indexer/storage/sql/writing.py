@@ -6,20 +6,21 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, delete, exists, func, insert, literal, select, update
+from sqlalchemy import and_, delete, exists, func, insert, literal, or_, select, update
 
 from indexer.storage.sql.reading import JOINED, CatalogReader, wanted_work
 from indexer.storage.sql.rows import (
     Row,
     document_digest,
     document_row,
-    escape_path,
     file_row,
     layout,
     leads,
     passage_row,
+    text_digest,
 )
 from indexer.storage.sql.schema import documents, files, passages, roots, sparse, state
+from indexer.storage.storable import storable_path
 from indexer.types import Waiting, Work
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class StagedRows:
 
     passages: int
     kept: int
-    """Passages of documents that have not changed."""
+    """Passages, of documents that have not changed, that have a vector."""
     twins: dict[int, int]
     """Passage that waits → older passage of the same text that has a vector."""
 
@@ -45,12 +46,12 @@ class CatalogWriter(CatalogReader):
     def set_root(self, path: str, options: Mapping[str, object]) -> None:
         """Remember a root and its options."""
         self.drop_root(path)
-        values = {"path": escape_path(path), "options": json.dumps(dict(options), sort_keys=True)}
+        values = {"path": storable_path(path), "options": json.dumps(dict(options), sort_keys=True)}
         self.connection.execute(insert(roots).values(values))
 
     def drop_root(self, path: str) -> None:
         """Forget a root."""
-        self.connection.execute(delete(roots).where(roots.c.path == escape_path(path)))
+        self.connection.execute(delete(roots).where(roots.c.path == storable_path(path)))
 
     def record(self, file: FileRecord) -> None:
         """Note a file's status; its passages stay as they are."""
@@ -58,7 +59,7 @@ class CatalogWriter(CatalogReader):
         if file.status == "indexed":
             self.connection.execute(
                 update(documents)
-                .where(documents.c.path == escape_path(file.path), documents.c.died.is_(None))
+                .where(documents.c.path == storable_path(file.path), documents.c.died.is_(None))
                 .where(documents.c.mtime_ns != file.mtime_ns)
                 .values(mtime_ns=file.mtime_ns)
             )
@@ -71,7 +72,7 @@ class CatalogWriter(CatalogReader):
     def remove(self, paths: Iterable[str]) -> int:
         """Forget files: hidden from the next commit on. Return the number that were known."""
         removed, generation = 0, self.state()[0] + 1
-        for path in map(escape_path, paths):
+        for path in map(storable_path, paths):
             removed += self.connection.execute(delete(files).where(files.c.path == path)).rowcount
             self._discard(path, generation)
             self.connection.execute(
@@ -98,7 +99,7 @@ class CatalogWriter(CatalogReader):
             contents: Its documents and their passages.
             first: The ids that the next document and the next passage get.
         """
-        path, (document_id, passage_id) = escape_path(file.path), first
+        path, (document_id, passage_id) = storable_path(file.path), first
         self._note(file)
         self._discard(path, self.state()[0] + 1)
         mine = and_(documents.c.path == path, documents.c.died.is_(None))
@@ -106,7 +107,8 @@ class CatalogWriter(CatalogReader):
         old: dict[bytes, list[int]] = {}
         for row in self.connection.execute(select(documents.c.id, documents.c.digest).where(mine).order_by("id")):
             old.setdefault(row.digest, []).append(row.id)
-        total = kept = 0
+        total = 0
+        same: list[int] = []
         new_documents: list[Row] = []
         new_passages: list[Row] = []
         for position, each in enumerate(contents):
@@ -114,11 +116,10 @@ class CatalogWriter(CatalogReader):
             total += len(parts)
             digest = document_digest(document, parts)
             if old.get(digest):
-                same = old[digest].pop(0)
-                kept += len(parts)
+                same.append(old[digest].pop(0))
                 self.connection.execute(
                     update(documents)
-                    .where(documents.c.id == same)
+                    .where(documents.c.id == same[-1])
                     .values(outdated=0, mtime_ns=file.mtime_ns, position=position, layout=layout(document, parts))
                 )
                 continue
@@ -133,6 +134,8 @@ class CatalogWriter(CatalogReader):
         for table, rows in ((documents, new_documents), (passages, new_passages)):
             if rows:
                 self.connection.execute(insert(table), rows)
+        query = select(func.count()).where(self.dialect.among(passages.c.document_id, same), passages.c.embedded > 0)
+        kept = self.connection.execute(query).scalar_one() if same else 0
         return StagedRows(total, kept, self._twins(first[1]) if new_passages else {})
 
     def _twins(self, first: int) -> dict[int, int]:
@@ -158,15 +161,15 @@ class CatalogWriter(CatalogReader):
         row = self.connection.execute(select(func.count(), func.coalesce(func.sum(each.c.tokens), 0))).one()
         return Waiting(int(row[0]), int(row[1]))
 
-    def work(self, n: int, after: int, without: set[int]) -> list[Work]:
+    def work(self, n: int, without: set[int]) -> list[Work]:
         """Return at most n texts that wait for a vector, the first passage of each, by id.
 
         Args:
             n: The most.
-            after: Only passages behind this id.
             without: Digests of texts that are claimed already.
         """
         found: dict[int, Work] = {}
+        after = 0
         while len(found) < n:
             query = (
                 select(passages.c.id, passages.c.text, passages.c.tokens, passages.c.digest)
@@ -184,22 +187,17 @@ class CatalogWriter(CatalogReader):
             after = rows[-1].id
         return list(found.values())
 
-    def waiting_like(self, ids: Iterable[int], twins: bool) -> dict[int, int]:
-        """Return passage that waits → id whose vector it gets: the ids themselves and, with ``twins``, those of the
-        same text. Ids that do not wait are left out."""
-        own = select(passages.c.id).where(self.dialect.among(passages.c.id, ids), passages.c.embedded == 0)
-        like = {number: number for number in self.connection.execute(own).scalars()}
-        if twins:
-            given, other = passages.alias("given"), passages.alias("other")
-            same = and_(other.c.digest == given.c.digest, other.c.text == given.c.text, other.c.id != given.c.id)
-            rows = self.connection.execute(
-                select(other.c.id, given.c.id)
-                .select_from(given.join(other, same))
-                .where(self.dialect.among(given.c.id, ids), other.c.embedded == 0)
-            )
-            for number, source in rows:
-                like.setdefault(number, source)
-        return like
+    def without_vector(self, texts: Mapping[int, str]) -> dict[int, int]:
+        """Return passage without vector → key of its text, for every passage of these texts that is not dead."""
+        keys = {value: key for key, value in texts.items()}
+        digests = [text_digest(value) for value in keys]
+        query = (
+            select(passages.c.id, passages.c.text)
+            .select_from(JOINED)
+            .where(self.dialect.among(passages.c.digest, digests), passages.c.embedded == 0, documents.c.died.is_(None))
+        )
+        rows = self.connection.execute(query)
+        return {row.id: keys[row.text] for row in rows if row.text in keys}
 
     def mark_embedded(self, ids: Iterable[int]) -> bool:
         """Note that passages have vectors now. Tell whether a document that is shown, or will be, is among theirs."""
@@ -217,10 +215,6 @@ class CatalogWriter(CatalogReader):
         visible = select(literal(1)).select_from(JOINED).where(mine, documents.c.born.isnot(None))
         return bool(self.connection.execute(select(exists(visible.where(documents.c.died.is_(None))))).scalar())
 
-    def add_terms(self, rows: Sequence[Row]) -> None:
-        """Keep the packed terms of passages (rows of ``sparse``)."""
-        self.connection.execute(insert(sparse), list(rows))
-
     def publish(self, vectors_shown: bool) -> tuple[int, bool]:
         """Show what is ready, in a new generation if that changes anything.
 
@@ -235,16 +229,15 @@ class CatalogWriter(CatalogReader):
         generation = self.state()[0] + 1
         held, old = documents.alias("held"), documents.alias("old")
         changing = select(old.c.path).where(old.c.outdated == 1, old.c.died.is_(None))
-        incomplete = select(held.c.path).where(held.c.born.is_(None), held.c.missing > 0, held.c.path.in_(changing))
+        alive = and_(held.c.died.is_(None), held.c.outdated == 0, held.c.missing > 0)
+        incomplete = select(held.c.path).where(alive, held.c.path.in_(changing))
+        ready = documents.c.path.not_in(incomplete)
         born = self.connection.execute(
-            update(documents)
-            .where(documents.c.born.is_(None), documents.c.path.not_in(incomplete))
-            .values(born=generation)
+            update(documents).where(documents.c.born.is_(None), ready).values(born=generation)
         ).rowcount
-        pending = select(held.c.path).where(held.c.born.is_(None))
         self.connection.execute(
             update(documents)
-            .where(documents.c.outdated == 1, documents.c.died.is_(None), documents.c.path.not_in(pending))
+            .where(documents.c.outdated == 1, documents.c.died.is_(None), ready)
             .values(died=generation, outdated=0)
         )
         died = self.connection.execute(
@@ -258,7 +251,8 @@ class CatalogWriter(CatalogReader):
     def forget_dead(self) -> None:
         """Delete what the newest generation does not show; they must have left the search by words before."""
         generation = self.state()[0]
-        self.connection.execute(delete(documents).where(documents.c.died <= generation))
+        never_shown = documents.c.born == documents.c.died
+        self.connection.execute(delete(documents).where(or_(documents.c.died <= generation, never_shown)))
         self.connection.execute(update(state).values(oldest=state.c.generation))
 
     def lose(self, ids: Iterable[int]) -> int:
