@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 FORMAT = 3
 """Raised when a collection written by this version could not be read by an older one."""
-WORDS = 1
+WORDS = 2
 """The analysis of words that new collections are made with, see ``Manifest.words``."""
 
 VectorDtype = Literal["fp16", "fp32"]

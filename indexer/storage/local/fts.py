@@ -8,25 +8,30 @@ where each stands.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import reduce
+from operator import xor
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Float, Integer, and_, column, select, text
+from sqlalchemy import Float, Integer, and_, column, func, select, text
 from sqlalchemy.exc import DatabaseError
 
+from indexer import words
 from indexer.storage.bm25 import rarity
 from indexer.storage.local import porter
 from indexer.storage.local.sqlite import SQLITE
 from indexer.storage.sql.dialect import conditions, restricts
 from indexer.storage.sql.reading import JOINED, shown
-from indexer.storage.sql.schema import passages
+from indexer.storage.sql.schema import documents, passages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Connection, Select
 
     from indexer.types import Filter
 
+PAGE = 500
+"""Passages whose words are written at a time."""
 MANY = 20_000
 """Passages from which on a search by words leaves out those that are everywhere."""
 
@@ -36,6 +41,9 @@ class Words(ABC):
 
     SCORE: str
     """BM25 of a row, lower is better."""
+
+    def create(self, connection: Connection) -> None:  # noqa: B027 - migrations make the table of version 1
+        """Make the table in a new catalog."""
 
     @abstractmethod
     def expressions(self, query: str) -> list[str]:
@@ -174,6 +182,104 @@ def _sound(connection: Connection, statement: str) -> bool:
     return True
 
 
+class TermWords(Words):
+    """Version 2: ``indexer.words`` makes the terms, and FTS5 keeps where each stands, without any text."""
+
+    TOKENIZER = "ascii tokenchars '+#.'"
+    """Parts terms at blanks: beside these signs they hold letters, digits and marks only, which are words to it."""
+    COLUMNS = ("title", "text", "title_parts", "text_parts")
+    """The second pair holds the further terms (``Token.part``)."""
+    SCORE = "bm25(words, 2.0, 1.0, 2.0, 1.0)"
+
+    def create(self, connection: Connection) -> None:
+        """Make the table in place of the one that migrations make."""
+        for statement in (
+            "DROP TABLE words",
+            "DROP VIEW words_content",
+            f"CREATE VIRTUAL TABLE words USING fts5({', '.join(self.COLUMNS)}, content='', "
+            f'tokenize="{self.TOKENIZER}")',
+        ):
+            connection.execute(text(statement))
+
+    def expressions(self, query: str) -> list[str]:
+        """Return what a query looks for. Nothing in it comes from the query but terms between quotes."""
+        return [_match(each) for each in words.query(query).wanted]
+
+    def add(self, connection: Connection, generation: int) -> None:
+        """Take in what is born with a generation."""
+        self._write(connection, and_(documents.c.born == generation, documents.c.died.is_(None)), "rowid")
+
+    def remove_dead(self, connection: Connection, generation: int) -> None:
+        """Take out what has died."""
+        shown_once = documents.c.born < documents.c.died
+        self._write(connection, and_(documents.c.died <= generation, shown_once), "words, rowid")
+
+    def rebuild(self, connection: Connection) -> None:
+        """Make it anew."""
+        connection.execute(text("INSERT INTO words (words) VALUES ('delete-all')"))
+        self._write(connection, _indexed(), "rowid")
+
+    def _write(self, connection: Connection, condition: ColumnElement[bool], head: str) -> None:
+        command = "'delete', " if "," in head else ""
+        places = ", ".join(f":{name}" for name in self.COLUMNS)
+        statement = text(f"INSERT INTO words ({head}, {', '.join(self.COLUMNS)}) VALUES ({command}:id, {places})")
+        for rows in self._rows(connection, condition):
+            connection.execute(statement, rows)
+
+    def _rows(self, connection: Connection, condition: ColumnElement[bool]) -> Iterator[list[dict[str, object]]]:
+        """Yield what the index says, or has to say, of passages, some hundred at a time."""
+        after = -1
+        query = select(passages.c.id, documents.c.title, passages.c.text).select_from(JOINED).where(condition)
+        while rows := connection.execute(
+            query.where(passages.c.id > after).order_by(passages.c.id).limit(PAGE)
+        ).all():
+            found = []
+            for number, title, body in rows:
+                (heads, head_parts), (terms, parts) = words.indexed(title or ""), words.indexed(body)
+                values = (heads, terms, head_parts, parts)
+                found.append({"id": number, **dict(zip(self.COLUMNS, values, strict=True))})
+            yield found
+            after = rows[-1][0]
+
+    def agrees(self, connection: Connection) -> bool:
+        """Compare every place of every term with the passages."""
+        if not _sound(connection, "INSERT INTO words (words) VALUES ('integrity-check')"):
+            return False
+        connection.execute(text("CREATE VIRTUAL TABLE temp.places USING fts5vocab(main, words, instance)"))
+        try:
+            seen: dict[int, int] = dict.fromkeys(connection.execute(text("SELECT id FROM words_docsize")).scalars(), 0)
+            for term, number, name, offset in connection.execute(text("SELECT term, doc, col, offset FROM places")):
+                seen[number] = seen.get(number, 0) ^ hash((term, name, offset))
+        finally:
+            connection.execute(text("DROP TABLE temp.places"))
+        right: dict[int, int] = {}
+        for rows in self._rows(connection, _indexed()):
+            for row in rows:
+                places = [
+                    hash((term, name, offset))
+                    for name in self.COLUMNS
+                    for offset, term in enumerate(str(row[name]).split())
+                ]
+                right[int(str(row["id"]))] = reduce(xor, places, 0)
+        return seen == right
+
+
+def _match(wanted: words.Wanted) -> str:
+    """Return the expression of one thing that a query looks for; each alternative is a phrase to ``bm25``."""
+    star = "*" if wanted.prefix else ""
+    phrases = [f'"{" ".join(phrase)}"{star}' for phrase in wanted.alternatives]
+    found = phrases[0] if len(phrases) == 1 else f"({' OR '.join(phrases)})"
+    return f"({found})" if wanted.anywhere else f"({{title text}} : {found})"
+
+
+def _indexed() -> ColumnElement[bool]:
+    """Return the condition that a document has been shown at some time: its words are in the index."""
+    return documents.c.born < func.coalesce(documents.c.died, documents.c.born + 1)
+
+
+_VERSIONS: dict[int, type[Words]] = {1: PorterWords, 2: TermWords}
+
+
 def words_of_version(number: int) -> Words:
     """Return the search by words of a collection, see ``Manifest.words``."""
-    return {1: PorterWords}[number]()
+    return _VERSIONS[number]()

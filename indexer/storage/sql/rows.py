@@ -183,7 +183,7 @@ def stored_document(document: Mapping[str, Any], parts: Sequence[Mapping[str, An
             fields=json.loads(document["fields"]),
             **kept,
         ),
-        passages=tuple(stored_passage({**part, **_SHARED(document)}) for part in parts),
+        passages=tuple(stored_passage({**part, **_of_document(document)}) for part in parts),
         mtime_ns=document["mtime_ns"],
     )
 
