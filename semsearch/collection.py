@@ -12,10 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, Self, cast
 
-from indexer import pipeline, storage
-from indexer.corpus.changes import within
+from indexer import storage
 from indexer.errors import CollectionNotFound, StoreError, UsageError
-from indexer.storage import transfer
 from semsearch import encoders, making, stores
 from semsearch.encoders import EncoderOverrides
 from semsearch.making import Runtime
@@ -300,6 +298,8 @@ class Collection:
             MismatchError: The collection was made by another encoder than the one asked for.
             LockedError: Another process writes to the collection.
         """
+        from indexer import pipeline
+
         named = [paths] if isinstance(paths, str | os.PathLike) else paths
         roots = [os.fspath(each) for each in named]
         self._check_new(roots)
@@ -326,6 +326,8 @@ class Collection:
         progress: Observer | None = None,
     ) -> Report:
         """Index the bytes of a stream as the file ``name``, in place of what that name held before."""
+        from indexer import pipeline
+
         with self._to_write(passage_tokens, sparse, dry_run=False) as store:
             return pipeline.update_from_stream(
                 store,
@@ -343,6 +345,8 @@ class Collection:
         Raises:
             UsageError: Nothing under one of the paths is in the collection.
         """
+        from indexer.corpus.changes import within
+
         with self.store.writer() as writer, self.store.snapshot() as snapshot:
             known, roots = [record.path for record in snapshot.files()], snapshot.roots()
             chosen: set[str] = set()
@@ -399,6 +403,8 @@ class Collection:
             UsageError: The folder exists and is not empty.
             StoreError: It cannot be written.
         """
+        from indexer.storage import transfer
+
         return transfer.export(self.store, Path(folder), format)
 
     @classmethod
@@ -420,6 +426,8 @@ class Collection:
         chosen = given.override({"collection": name, "home": home})
         if stores.exists(chosen):
             raise UsageError(f"there is a collection {chosen.collection!r} already; name a new one with --collection")
+        from indexer.storage import transfer
+
         transfer.import_(Path(folder), chosen.place())
         return cls(settings=chosen)
 

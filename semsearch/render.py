@@ -6,17 +6,20 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from math import floor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.text import Text
 
-from indexer.pipeline import Report
-from indexer.types import FileRecord, Problem
 from semsearch.encoders import describe
 from semsearch.search.explain import Explanation, Words
 from semsearch.search.hits import Duplicate, Hit
 from semsearch.status import Status, Unreadable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from indexer.pipeline import Report
+    from indexer.types import FileRecord, Problem
 
 EXCERPT = 6
 """Lines of a passage shown around its most telling sentence, unless it is asked for whole."""
@@ -189,8 +192,8 @@ def status_value(status: Status | Unreadable) -> dict[str, Any]:
         "files": {"indexed": counts["files"], "failed": counts["failed"], "skipped": counts["skipped"]},
         "documents": counts["documents"],
         "passages": {
-            "embedded": counts["passages"],
-            "total": counts["passages"] + counts["pending"],
+            "embedded": counts["embedded"],
+            "total": counts["passages"],
             "pending": counts["pending"],
             "deleted": counts["tombstones"],
         },

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from indexer.embedding.encoder import Encoder, Role
+from indexer import words
 from indexer.errors import StoreError
 from semsearch.search import explain, filters, places, rerank, snippets
 from semsearch.search.asked import Asked, Need, read
@@ -205,8 +206,7 @@ def _remarks(view: View, request: SearchRequest | SimilarRequest, hits: Sequence
     remarks = []
     condition = request.condition
     if not hits and condition is not None and (condition.kinds or condition.fields):
-        facets = view.facets
-        remarks += filters.check(condition, facets.kinds, facets.endings, facets.fields)
+        remarks += filters.check(condition, view.facets.kinds, view.endings, view.facets.fields)
     by_words = isinstance(request, SearchRequest) and request.mode == "lexical"
     if view.missing is not None and not by_words:
         remarks.append(view.missing)
@@ -260,8 +260,8 @@ def _explain(
     meanings: Sequence[explain.Words] = [()] * len(found)
     if asked.meaning and found:  # empty too where the model has no words, which was said already
         meanings = explain.meanings(texts, models.encoder(), "passage", lambda text: None)
-    words = snippets.words_of(asked.text)
-    titles = snippets.find(words, [each.row.title or "" for each in found])
+    wanted = words.query(asked.text)
+    titles = words.find(wanted, [each.row.title or "" for each in found])
     return [
         Explanation(
             scores={name: explain.number(score) for name, score in each.raw.items()},
@@ -269,7 +269,7 @@ def _explain(
             fused=each.score if answered.fused else None,
             rerank=each.reranked,
             percentile=_percentile(view, each),
-            terms=tuple(word for word in words if word in {*mark.terms, *title.values()}),
+            terms=tuple(each.text for each in wanted.distinct if each.text in {*mark.terms, *title.values()}),
             query_means=asked.meaning,
             passage_means=meaning,
             shared=explain.shared(asked.meaning, meaning),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,18 +12,8 @@ from semsearch.search.calibration import Calibration
 
 if TYPE_CHECKING:
     from indexer.storage.store import Snapshot
+    from indexer.types import Facets
     from semsearch.search.weights import Weights
-
-
-@dataclass(frozen=True)
-class Facets:
-    """What the documents of a collection can be filtered by."""
-
-    kinds: frozenset[str]
-    endings: frozenset[str]
-    """Of the files' names, in lower case and without the dot."""
-    fields: frozenset[str]
-    """Names of the records' fields."""
 
 
 class View:
@@ -44,23 +33,24 @@ class View:
         """How similar passages of the collection are that were paired at random."""
         return Calibration.of(self.snapshot)
 
-    @cached_property
+    @property
     def has_vectors(self) -> bool:
         """Whether any passage has a vector yet."""
-        if not self.counts.pending:
-            return self.counts.passages > 0
-        return len(self.snapshot.sample(1, 0)) > 0
+        return self.counts.embedded > 0
 
     @cached_property
     def facets(self) -> Facets:
-        """What the documents can be filtered by."""
-        kinds, endings, names = set(), set(), set()
-        for each in self.snapshot.documents():
-            kinds.add(each.document.kind)
-            names.update(each.document.fields)
-            name = each.document.path.rpartition("/")[2].lower()
-            endings.update(name.split(".", 1)[1:] + name.rsplit(".", 1)[1:])
-        return Facets(frozenset(kinds), frozenset(endings), frozenset(names))
+        """Values by which the documents can be filtered."""
+        return self.snapshot.facets()
+
+    @cached_property
+    def endings(self) -> frozenset[str]:
+        """Endings of the files' names, in lower case and without the dot."""
+        found: set[str] = set()
+        for file in self.snapshot.files("indexed"):
+            name = file.path.rpartition("/")[2].lower()
+            found.update(name.split(".", 1)[1:] + name.rsplit(".", 1)[1:])
+        return frozenset(found)
 
     def has(self, retriever: str) -> bool:
         """Return whether the collection can be searched by this retriever."""
@@ -68,7 +58,8 @@ class View:
 
     def embedded(self, ids: np.ndarray) -> np.ndarray:
         """Return (n,) bool: whether each passage has a vector."""
-        return self.snapshot.embedded(ids) if self.counts.pending else np.ones(len(ids), bool)
+        whole = self.counts.embedded == self.counts.passages
+        return np.ones(len(ids), bool) if whole else self.snapshot.embedded(ids)
 
     def vectors(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return (n, d) float32 stored vectors; a passage without one has a row of NaN."""
@@ -83,11 +74,14 @@ class View:
 
     @property
     def missing(self) -> str | None:
-        """What a person should know of passages that are still without vectors; None where there are none."""
-        if not self.counts.pending:
+        """A remark for a person on passages that are still without vectors; None where there are none."""
+        counts = self.counts
+        if not counts.pending:
             return None
         option = "" if self.name == "default" else f" --collection {self.name}"
+        bare = counts.passages - counts.embedded
+        words = f", and {bare} of {counts.passages} are found by their words alone" if bare else ""
         return (
-            f"the index is partial: {self.counts.pending} passages are not embedded yet, and new ones among them are "
-            f"found by their words alone; to finish, run: semsearch index{option}"
+            f"the index is partial: {counts.pending} passages are not embedded yet{words}; to finish, run: "
+            f"semsearch index{option}"
         )

@@ -181,7 +181,7 @@ def test_a_passage_without_a_vector_is_judged_by_its_words_alone(partial):
 def test_an_answer_says_how_much_is_still_without_vectors(partial):
     answer = search(helpers.view(partial), [SearchRequest("harbour wing")], SOME)[0]
     assert answer[0].path == "/data/new.txt"
-    assert "1 passages are not embedded yet" in answer.notes[0]
+    assert "1 passages are not embedded yet, and 1 of 8 are found by their words alone" in answer.notes[0]
     assert "semsearch index --collection boats" in answer.notes[0]
     assert search(helpers.view(partial), [SearchRequest("wing", mode="lexical")], NONE)[0].notes == ()
     with closing(partial.writer()) as writer:
