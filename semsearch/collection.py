@@ -102,10 +102,9 @@ class Collection:
             StoreError: It cannot be opened.
         """
         given = load_settings() if settings is None else settings
-        self.settings = given.override(
-            {"collection": name, "home": home, "device": device, "batch_tokens": batch_tokens}
-        )
         self._overrides = encoder or EncoderOverrides()
+        said = {"collection": name, "home": home, "device": device or self._overrides.device}
+        self.settings = given.override({**said, "batch_tokens": batch_tokens or self._overrides.batch_tokens})
         self._runtime = Runtime(self.settings.device, self.settings.batch_tokens, index_device)
         self._note = note
         self._lock = threading.RLock()
@@ -475,7 +474,7 @@ class Collection:
         return Models(self._open_encoder, self._reranker)
 
     def _hold(self, store: Store) -> None:
-        if any(value is not None for value in vars(self._overrides).values()):
+        if self._overrides.given:
             encoders.confirm(store.manifest.spec, self._overrides, making.mend(self.settings))  # refuse at once
         self._store, self._views = store, Views(store)
 

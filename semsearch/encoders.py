@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +44,14 @@ class EncoderOverrides:
     precision: str | None = None
     layers: int | None = None
     max_tokens: int | None = None
+    device: str | None = None
+    batch_tokens: int | None = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Option → value, of those that decide the vectors and were given."""
+        values = {name: getattr(self, name) for name in ("preset", *FIELDS)}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def choose(settings: Settings, flags: Mapping[str, Any] | EncoderOverrides, purpose: Purpose) -> EncoderSpec:
@@ -52,7 +60,7 @@ def choose(settings: Settings, flags: Mapping[str, Any] | EncoderOverrides, purp
     ``flags``: ``preset`` and FIELDS → value or None. The shipped adapter of ``purpose`` is taken where nothing was
     said about the model but how to run it.
     """
-    flags = asdict(flags) if isinstance(flags, EncoderOverrides) else flags
+    flags = flags.given if isinstance(flags, EncoderOverrides) else flags
     wanted = {name: getattr(settings, name) for name in ("preset", *FIELDS)}
     wanted |= {name: value for name, value in flags.items() if value is not None}
     spec = embedding.preset(wanted["preset"]) if wanted["preset"] else EncoderSpec()
@@ -84,7 +92,7 @@ def confirm(made_by: EncoderSpec, flags: Mapping[str, Any] | EncoderOverrides, m
     ``mend``, the command that mends it. A precision that only rounds differently is let through:
     ``rounding_note`` says so.
     """
-    flags = asdict(flags) if isinstance(flags, EncoderOverrides) else flags
+    flags = flags.given if isinstance(flags, EncoderOverrides) else flags
     base = embedding.preset(flags["preset"]) if flags.get("preset") else made_by
     asked = _put(replace(base, weights=None, adapter_weights=None, query_adapter_weights=None), flags)
     if asked.precision is None:

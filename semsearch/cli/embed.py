@@ -5,16 +5,15 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
 
 from indexer import embedding
 from indexer.errors import DataError, UsageError
 from semsearch.cli import output
-from semsearch.cli.options import encoder_options
+from semsearch.cli.options import encoder_options, run_settings
 from semsearch.encoders import EncoderOverrides, choose
-from semsearch.settings import load_settings
 
 WINDOW = 4096
 """Lines encoded together: the output starts before the input ends, and memory stays bounded."""
@@ -36,7 +35,6 @@ def command(
     no_normalize: bool,
     as_json: bool,  # noqa: ARG001 - looked for where errors are shown
     overrides: EncoderOverrides,
-    runs: dict[str, Any],
 ) -> int:
     """Turn lines of text into vectors: one line of JSON each, {"text", "embedding"}, in order.
 
@@ -46,7 +44,7 @@ def command(
         raise UsageError(f"--output {target} does not end in .npy; vectors are written as a NumPy file")
     if raw and overrides.template is not None:
         raise UsageError("--raw leaves out the prompt and --template gives one; use either")
-    settings = load_settings().override(runs)
+    settings = run_settings(overrides)
     spec = choose(settings, overrides, "sts")
     if raw:
         spec = replace(spec, template="{text}", query_template=None, demonstrations=(), normalise=False)

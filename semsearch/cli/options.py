@@ -99,12 +99,6 @@ _index_device = click.option(
     show_default=True,
     help="Where FAISS builds and searches; the file is the same.",
 )
-_run_options = [
-    click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps [default: the best there is]."),
-    click.option("--batch-tokens", type=click.IntRange(min=1), help="Tokens in one batch."),
-]
-
-
 def _settings(**said: Any) -> Settings:
     return load_settings().override(said)
 
@@ -135,7 +129,6 @@ def collection_options(*, create: bool = False, encoder: bool = False, index_dev
             how = {"index_device": values.pop("index_device")} if index_device else {}
             if encoder:
                 how["encoder"] = values.pop("overrides")
-                said |= values.pop("runs")
             with Collection(settings=load_settings().override(said), create=create, **how) as docs:
                 return function(*args, docs=docs, **values)
 
@@ -158,14 +151,16 @@ ENCODER_OPTIONS = [
     click.option("--precision", type=Choice(["fp32", "bf16", "fp16", "int8", "nf4"])),
     click.option("--layers", type=click.IntRange(min=1), metavar="N", help="Use the first N blocks only."),
     click.option("--max-tokens", type=click.IntRange(min=1), help="Cut texts after so many tokens [default: 512]."),
+    click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps [default: the best there is]."),
+    click.option("--batch-tokens", type=click.IntRange(min=1), help="Tokens in one batch."),
 ]
+encoder_options = gather("overrides", EncoderOverrides, ENCODER_OPTIONS)
+"""The command gets ``overrides``: an EncoderOverrides."""
 
 
-def encoder_options(function: F) -> F:
-    """Give a command ``overrides``, an EncoderOverrides, and ``runs``, what was said of how to run the encoder."""
-    running = gather("runs", dict, _run_options)(function)
-    made: F = gather("overrides", EncoderOverrides, ENCODER_OPTIONS)(running)
-    return made
+def run_settings(overrides: EncoderOverrides) -> Settings:
+    """Return the settings of files and environment, with what was said of how to run the encoder put over them."""
+    return load_settings().override({"device": overrides.device, "batch_tokens": overrides.batch_tokens})
 
 
 # What an answer is

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @settings_options
 @json_option
 @encoder_options
-def command(settings: Settings, overrides: EncoderOverrides, runs: dict[str, Any], as_json: bool) -> int:
+def command(settings: Settings, overrides: EncoderOverrides, as_json: bool) -> int:
     """Embed a collection anew with another encoder, and put the result in its place in one step.
 
     The passages come from the collection itself: no file is read, and what has vanished stays. Searching works
@@ -30,7 +30,7 @@ def command(settings: Settings, overrides: EncoderOverrides, runs: dict[str, Any
     """
     from semsearch.collection import Collection
 
-    with Collection(settings=settings.override(runs)) as docs, Reporter() as progress:
+    with Collection(settings=settings, device=overrides.device, batch_tokens=overrides.batch_tokens) as docs, Reporter() as progress:
         done = docs.reindex(overrides, progress=progress)
     if done is None:
         output.LOG.info("collection %r is of this encoder already", settings.collection)
