@@ -6,9 +6,8 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, Self, cast
 
@@ -24,19 +23,21 @@ from semsearch.search.hits import Answer, Hit
 from semsearch.search.request import Fusion, Mode, SearchRequest, SimilarRequest
 from semsearch.search.rerank import CrossEncoderReranker, Reranker
 from semsearch.search.views import Views
-from semsearch.search.weights import Weights
 from semsearch.settings import Settings, load_settings
 from semsearch.status import Status, status_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
     from indexer.corpus.readers import ReadOptions
+    from indexer.corpus.splitter import Splitter
     from indexer.embedding.encoder import Encoder, EncoderSpec
     from indexer.pipeline import Observer, Report
     from indexer.storage.manifest import Manifest
     from indexer.storage.store import Maintenance, Store
     from indexer.types import Filter, Problem
+    from semsearch.search.weights import Weights
 
 Place = str | int | Hit | os.PathLike[str]
 """An indexed file as PATH, PATH:LINE or PATH:FROM-TO, or a hit or its passage's id."""
@@ -223,7 +224,13 @@ class Collection:
         Args:
             place: An indexed file as PATH or PATH:LINE, a hit or its id, or a SimilarRequest that says everything.
             itself: Find passages of the same file or record too.
-            k, filter, per_document, collapse, explain, min_confidence, snippets: As ``search`` takes them.
+            k: Most hits.
+            filter: Conditions, as ``search`` takes them.
+            per_document: Most hits from one document.
+            collapse: Fold near-duplicates of a better hit into it.
+            explain: Say why each hit was found; this needs the model.
+            min_confidence: Drop hits less similar than this share of random pairs of passages.
+            snippets: Mark the place's words in each hit.
 
         Raises:
             UsageError: The place is not in the collection, or a value cannot be meant.
@@ -349,13 +356,12 @@ class Collection:
         with self.store.writer() as writer, self.store.snapshot() as snapshot:
             known, roots = [record.path for record in snapshot.files()], snapshot.roots()
             chosen: set[str] = set()
-            for path in map(os.fspath, paths):
-                absolute = os.path.abspath(path)
-                under = {each for each in known if each == path or within(each, absolute)}
+            for each in paths:
+                path = os.fspath(each)
+                absolute = os.path.abspath(path)  # noqa: PTH100 - links are not resolved in a store
+                under = {record for record in known if record == path or within(record, absolute)}
                 if not under:
-                    raise UsageError(
-                        f"nothing under {absolute} is in collection {self.name!r}; see: semsearch status"
-                    )
+                    raise UsageError(f"nothing under {absolute} is in collection {self.name!r}; see: semsearch status")
                 chosen |= under
                 if absolute in roots:
                     writer.drop_root(absolute)
@@ -395,7 +401,11 @@ class Collection:
         kept.compact()
         return Compaction(dropped, before, sum(kept.sizes().values()))
 
-    def export(self, folder: str | os.PathLike[str], format: Literal["parquet", "safetensors"] = "parquet") -> int:  # noqa: A002
+    def export(
+        self,
+        folder: str | os.PathLike[str],
+        format: Literal["parquet", "safetensors"] = "parquet",  # noqa: A002
+    ) -> int:
         """Write the collection into a new folder, for other programs or ``import_``. Return the number of passages.
 
         Raises:
@@ -449,11 +459,13 @@ class Collection:
         self._let_go()
 
     def __enter__(self) -> Self:
+        """Return itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close it."""
         self.close()
 
     # Inside
@@ -487,8 +499,8 @@ class Collection:
             self._store = self._views = None
 
     def _latest(self) -> Views:
-        self.store  # raises where there is none
-        assert self._views is not None
+        if self._views is None:
+            raise CollectionNotFound(stores.not_found(self.settings))
         return self._views
 
     def _open_encoder(self) -> Encoder:
@@ -524,8 +536,10 @@ class Collection:
 
     @contextmanager
     def _to_write(self, passage_tokens: int | None, sparse: bool, dry_run: bool) -> Iterator[Store]:
-        """Give the store that is to be written: the collection's, made where there is none, or for a dry run of a new
-        collection one that is thrown away."""
+        """Give the store that is to be written.
+
+        It is the collection's, made where there is none, or one to throw away for a dry run of a new collection.
+        """
         if self._store is not None:
             making.check_made_so(self.settings, self._store.manifest, passage_tokens, sparse)
             yield self._store
@@ -546,7 +560,7 @@ class Collection:
                 self._let_go()
 
 
-def _splitter(manifest: Manifest):  # noqa: ANN202
+def _splitter(manifest: Manifest) -> Splitter:
     return making.splitter_for(manifest.spec, making.passage_tokens_of(manifest))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from indexer import embedding
 from indexer.corpus.splitter import Splitter
@@ -11,8 +12,10 @@ from indexer.embedding.prompt import PromptTemplate
 from indexer.errors import UsageError
 from indexer.storage.manifest import Manifest
 from semsearch import encoders, stores
-from semsearch.encoders import EncoderOverrides
-from semsearch.settings import Settings
+
+if TYPE_CHECKING:
+    from semsearch.encoders import EncoderOverrides
+    from semsearch.settings import Settings
 
 PASSAGE_TOKENS = 128
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from math import floor
 from typing import TYPE_CHECKING, Any
@@ -11,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from semsearch.encoders import describe
-from semsearch.search.explain import Explanation, Words
-from semsearch.search.hits import Duplicate, Hit
 from semsearch.status import Status, Unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from rich.console import Console
 
     from indexer.pipeline import Report
     from indexer.types import FileRecord, Problem
+    from semsearch.search.explain import Explanation, Words
+    from semsearch.search.hits import Duplicate, Hit
 
 EXCERPT = 6
 """Lines of a passage shown around its most telling sentence, unless it is asked for whole."""
@@ -53,8 +54,11 @@ def hit_value(hit: Hit) -> dict[str, Any]:
 
 
 def hits(found: Sequence[Hit], console: Console, full: bool = False) -> None:
-    """Print one block a hit: rank, score, where it stands; the passage with its most telling sentence and the query's
-    words marked; then where else it stands and why it was found."""
+    """Print one block a hit.
+
+    Rank, score and place come first, then the passage with its most telling sentence and the query's words marked, then
+    where else it stands and why it was found.
+    """
     for hit in found:
         head = Text.assemble((f"{hit.rank:>2}", "bold"), f"  {hit.score:.3f}  ", (quiet(place(hit)), "cyan"))
         body = Text(quiet(hit.text))
@@ -224,6 +228,7 @@ def _status(status: Status | Unreadable, every_file: bool) -> str:
     if isinstance(status, Unreadable):
         return f"{status.name}  ({status.place})\n  cannot be opened: {status.error}"
     counts, spec = status.counts, status.spec
+    sizes = ", ".join(f"{part} {size(n)}" for part, n in status.sizes.items())
     adapter = f" + adapter {spec.adapter}" if spec.adapter else ""
     failed = [each for each in status.problems if each.status == "failed"]
     skipped = [each for each in status.problems if each.status == "skipped"]
@@ -232,7 +237,7 @@ def _status(status: Status | Unreadable, every_file: bool) -> str:
         f"  files     {counts.files} indexed, {counts.failed} failed, {counts.skipped} skipped",
         f"  passages  {counts.passages}" + (f", {counts.pending} still to embed" if counts.pending else ""),
         f"  encoder   {spec.model}{adapter}, {spec.precision}, fingerprint {spec.fingerprint}",
-        *([f"  size      {', '.join(f'{part} {size(n)}' for part, n in status.sizes.items())}"] if status.sizes else []),
+        *([f"  size      {sizes}"] if sizes else []),
         *(f"  root      {root}" for root in status.roots),
         *(f"  failed    {each.path}: {each.reason}" for each in failed),
         *(f"  in part   {each.path}: {'; '.join(each.warnings)}" for each in status.partial),
@@ -272,8 +277,10 @@ def _problem(record: FileRecord) -> dict[str, Any]:
 
 
 def excerpt(text: str, highlight: tuple[int, int] | None) -> tuple[int, int]:
-    """The span of ``text`` to show: at most EXCERPT lines and WIDTH characters, from a little before the highlight,
-    at the ends of lines or words."""
+    """Return the span of ``text`` to show.
+
+    It has at most EXCERPT lines and WIDTH characters, from a little before the highlight, cut at ends of lines or words.
+    """
     if text.count("\n") < EXCERPT and len(text) <= WIDTH:
         return 0, len(text)
     first, last = highlight or (0, 0)

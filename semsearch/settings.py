@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_config_path, user_data_path
 
 from indexer.errors import ConfigError, UsageError
 from semsearch.nearest import hint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,7 @@ class Settings:
     batch_tokens: int | None = None
 
     def __post_init__(self) -> None:
+        """Check every value, and make paths absolute."""
         for name in ("home", "data"):
             value = getattr(self, name)
             if value is not None:

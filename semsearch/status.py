@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from indexer.embedding.encoder import EncoderSpec
 from indexer.errors import SemsearchError
-from indexer.storage.store import Store
-from indexer.types import Counts, FileRecord
 from semsearch import stores
-from semsearch.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from indexer.embedding.encoder import EncoderSpec
+    from indexer.storage.store import Store
+    from indexer.types import Counts, FileRecord
+    from semsearch.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from indexer import storage
 from indexer.errors import CollectionNotFound, SemsearchError, StoreError
-from indexer.storage.store import Store
 from semsearch.nearest import choices
-from semsearch.settings import Settings
+
+if TYPE_CHECKING:
+    from indexer.storage.store import Store
+    from semsearch.settings import Settings
 
 
 def exists(settings: Settings) -> bool:

@@ -42,11 +42,14 @@ DEFECT = 70
 
 
 @click.group(
-    cls=LazyGroup, helps=COMMANDS, params=logs.verbosity_options(), context_settings={"help_option_names": ["-h", "--help"]}
+    cls=LazyGroup,
+    helps=COMMANDS,
+    params=logs.verbosity_options(),
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="semsearch")
 def cli() -> None:
-    """Semantic search over your own files, with PromptEOL embeddings of a language model.
+    r"""Semantic search over your own files, with PromptEOL embeddings of a language model.
 
     \b
     semsearch index FOLDER         read, embed and index what is new or changed
@@ -111,7 +114,8 @@ def _usage(error: click.ClickException, machine: bool) -> int:
     """Say what was wrong with the arguments."""
     context = getattr(error, "ctx", None)
     if isinstance(error, click.NoSuchOption) and context is not None and context.info_name == "query":
-        error.message += f" A query that begins with a dash goes behind --: semsearch query -- {error.option_name}…"
+        hint = f"A query that begins with a dash goes behind --: semsearch query -- {error.option_name}…"
+        error = click.UsageError(f"{error.format_message()} {hint}", context)
     if machine:
         _report("UsageError", error.format_message(), error.exit_code)
     else:

@@ -12,10 +12,10 @@ from semsearch import stores
 from semsearch.cli import output
 from semsearch.cli.lazy import NearestGroup
 from semsearch.cli.options import complete_collection, home_settings, json_option
-from semsearch.settings import Settings
 
 if TYPE_CHECKING:
     from semsearch.collection import Collection
+    from semsearch.settings import Settings
 
 
 @click.group(cls=NearestGroup)

@@ -15,7 +15,7 @@ from semsearch.cli.options import encoder_options, gather, json_option, run_sett
 from semsearch.encoders import EncoderOverrides, choose
 
 if TYPE_CHECKING:
-    from indexer.embedding.encoder import EncoderSpec
+    from indexer.embedding.encoder import Encoder, EncoderSpec
     from semsearch.training.demos import Ranking
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -90,7 +90,7 @@ def _ranking(wanted: _Search, overrides: EncoderOverrides) -> Ranking:
     if wanted.pairs is not None:
         chosen = chosen.spread(wanted.pairs)
 
-    def open_encoder(spec: EncoderSpec) -> embedding.Encoder:
+    def open_encoder(spec: EncoderSpec) -> Encoder:
         return embedding.open_encoder(spec, device=settings.device, batch_tokens=settings.batch_tokens)
 
     model = open_encoder(embedding.resolve(spec))

@@ -10,6 +10,7 @@ from typing import BinaryIO
 import click
 
 from indexer import embedding
+from indexer.embedding.encoder import Encoder
 from indexer.errors import DataError, UsageError
 from semsearch.cli import output
 from semsearch.cli.options import encoder_options, run_settings
@@ -49,16 +50,14 @@ def command(
     if raw:
         spec = replace(spec, template="{text}", query_template=None, demonstrations=(), normalise=False)
     lines = _lines(source)
-    model = embedding.open_encoder(
-        embedding.resolve(spec), device=settings.device, batch_tokens=settings.batch_tokens
-    )
+    model = embedding.open_encoder(embedding.resolve(spec), device=settings.device, batch_tokens=settings.batch_tokens)
     _write(model, lines, target, not no_normalize)
     if model.stats.truncated:
         output.LOG.warning("%d texts were cut to %d tokens", model.stats.truncated, spec.max_tokens)
     return 0
 
 
-def _write(model: embedding.Encoder, lines: list[str], target: Path | None, normalize: bool) -> None:
+def _write(model: Encoder, lines: list[str], target: Path | None, normalize: bool) -> None:
     """Print the vectors as they come, or write them as one file."""
     import numpy as np
 

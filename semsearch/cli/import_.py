@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from semsearch.cli import output
 from semsearch.cli.options import json_option, settings_options
 from semsearch.collection import Collection
-from semsearch.settings import Settings
+
+if TYPE_CHECKING:
+    from semsearch.settings import Settings
 
 
 @click.command("import")

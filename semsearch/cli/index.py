@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indexer.corpus.formats import ReadOptions
-from indexer.pipeline import Report
 from semsearch import render
 from semsearch.cli import output
 from semsearch.cli.options import collection_options, gather, json_option, read_options
 from semsearch.cli.progress import Reporter
 
 if TYPE_CHECKING:
+    from indexer.corpus.formats import ReadOptions
+    from indexer.pipeline import Report
     from semsearch.collection import Collection
 
 
@@ -47,9 +47,7 @@ HOW_OPTIONS = [
 @gather("how", _How, HOW_OPTIONS)
 @json_option
 @collection_options(create=True, encoder=True, index_device=True)
-def command(
-    docs: Collection, paths: tuple[str, ...], options: ReadOptions | None, how: _How, as_json: bool
-) -> int:
+def command(docs: Collection, paths: tuple[str, ...], options: ReadOptions | None, how: _How, as_json: bool) -> int:
     """Read files and folders into a collection, or bring it up to date.
 
     Only what is new or changed is embedded; what is gone from a PATH named here leaves the index. Without PATH all
@@ -60,9 +58,7 @@ def command(
     with Reporter() as progress:
         report = _run(docs, paths, options, how, progress)
     for root in report.vanished:
-        output.LOG.warning(
-            "%s is gone or empty: its passages are kept; to drop them: semsearch remove %s", root, root
-        )
+        output.LOG.warning("%s is gone or empty: its passages are kept; to drop them: semsearch remove %s", root, root)
     text = render.dry_run(report) if how.dry_run else render.report(report)
     output.value(render.report_value(report, how.dry_run), text, as_json)
     if report.failed:

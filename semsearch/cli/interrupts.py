@@ -6,7 +6,10 @@ import contextlib
 import os
 import signal
 import threading
-from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 GRACE = 1.6
 """Seconds for the command to end by itself. What is committed is safe whenever a process ends."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from semsearch.cli.logs import verbosity_options
 from semsearch.nearest import hint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class NearestGroup(click.Group):
@@ -21,7 +23,9 @@ class NearestGroup(click.Group):
         """Return the command that the arguments begin with."""
         name = args[0]
         if not name.startswith("-") and name not in (names := self.list_commands(ctx)):
-            raise click.UsageError(f"There is no command {name!r}{hint(name, names)}. Commands: {', '.join(names)}", ctx)
+            raise click.UsageError(
+                f"There is no command {name!r}{hint(name, names)}. Commands: {', '.join(names)}", ctx
+            )
         return super().resolve_command(ctx, args)
 
 

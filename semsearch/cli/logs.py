@@ -53,7 +53,11 @@ def verbosity_options() -> list[click.Option]:
 
     return [
         click.Option(
-            ["-v", "--verbose"], count=True, callback=verbose, expose_value=False, help="Say more; -vv: also of libraries."
+            ["-v", "--verbose"],
+            count=True,
+            callback=verbose,
+            expose_value=False,
+            help="Say more; -vv: also of libraries.",
         ),
         click.Option(["-q", "--quiet"], is_flag=True, callback=quiet, expose_value=False, help="Say errors alone."),
     ]

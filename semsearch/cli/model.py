@@ -76,7 +76,8 @@ def show(as_json: bool, overrides: EncoderOverrides) -> int:
     else:
         for name, item in value.items():
             if item is not None and item != []:
-                click.echo(f"{name:16} {render.size(item) if name == 'bytes' else _plain(item)}")
+                shown = render.size(item) if name == "bytes" and isinstance(item, int | float) else _plain(item)
+                click.echo(f"{name:16} {shown}")
     return 0
 
 
@@ -93,7 +94,7 @@ def pull(name: str | None, as_json: bool, overrides: EncoderOverrides) -> int:
     overrides = replace(overrides, model=overrides.model or name)
     located = models.pull(choose(run_settings(overrides), overrides, "sts"))
     value = {"model": str(located.model), "adapter": located.adapter and str(located.adapter)}
-    click.echo(output.json_text(value) if as_json else "\n".join(filter(None, value.values())))
+    output.value(value, "\n".join(str(each) for each in value.values() if each), as_json)
     return 0
 
 
@@ -106,8 +107,9 @@ def pull(name: str | None, as_json: bool, overrides: EncoderOverrides) -> int:
 @json_option
 @encoder_options
 def drift(others: tuple[str, ...], source: Path | None, as_json: bool, overrides: EncoderOverrides) -> int:
-    """How far encoders lie apart on a set of sentences: cosine of the two vectors of a text, and how many of its ten
-    nearest neighbours stay.
+    """How far encoders lie apart on a set of sentences.
+
+    Shown are the cosine of the two vectors of a text, and how many of its ten nearest neighbours stay.
 
     The first encoder is that of the options, in fp32 unless --precision is given. Without --to it is compared with
     every precision this machine has, with batches of one, and with its adapter not merged.

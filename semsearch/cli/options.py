@@ -32,8 +32,8 @@ class Choice(click.Choice[str]):
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter as error:
-            error.message += hint(str(value), [str(each) for each in self.choices])
-            raise
+            near = hint(str(value), [str(each) for each in self.choices])
+            raise click.BadParameter(error.message + near, error.ctx, error.param) from error
 
 
 def gather(name: str, build: Callable[..., Any], options: Sequence[Option]) -> Decorator[Any]:
@@ -76,7 +76,9 @@ def _with_options(function: Callable[..., Any], options: Sequence[Option]) -> Ca
 
 
 def complete_collection(
-    context: click.Context, parameter: click.Parameter, incomplete: str  # noqa: ARG001 - click's signature
+    context: click.Context,
+    parameter: click.Parameter,  # noqa: ARG001 - click's signature
+    incomplete: str,
 ) -> list[CompletionItem]:
     """Return the collections whose names begin so, for a shell."""
     from semsearch import stores
@@ -99,6 +101,8 @@ _index_device = click.option(
     show_default=True,
     help="Where FAISS builds and searches; the file is the same.",
 )
+
+
 def _settings(**said: Any) -> Settings:
     return load_settings().override(said)
 
@@ -154,7 +158,7 @@ ENCODER_OPTIONS = [
     click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps [default: the best there is]."),
     click.option("--batch-tokens", type=click.IntRange(min=1), help="Tokens in one batch."),
 ]
-encoder_options = gather("overrides", EncoderOverrides, ENCODER_OPTIONS)
+encoder_options: Decorator[Any] = gather("overrides", EncoderOverrides, ENCODER_OPTIONS)
 """The command gets ``overrides``: an EncoderOverrides."""
 
 
@@ -168,7 +172,9 @@ def run_settings(overrides: EncoderOverrides) -> Settings:
 HIT_OPTIONS = [
     click.option("-k", default=10, show_default=True, metavar="N", type=int, help="Most hits to show."),
     click.option("--filter", multiple=True, metavar="NAME=VALUE", help=f"Only {filters.HELP}"),
-    click.option("--per-document", type=int, metavar="N", help="Most hits from one document: a file, or a record of one."),
+    click.option(
+        "--per-document", type=int, metavar="N", help="Most hits from one document: a file, or a record of one."
+    ),
     click.option(
         "--no-collapse",
         "collapse",
@@ -208,11 +214,17 @@ def request_options(kind: type[Any], options: Sequence[Option]) -> Decorator[Any
 # How files are read
 
 READ_OPTIONS = [
-    click.option("--text-field", "text_fields", multiple=True, metavar="NAME", help="Record field to search; repeat for several."),
+    click.option(
+        "--text-field", "text_fields", multiple=True, metavar="NAME", help="Record field to search; repeat for several."
+    ),
     click.option("--title-field", metavar="NAME", help="Record field that is the title."),
     click.option("--id-field", metavar="NAME", help="Record field that identifies the record."),
-    click.option("--max-bytes", type=click.IntRange(min=1), help="Largest file read as one document [default: 64 MiB]."),
-    click.option("--max-record-bytes", type=click.IntRange(min=1), help="Longest line of a record file [default: 16 MiB]."),
+    click.option(
+        "--max-bytes", type=click.IntRange(min=1), help="Largest file read as one document [default: 64 MiB]."
+    ),
+    click.option(
+        "--max-record-bytes", type=click.IntRange(min=1), help="Longest line of a record file [default: 16 MiB]."
+    ),
 ]
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.console import Console
 
 from semsearch import render
-from semsearch.cli.options import Shown
-from semsearch.search.hits import Answer, Hit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from semsearch.cli.options import Shown
+    from semsearch.search.hits import Answer, Hit
 
 LOG = logging.getLogger("semsearch.cli")
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from indexer.pipeline import Observer, Report
 from semsearch import render
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 LOG_SECONDS = 10.0
 LOG = logging.getLogger("semsearch.cli")
@@ -40,7 +42,8 @@ class Reporter(Observer):
         self._started = self._logged = time.monotonic()
         if report.estimate is not None:
             LOG.info(
-                "%d passages, %d tokens to embed: about %s. Ctrl-C keeps what is done; the next run goes on from there.",
+                "%d passages, %d tokens to embed: about %s. Ctrl-C keeps what is done; the next run goes on from "
+                "there.",
                 report.to_embed,
                 report.tokens,
                 render.duration(report.estimate),
@@ -70,11 +73,13 @@ class Reporter(Observer):
             LOG.info("%d/%d passages, %s tokens/s, %s left", self._passages, self._total, f"{rate:,.0f}", left)
 
     def __enter__(self) -> Self:
+        """Return itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Take the bar away."""
         if self._bar is not None:
             self._bar.stop()
 

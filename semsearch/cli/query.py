@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +15,8 @@ from semsearch.search.hits import Answer
 from semsearch.search.request import SearchRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from semsearch.collection import Collection
 
 
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
 @request_options(SearchRequest, SEARCH_OPTIONS)
 @show_options
 @collection_options(encoder=True, index_device=True)
-def command(
-    docs: Collection, words: tuple[str, ...], request: Callable[[str], SearchRequest], shown: Shown
-) -> int:
+def command(docs: Collection, words: tuple[str, ...], request: Callable[[str], SearchRequest], shown: Shown) -> int:
     """The passages that answer TEXT; with - one query a line from standard input, the model staying loaded.
 
     The encoder is the one that made the index and need not be named; naming another is refused (exit code 3).
@@ -55,7 +54,9 @@ def _stream(docs: Collection, request: Callable[[str], SearchRequest], shown: Sh
             click.echo(output.json_text({"query": line, "hits": values} if shown.jsonl else values))
         else:
             output.Terminal().rule(Text(render.quiet(line)), align="left")
-            output.answer(Answer(found.hits, tuple(n for n in found.notes if n not in said)), shown, asked.min_confidence)
+            output.answer(
+                Answer(found.hits, tuple(n for n in found.notes if n not in said)), shown, asked.min_confidence
+            )
             said |= set(found.notes)
     return 0 if answered else 1
 

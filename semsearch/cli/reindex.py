@@ -10,11 +10,11 @@ import click
 from semsearch.cli import output
 from semsearch.cli.options import encoder_options, json_option, settings_options
 from semsearch.cli.progress import Reporter
-from semsearch.encoders import EncoderOverrides
-from semsearch.settings import Settings
 
 if TYPE_CHECKING:
     from semsearch.collection import Reindexed
+    from semsearch.encoders import EncoderOverrides
+    from semsearch.settings import Settings
 
 
 @click.command()
@@ -30,7 +30,10 @@ def command(settings: Settings, overrides: EncoderOverrides, as_json: bool) -> i
     """
     from semsearch.collection import Collection
 
-    with Collection(settings=settings, device=overrides.device, batch_tokens=overrides.batch_tokens) as docs, Reporter() as progress:
+    with (
+        Collection(settings=settings, device=overrides.device, batch_tokens=overrides.batch_tokens) as docs,
+        Reporter() as progress,
+    ):
         done = docs.reindex(overrides, progress=progress)
     if done is None:
         output.LOG.info("collection %r is of this encoder already", settings.collection)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +11,8 @@ from semsearch.cli.options import HIT_OPTIONS, Shown, collection_options, reques
 from semsearch.search.request import SimilarRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from semsearch.collection import Collection
 
 OPTIONS = [click.option("--itself", is_flag=True, help="Show passages of the same file or record too."), *HIT_OPTIONS]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from semsearch import render
 from semsearch.cli import output
 from semsearch.cli.options import complete_collection, home_settings, json_option
-from semsearch.settings import Settings
 from semsearch.status import Unreadable, statuses
+
+if TYPE_CHECKING:
+    from semsearch.settings import Settings
 
 
 @click.command()

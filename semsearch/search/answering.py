@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indexer.embedding.encoder import Encoder, Role
 from indexer import words
 from indexer.errors import StoreError
 from semsearch.search import explain, filters, places, rerank, snippets
@@ -18,7 +17,12 @@ from semsearch.search.request import HitOptions, SearchRequest, SimilarRequest
 from semsearch.search.retrieve import DEPTH, RETRIEVERS, Ranked, retrieve
 from semsearch.search.select import Found, choose, first_depth
 from semsearch.search.select import rerank as reranked
-from semsearch.search.view import View
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from indexer.embedding.encoder import Encoder, Role
+    from semsearch.search.view import View
 
 
 @dataclass(frozen=True)
@@ -252,14 +256,13 @@ def _mark(answered: Sequence[_Answered], models: Models) -> list[list[snippets.M
     return marks
 
 
-def _explain(
-    view: View, answered: _Answered, marks: Sequence[snippets.Mark], models: Models
-) -> list[Explanation]:
+def _explain(view: View, answered: _Answered, marks: Sequence[snippets.Mark], models: Models) -> list[Explanation]:
     asked, found = answered.asked, answered.found
     texts = [each.row.passage.text for each in found]
     meanings: Sequence[explain.Words] = [()] * len(found)
     if asked.meaning and found:  # empty too where the model has no words, which was said already
-        meanings = explain.meanings(texts, models.encoder(), "passage", lambda text: None)
+        said: list[str] = []
+        meanings = explain.meanings(texts, models.encoder(), "passage", said.append)
     wanted = words.query(asked.text)
     titles = words.find(wanted, [each.row.title or "" for each in found])
     return [

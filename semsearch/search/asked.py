@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from indexer.embedding.encoder import Encoder, Role, Terms
 from semsearch.search import explain
-from semsearch.search.explain import Words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+
+    from indexer.embedding.encoder import Encoder, Role, Terms
+    from semsearch.search.explain import Words
 
 
 @dataclass(frozen=True)
@@ -59,14 +63,13 @@ def read(
     return asked
 
 
-def _read(
-    texts: list[str], need: Need, encoder: Encoder, note: Callable[[str], None], role: Role
-) -> list[Asked]:
+def _read(texts: list[str], need: Need, encoder: Encoder, note: Callable[[str], None], role: Role) -> list[Asked]:
     vectors: Sequence[np.ndarray | None] = [None] * len(texts)
     terms: Sequence[Terms | None] = [None] * len(texts)
     meanings: Sequence[Words] = [()] * len(texts)
     if need.terms:
-        vectors, terms = encoder.encode_terms(texts, role)
+        found, terms = encoder.encode_terms(texts, role)
+        vectors = list(found)
     elif need.vector:
         vectors = list(encoder.encode(texts, role))
     if need.meaning:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
+from typing import TYPE_CHECKING
 
-from indexer.embedding.encoder import Encoder, Role
 from indexer.errors import ModelError
 from indexer.words import COMMON
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from indexer.embedding.encoder import Encoder, Role
 
 MEANINGS = 5
 """Words shown of what a text means."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from indexer.types import StoredDocument
-from semsearch.search.places import Place
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from indexer.types import StoredDocument
+    from semsearch.search.places import Place
 
 
 @dataclass(frozen=True)

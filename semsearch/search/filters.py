@@ -7,13 +7,16 @@ answer without hits is checked against what the collection holds.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from indexer.corpus.formats import BINARY, KINDS
 from indexer.errors import UsageError
 from indexer.types import Filter
 from semsearch.nearest import choices, hint
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
 
 HELP = (
     "path=GLOB, type=KIND (markdown, pdf, py …), since=DATE, until=DATE or FIELD=VALUE of a record; "

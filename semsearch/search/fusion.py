@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 RRF_CONSTANT = 60
 """k of reciprocal rank fusion as published (Cormack, Clarke and Büttcher, SIGIR 2009)."""

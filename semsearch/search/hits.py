@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
-from indexer.types import StoredPassage
-from semsearch.search.explain import Explanation
-from semsearch.search.snippets import Mark, Span
+if TYPE_CHECKING:
+    from indexer.types import StoredPassage
+    from semsearch.search.explain import Explanation
+    from semsearch.search.snippets import Mark, Span
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,9 @@ class Answer(Sequence[Hit]):
     def __getitem__(self, index: slice) -> tuple[Hit, ...]: ...
 
     def __getitem__(self, index: int | slice) -> Hit | tuple[Hit, ...]:
+        """Return a hit, or some."""
         return self.hits[index]
 
     def __len__(self) -> int:
+        """Return the number of hits."""
         return len(self.hits)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from indexer.corpus.formats import printable
 from indexer.errors import UsageError
-from indexer.storage.store import Snapshot
-from indexer.types import StoredDocument, StoredPassage
 from semsearch.nearest import hint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from indexer.storage.store import Snapshot
+    from indexer.types import StoredDocument, StoredPassage
 
 _WITH_LINES = re.compile(r"(.+):(\d{1,9})(?:-(\d{1,9}))?", re.DOTALL)
 _ID = re.compile(r"\d{1,18}")
@@ -89,7 +94,12 @@ def passage(snapshot: Snapshot, number: int, name: str) -> Place:
 
 def _of_file(snapshot: Snapshot, path: str) -> list[StoredDocument]:
     """Return the documents of a file that is named as it is stored, or relative to the working folder."""
-    return list(snapshot.documents(path)) or list(snapshot.documents(printable(os.path.abspath(path))))
+    return list(snapshot.documents(path)) or list(snapshot.documents(_absolute(path)))
+
+
+def _absolute(path: str) -> str:
+    """Return the path as it is stored: absolute, links not resolved."""
+    return printable(os.path.abspath(path))  # noqa: PTH100
 
 
 def _on_lines(documents: Sequence[StoredDocument], shown: str, first: int, last: int) -> Place:
@@ -115,14 +125,14 @@ def _on_lines(documents: Sequence[StoredDocument], shown: str, first: int, last:
 
 
 def _why_not(snapshot: Snapshot, path: str, name: str) -> str:
-    absolute, names = printable(os.path.abspath(path)), []
+    absolute, names = _absolute(path), []
     for record in snapshot.files():
         if record.path in (path, absolute):
             return f"{record.path} is in collection {name!r} without passages: {record.reason or 'it holds no text'}"
         names.append(record.path)
-    if os.path.isdir(absolute):
+    if Path(absolute).is_dir():
         return f"{absolute} is a folder; name one of its files"
-    if os.path.exists(absolute):
+    if Path(absolute).exists():
         return (
             f"{absolute} is not in collection {name!r}; index it with: semsearch index {path}, or look for its text "
             "with: semsearch query TEXT"
@@ -136,6 +146,6 @@ def _why_not(snapshot: Snapshot, path: str, name: str) -> str:
 
 def _similar(path: str, known: Sequence[str]) -> str:
     """Return a hint at an indexed file whose name is like that of ``path``."""
-    by_name = {os.path.basename(each): each for each in known}
-    wanted = os.path.basename(path)
+    by_name = {Path(each).name: each for each in known}
+    wanted = Path(path).name
     return f" (did you mean {by_name[wanted]!r}?)" if wanted in by_name else hint(wanted, by_name)

@@ -49,6 +49,7 @@ class HitOptions:
     """Mark the query's words and the most telling sentence in each hit."""
 
     def __post_init__(self) -> None:
+        """Check every value, and bring it into one form."""
         _check_count("k", self.k)
         if self.per_document is not None:
             _check_count("per_document", self.per_document)
@@ -102,6 +103,7 @@ class SearchRequest(HitOptions):
     """A cross-encoder, by name or as a Reranker; it reads the best 50 hits again."""
 
     def __post_init__(self) -> None:
+        """Check every value, and bring it into one form."""
         super().__post_init__()
         if not isinstance(self.query, str):
             raise UsageError(f"the query is {self.query!r}; it is text")
@@ -132,6 +134,7 @@ class SimilarRequest(HitOptions):
     """Find passages of the same file or record too."""
 
     def __post_init__(self) -> None:
+        """Check every value, and bring it into one form."""
         super().__post_init__()
         if not isinstance(self.place, str):
             raise UsageError(f"the place is {self.place!r}; it is an indexed file as PATH or PATH:LINE")

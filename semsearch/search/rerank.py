@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -11,6 +10,8 @@ import numpy as np
 from indexer.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sentence_transformers import CrossEncoder
 
 DEPTH = 50
@@ -32,6 +33,7 @@ class CrossEncoderReranker:
     """
 
     def __init__(self, name: str, device: str | None = None):
+        """Name a cross-encoder of the hub, or a folder."""
         self.name = name
         self.device = device
         self._model: CrossEncoder | None = None
@@ -60,7 +62,7 @@ class CrossEncoderReranker:
 
         try:
             with quiet.loading_weights():
-                model = CrossEncoder(self.name, device=self.device)
+                model: CrossEncoder = CrossEncoder(self.name, device=self.device)
         except Exception as error:  # whatever transformers, the hub and the device say
             raise ModelError(
                 f"the cross-encoder {self.name!r} cannot be loaded: {error}; give the hub name or the folder of a "

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from indexer.errors import StoreError
 from indexer.types import Filter, Neighbours
 from semsearch.search import fusion
-from semsearch.search.asked import Asked
-from semsearch.search.view import View
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from semsearch.search.asked import Asked
+    from semsearch.search.view import View
 
 RETRIEVERS = ("dense", "lexical", "sparse")
 DEPTH = 100
@@ -42,8 +46,8 @@ class Candidates:
     found: Mapping[str, np.ndarray]
     """Retriever → (m,) int64: its own ranking, best first."""
     raw: Mapping[str, np.ndarray]
-    """Retriever → (n,) float32: its score of each candidate; NaN where it did not find one. Dense has a score of every
-    one that has a vector: what only another retriever found is compared with the query too."""
+    """Retriever → (n,) float32: its score of each candidate; NaN where it did not find one. Dense has a score of all
+    that have a vector: what only another retriever found is compared with the query too."""
     scaled: Mapping[str, np.ndarray]
     """Retriever → (n,) float32: the same made comparable, about 0 to 1. Dense: 0 for a random pair of passages, see
     ``Calibration``. Lexical: how much of the query, by the rarity of its words, the passage holds. Sparse: the share of
@@ -99,7 +103,7 @@ def retrieve(
     """
     if "sparse" in retrievers and not view.has("sparse"):
         raise StoreError(
-            f"mode sparse needs a sparse index, and this collection has none; make one that has it: "
+            "mode sparse needs a sparse index, and this collection has none; make one that has it: "
             "semsearch index --sparse --collection NEW_NAME FOLDER"
         )
     depth = max(1, min(depth, view.counts.passages))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indexer.types import StoredPassage
-from semsearch.search.request import HitOptions
-from semsearch.search.rerank import Reranker
-from semsearch.search.retrieve import Ranked
 from semsearch.search.selection import select
-from semsearch.search.view import View
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from indexer.types import StoredPassage
+    from semsearch.search.request import HitOptions
+    from semsearch.search.rerank import Reranker
+    from semsearch.search.retrieve import Ranked
+    from semsearch.search.view import View
 
 MAX_DEPTH = 10_000
 """Places of a ranking that are looked at before there are fewer hits than were asked for, or so many as were."""
@@ -44,9 +48,7 @@ def first_depth(options: HitOptions, hits: int, passages: int) -> int:
     return max(1, min(2 * hits + 10 if drops else hits, passages))
 
 
-def choose(
-    view: View, options: HitOptions, hits: int, ranked: Ranked, deeper: Callable[[int], Ranked]
-) -> list[Found]:
+def choose(view: View, options: HitOptions, hits: int, ranked: Ranked, deeper: Callable[[int], Ranked]) -> list[Found]:
     """Return at most ``hits`` passages, looking deeper into the ranking as long as it takes to have enough.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,8 @@ import numpy as np
 from semsearch.search.calibration import Calibration
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from indexer.storage.store import Snapshot
     from indexer.types import Facets
     from semsearch.search.weights import Weights
@@ -23,6 +24,7 @@ class View:
     """
 
     def __init__(self, snapshot: Snapshot, weights: Weights, name: str):
+        """Look at a snapshot of the collection ``name``, whose retrievers have these weights."""
         self.name = name
         self.snapshot = snapshot
         self.weights = weights

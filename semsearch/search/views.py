@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from indexer.storage.store import Store
 from semsearch.search.view import View
 from semsearch.search.weights import Weights
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from indexer.storage.store import Store
 
 
 @dataclass
@@ -32,6 +36,7 @@ class Views:
     """
 
     def __init__(self, store: Store):
+        """Watch a store."""
         self._store = store
         self._lock = threading.Lock()
         self._held: _Held | None = None

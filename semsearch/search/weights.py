@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from indexer.errors import CorruptError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ANNOTATION = "search"
 """Name of the collection's note that holds the weights chosen for it."""
@@ -36,6 +38,7 @@ class Weights:
     sparse: float = 0.0
 
     def __post_init__(self) -> None:
+        """Check the numbers."""
         values = asdict(self)
         if not all(
             isinstance(v, int | float) and not isinstance(v, bool) and 0 <= v < float("inf") for v in values.values()

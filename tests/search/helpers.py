@@ -36,7 +36,9 @@ def document(path: str, texts: Sequence[str], **changes: object) -> ParsedDocume
     return ParsedDocument(Document(path, "\n".join(texts), kind, line_start=first, **changes), tuple(passages))
 
 
-def memory(files: Iterable[tuple[str, Sequence[str]]] = (), *, vectors: bool = True, sparse: bool = False) -> MemoryStore:
+def memory(
+    files: Iterable[tuple[str, Sequence[str]]] = (), *, vectors: bool = True, sparse: bool = False
+) -> MemoryStore:
     store = MemoryStore(Manifest(spec=ENCODER.spec, dim=DIM, sparse=128 if sparse else None), "boats")
     for path, texts in files:
         add(store, path, [document(path, texts)], vectors=vectors)

@@ -67,7 +67,9 @@ def test_a_search_refuses_what_nothing_can_meet():
     from tests.search import helpers
 
     store = helpers.memory([("/a.md", ["a boat"])])
-    helpers.add(store, "/r.csv", [helpers.document("/r.csv", ["a boat"], kind="csv", record="1", fields={"port": "Hull"})])
+    helpers.add(
+        store, "/r.csv", [helpers.document("/r.csv", ["a boat"], kind="csv", record="1", fields={"port": "Hull"})]
+    )
     docs = helpers.collection(store, None)
     with pytest.raises(UsageError, match="did you mean 'port'"):
         docs.search("boat", mode="lexical", filter="prt=Hull")

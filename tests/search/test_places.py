@@ -11,7 +11,10 @@ TEXT = ["First line", "Second line", "", "Fourth line", "Fifth line"]
 @pytest.fixture
 def docs():
     store = helpers.memory([("/data/a.txt", TEXT[:2]), ("/data/odd:3", ["One", "Two"])])
-    rows = [helpers.document("/data/r.csv", [f"Row {n}"], record=f"r{n}", kind="csv", line_start=n, title=f"T{n}") for n in (2, 3)]
+    rows = [
+        helpers.document("/data/r.csv", [f"Row {n}"], record=f"r{n}", kind="csv", line_start=n, title=f"T{n}")
+        for n in (2, 3)
+    ]
     helpers.add(store, "/data/r.csv", rows)
     pages = helpers.document("/data/p.pdf", ["On page one", "On page two"], kind="pdf", page_starts=(0, 12))
     helpers.add(store, "/data/p.pdf", [pages])

@@ -69,7 +69,8 @@ def test_a_request_of_json():
 
 
 @pytest.mark.parametrize(
-    ("method", "kind", "own"), [(Collection.search, SearchRequest, "query"), (Collection.similar, SimilarRequest, "place")]
+    ("method", "kind", "own"),
+    [(Collection.search, SearchRequest, "query"), (Collection.similar, SimilarRequest, "place")],
 )
 def test_the_keywords_of_a_collection_are_the_fields_of_its_request(method, kind, own):
     keywords = {

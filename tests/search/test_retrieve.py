@@ -60,11 +60,11 @@ def test_hybrid_is_the_formula_over_all_passages(store, query, weights):
     lexical = dict(zip(found.ids[0].tolist(), found.scores[0].tolist(), strict=True))
     pairs = (vectors @ vectors.T)[np.triu_indices(len(ids), 1)]
     scaled = (dense - pairs.mean()) / (STRONG * pairs.std())
-    share = np.array([lexical.get(int(id), 0.0) for id in ids]) / (float(found.full[0]) or 1.0)
+    share = np.array([lexical.get(int(number), 0.0) for number in ids]) / (float(found.full[0]) or 1.0)
     expected = (weights.dense * scaled + weights.lexical * share) / (weights.dense + weights.lexical)
     result = ranked(view, query)
     by_id = dict(zip(ids.tolist(), expected.tolist(), strict=True))
-    np.testing.assert_allclose(result.scores, [by_id[id] for id in result.ids.tolist()], atol=1e-4)
+    np.testing.assert_allclose(result.scores, [by_id[number] for number in result.ids.tolist()], atol=1e-4)
     assert (np.diff(result.scores) <= 0).all()
     assert len(result.ids) == (len(ids) if weights.dense else len(lexical.keys() - {-1}))
     np.testing.assert_allclose(np.sum(list(result.parts.values()), axis=0), result.scores, atol=1e-5)
@@ -74,8 +74,8 @@ def test_each_retriever_says_what_it_scored(store):
     view = helpers.view(store)
     result = ranked(view, "wing drag")
     words = view.snapshot.lexical(["wing drag"], 100)
-    lexical = {id: s for id, s in zip(words.ids[0].tolist(), words.scores[0].tolist(), strict=True) if id >= 0}
-    np.testing.assert_allclose(result.raw["lexical"], [lexical.get(id, np.nan) for id in result.ids.tolist()])
+    lexical = dict(zip(words.ids[0].tolist(), words.scores[0].tolist(), strict=True))
+    np.testing.assert_allclose(result.raw["lexical"], [lexical.get(number, np.nan) for number in result.ids.tolist()])
     vectors = view.snapshot.vectors(result.ids) @ ENCODER.encode(["wing drag"], role="query")[0]
     np.testing.assert_allclose(result.raw["dense"], vectors, atol=1e-3)
 
@@ -237,7 +237,9 @@ def test_each_query_is_encoded_once_whatever_is_asked(store):
 
     encoder = Counts(ENCODER.spec)
     everything = SearchRequest("wing drag", explain=True, min_confidence=0.1, per_document=1, rerank=Longest())
-    search(helpers.view(store), [everything, SearchRequest("boat in a bay", explain=True)], Models(lambda: encoder, refuse))
+    search(
+        helpers.view(store), [everything, SearchRequest("boat in a bay", explain=True)], Models(lambda: encoder, refuse)
+    )
     assert Counts.queries == 2
 
 
