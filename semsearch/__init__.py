@@ -17,12 +17,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from indexer.embedding.encoder import Encoder, EncoderSpec
+    from indexer.embedding.encoder import Encoder as Backend
+    from indexer.embedding.spec import EncoderSpec
     from indexer.pipeline import Report
+    from semsearch.encoder import Encoder
     from semsearch.search.searcher import Searcher
 
 __version__ = "0.1.0"
-__all__ = ["index", "open", "open_encoder"]
+__all__ = ["Encoder", "index", "open", "open_encoder"]
+
+
+def __getattr__(name: str) -> object:
+    """Import what is named, when it is named first."""
+    if name == "Encoder":
+        from semsearch.encoder import Encoder
+
+        return Encoder
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def open(
@@ -38,10 +49,11 @@ def open(
     index.
     """
     from semsearch.collections import Runtime, searcher
+    from semsearch.encoders import EncoderOverrides
     from semsearch.settings import load_settings
 
     settings = load_settings().override({"collection": collection, "home": home})
-    return searcher(settings, flags={"precision": precision}, runtime=Runtime(device))
+    return searcher(settings, flags=EncoderOverrides.from_dict({"precision": precision}), runtime=Runtime(device))
 
 
 def index(
@@ -63,24 +75,27 @@ def index(
     MismatchError where the collection was made by another encoder.
     """
     from semsearch.collections import Runtime, update
+    from semsearch.encoders import EncoderOverrides
     from semsearch.settings import load_settings
 
     settings = load_settings().override({"collection": collection, "home": home})
-    flags = {"model": model, "adapter": adapter, "template": template, "precision": precision, "preset": preset}
+    flags = EncoderOverrides.from_dict(
+        {"model": model, "adapter": adapter, "template": template, "precision": precision, "preset": preset}
+    )
     return update(
         settings, [str(path) for path in paths], flags=flags, runtime=Runtime(device), passage_tokens=passage_tokens
     )
 
 
-def open_encoder(spec: EncoderSpec | str | None = None, *, device: str | None = None) -> Encoder:
+def open_encoder(spec: EncoderSpec | str | None = None, *, device: str | None = None) -> Backend:
     """An encoder by spec, or by the name or file of a preset; None: the one for sentence similarity.
 
     ``encode(texts)`` gives (n, d) float32 rows of unit length.
     """
     from indexer import embedding
-    from semsearch.encoders import choose
+    from semsearch.encoders import EncoderOverrides, choose
     from semsearch.settings import load_settings
 
     if spec is None or isinstance(spec, str):
-        spec = choose(load_settings(), {"preset": spec}, "sts")
+        spec = choose(load_settings(), EncoderOverrides(preset=spec), "sts")
     return embedding.open_encoder(embedding.resolve(spec), device=device)

@@ -8,20 +8,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from indexer import embedding, pipeline
 from indexer.corpus.changes import within
 from indexer.corpus.readers import ReadOptions
 from indexer.corpus.splitter import Splitter
-from indexer.embedding.encoder import TERMS, Encoder, EncoderSpec
-from indexer.embedding.prompt import PromptTemplate
+from indexer.embedding.encoder import MAX_TERMS, Encoder
+from indexer.embedding.prompts.prompt import PromptTemplate
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import CollectionNotFound, UsageError
 from indexer.pipeline import Observer, Report
 from indexer.storage.manifest import Manifest
 from indexer.storage.store import Store
 from indexer.types import Counts, FileRecord
 from semsearch import encoders
+from semsearch.encoders import EncoderOverrides
 from semsearch.search.searcher import Searcher
 from semsearch.settings import Settings
 
@@ -66,7 +68,7 @@ def update(
     settings: Settings,
     paths: Sequence[str],
     *,
-    flags: Mapping[str, Any],
+    flags: EncoderOverrides,
     runtime: Runtime,
     passage_tokens: int | None = None,
     sparse: bool = False,
@@ -118,7 +120,7 @@ def update(
 def searcher(
     settings: Settings,
     *,
-    flags: Mapping[str, Any] | None = None,
+    flags: EncoderOverrides | None = None,
     runtime: Runtime | None = None,
     note: Note = lambda text: None,
 ) -> Searcher:
@@ -126,7 +128,7 @@ def searcher(
 
     Raises CollectionNotFound; MismatchError where the model's files have changed, or ``flags`` ask for another.
     """
-    flags, runtime = flags or {}, runtime or Runtime()
+    flags, runtime = flags or encoders.NOTHING, runtime or Runtime()
     store = _open(settings, runtime)
     made_by = store.manifest.spec
 
@@ -137,7 +139,7 @@ def searcher(
         return encoder
 
     try:
-        if any(value is not None for value in flags.values()):
+        if flags.given:
             encoders.confirm(made_by, flags, _mend(settings))  # refuse before the model is loaded
         counts = store.counts()
         if counts.pending:
@@ -212,7 +214,7 @@ def _writable(
     settings: Settings,
     path: Path,
     exists: bool,
-    flags: Mapping[str, Any],
+    flags: EncoderOverrides,
     runtime: Runtime,
     passage_tokens: int | None,
     sparse: bool,
@@ -252,7 +254,7 @@ def _writable(
         spec=encoder.spec,
         dim=encoder.dim,
         splitter={"passage_tokens": tokens},
-        sparse=TERMS if sparse else None,
+        sparse=MAX_TERMS if sparse else None,
     )
     if dry_run:
         with tempfile.TemporaryDirectory() as folder, Store.create(Path(folder) / "dry-run", manifest) as store:

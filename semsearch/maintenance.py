@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from indexer import embedding
-from indexer.embedding.encoder import Encoder, EncoderSpec
+from indexer.embedding.encoder import Encoder
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import UsageError
 from indexer.storage import doctor, transfer
 from indexer.storage.doctor import Problem
@@ -35,7 +36,7 @@ def examine(settings: Settings, *, mend: bool = True, model: bool = True) -> lis
     def open_encoder(spec: EncoderSpec) -> Encoder:
         remedy = "its files have changed: put them back, or index into another collection"
         return embedding.open_encoder(
-            encoders.confirm(spec, {}, remedy), device=settings.device, batch_tokens=settings.batch_tokens
+            encoders.confirm(spec, encoders.NOTHING, remedy), device=settings.device, batch_tokens=settings.batch_tokens
         )
 
     return doctor.examine(settings.collection_path(), mend, open_encoder if model else None)

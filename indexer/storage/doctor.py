@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indexer.embedding.encoder import Encoder, EncoderSpec
+from indexer.embedding.encoder import Encoder
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import CorruptError, MismatchError, ModelError, StoreError
 from indexer.storage.database import run
 from indexer.storage.files import sha256

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import CollectionNotFound, CorruptError, FormatError, SemsearchError, StoreError
 from indexer.storage.files import write_bytes
 

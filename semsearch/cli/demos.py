@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,8 @@ def search(
 
     settings = load_settings()
     flags = take_encoder_flags(encoder)
-    if flags["adapter"] is None and flags["preset"] is None:
-        flags["adapter"] = "none"
+    if flags.adapter is None and flags.preset is None:
+        flags = replace(flags, adapter="none")
     spec = choose(settings, flags, "sts")
     device, batch_tokens = device or settings.device, batch_tokens or settings.batch_tokens
     chosen = demos.sts_b(data, "dev")

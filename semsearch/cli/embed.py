@@ -45,11 +45,11 @@ def command(
         raise UsageError(f"--output {output} does not end in .npy; vectors are written as a NumPy file")
     settings = load_settings()
     flags = take_encoder_flags(encoder)
-    if raw and flags["template"] is not None:
+    if raw and flags.template is not None:
         raise UsageError("--raw leaves out the prompt and --template gives one; use either")
     spec = choose(settings, flags, "sts")
     if raw:
-        spec = replace(spec, template="{text}", query_template=None, demonstrations=(), normalise=False)
+        spec = replace(spec, template="{text}", query_template=None, demonstrations=(), normalize_text=False)
     lines = _lines(source)
     model = embedding.open_encoder(
         embedding.resolve(spec), device=device or settings.device, batch_tokens=batch_tokens or settings.batch_tokens

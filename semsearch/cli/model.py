@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from indexer import embedding
-from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError, UsageError
 from semsearch import render
 from semsearch.cli.options import encoder_options, json_option, take_encoder_flags
@@ -84,12 +84,12 @@ def show(as_json: bool, device: str | None, batch_tokens: int | None, **encoder:
 @encoder_options
 def pull(name: str | None, as_json: bool, device: str | None, batch_tokens: int | None, **encoder: Any) -> int:
     """Fetch a model now, so that nothing touches the network later: the embedded one, or NAME of the hub."""
-    from indexer.embedding import models
+    from indexer.embedding.weights import models
 
     flags = take_encoder_flags(encoder)
-    if name is not None and flags["model"] is not None:
+    if name is not None and flags.model is not None:
         raise UsageError("give the model's name once, as NAME or with --model")
-    flags["model"] = flags["model"] or name
+    flags = replace(flags, model=flags.model or name)
     located = models.pull(choose(load_settings(), flags, "sts"))
     value = {"model": str(located.model), "adapter": located.adapter and str(located.adapter)}
     click.echo(render.dump(value) if as_json else "\n".join(filter(None, value.values())))
@@ -146,7 +146,7 @@ def export(target: Path, device: str | None, batch_tokens: int | None, **encoder
 
     An adapter is merged. The weights are fp32 unless --precision says bf16 or fp16.
     """
-    from indexer.embedding.export import export as write
+    from indexer.embedding.sentence_transformers_export import export as write
 
     write(choose(load_settings(), take_encoder_flags(encoder), "sts"), target)
     click.echo(f"semsearch: {target} is written; load it with SentenceTransformer({str(target)!r})", err=True)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from semsearch.encoders import EncoderOverrides
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,9 +52,9 @@ def encoder_options(function: F) -> F:
     return function
 
 
-def take_encoder_flags(parameters: dict[str, Any]) -> dict[str, Any]:
+def take_encoder_flags(parameters: dict[str, Any]) -> EncoderOverrides:
     """Remove from a command's parameters those of ``encoder_options`` that decide the vectors, and return them;
     ``device`` and ``batch_tokens`` do not."""
-    from semsearch.encoders import FIELDS
+    from semsearch.encoders import FIELDS, EncoderOverrides
 
-    return {name: parameters.pop(name) for name in ("preset", *FIELDS)}
+    return EncoderOverrides.from_dict({name: parameters.pop(name) for name in ("preset", *FIELDS)})

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 
-from indexer.embedding.encoder import Encoder, Role
+from indexer.embedding.encoder import Encoder
+from indexer.embedding.spec import Role
 from indexer.errors import ModelError
 from indexer.storage.rows import COMMON
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from indexer.embedding.encoder import Encoder, Role
+from indexer.embedding.encoder import Encoder
+from indexer.embedding.spec import Role
 from indexer.errors import StoreError, UsageError
 from indexer.storage.rows import storable, words_of
 from indexer.storage.store import Store

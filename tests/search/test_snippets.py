@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.embedding.encoder import HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
 from indexer.storage.rows import words_of
 from indexer.storage.schema import LEXICAL
 from semsearch.search import snippets
