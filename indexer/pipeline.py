@@ -278,7 +278,7 @@ def batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, list[Terms] | None]]:
     """(positions, vectors, terms where the collection has a sparse index), as they are computed."""
     if store.manifest.sparse is not None:
-        yield from encoder.term_batches(texts, role="passage", most=store.manifest.sparse)
+        yield from encoder.term_batches(texts, role="passage", max_terms=store.manifest.sparse)
     else:
         for positions, vectors in encoder.encode_batches(texts, role="passage"):
             yield positions, vectors, None

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from indexer.corpus.formats import ReadOptions
-    from indexer.embedding.encoder import EncoderSpec
+    from indexer.embedding.spec import EncoderSpec
     from indexer.errors import (
         CollectionNotFound,
         ConfigError,
@@ -63,7 +63,7 @@ _MODULES = {
     "Duplicate": "semsearch.search.hits",
     "Encoder": "semsearch.encoder",
     "EncoderOverrides": "semsearch.encoders",
-    "EncoderSpec": "indexer.embedding.encoder",
+    "EncoderSpec": "indexer.embedding.spec",
     "Explanation": "semsearch.search.explain",
     "Extract": "semsearch.search.extract",
     "Filter": "indexer.types",

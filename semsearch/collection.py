@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from indexer.corpus.readers import ReadOptions
     from indexer.corpus.splitter import Splitter
-    from indexer.embedding.encoder import Encoder, EncoderSpec
+    from indexer.embedding.encoder import Encoder
+    from indexer.embedding.spec import EncoderSpec
     from indexer.pipeline import Observer, Report
     from indexer.storage.manifest import Manifest
     from indexer.storage.store import Maintenance, Store

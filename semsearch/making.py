@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from indexer import embedding
 from indexer.corpus.splitter import Splitter
-from indexer.embedding.encoder import TERMS, Encoder, EncoderSpec
-from indexer.embedding.prompt import PromptTemplate
+from indexer.embedding.encoder import MAX_TERMS, Encoder
+from indexer.embedding.spec import EncoderSpec
+from indexer.embedding.prompts.prompt import PromptTemplate
 from indexer.errors import UsageError
 from indexer.storage.manifest import Manifest
 from semsearch import encoders, stores
@@ -62,7 +63,7 @@ def make(
     if sparse:
         encoder.encode_terms(["a"])  # refuse an encoder that has no terms before there is a collection
     splitter: dict[str, object] = {"passage_tokens": tokens}
-    sizes = TERMS if sparse else None
+    sizes = MAX_TERMS if sparse else None
     return Manifest(spec=encoder.spec, dim=encoder.dim, splitter=splitter, sparse=sizes), encoder
 
 

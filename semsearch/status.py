@@ -11,7 +11,7 @@ from semsearch import stores
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from indexer.embedding.encoder import EncoderSpec
+    from indexer.embedding.spec import EncoderSpec
     from indexer.storage.store import Store
     from indexer.types import Counts, FileRecord
     from semsearch.settings import Settings

@@ -15,7 +15,8 @@ from semsearch.cli.options import encoder_options, gather, json_option, run_sett
 from semsearch.encoders import EncoderOverrides, choose
 
 if TYPE_CHECKING:
-    from indexer.embedding.encoder import Encoder, EncoderSpec
+    from indexer.embedding.encoder import Encoder
+    from indexer.embedding.spec import EncoderSpec
     from semsearch.training.demos import Ranking
 
 FILE = click.Path(path_type=Path, dir_okay=False)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from indexer import embedding
-from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError, UsageError
 from semsearch import render
 from semsearch.cli import output
@@ -87,7 +87,7 @@ def show(as_json: bool, overrides: EncoderOverrides) -> int:
 @encoder_options
 def pull(name: str | None, as_json: bool, overrides: EncoderOverrides) -> int:
     """Fetch a model now, so that nothing touches the network later: the embedded one, or NAME of the hub."""
-    from indexer.embedding import models
+    from indexer.embedding.weights import models
 
     if name is not None and overrides.model is not None:
         raise UsageError("give the model's name once, as NAME or with --model")
@@ -141,7 +141,7 @@ def export(target: Path, overrides: EncoderOverrides) -> int:
 
     An adapter is merged. The weights are fp32 unless --precision says bf16 or fp16.
     """
-    from indexer.embedding.export import export as write
+    from indexer.embedding.sentence_transformers_export import export as write
 
     write(choose(run_settings(overrides), overrides, "sts"), target)
     output.LOG.info("%s is written; load it with SentenceTransformer(%r)", target, str(target))

@@ -21,7 +21,8 @@ from semsearch.search.select import rerank as reranked
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from indexer.embedding.encoder import Encoder, Role
+    from indexer.embedding.encoder import Encoder
+    from indexer.embedding.spec import Role
     from semsearch.search.view import View
 
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from indexer.embedding.encoder import Encoder, Role, Terms
+    from indexer.embedding.encoder import Encoder, Terms
+    from indexer.embedding.spec import Role
     from semsearch.search.explain import Words
 
 

@@ -12,7 +12,8 @@ from indexer.words import COMMON
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from indexer.embedding.encoder import Encoder, Role
+    from indexer.embedding.encoder import Encoder
+    from indexer.embedding.spec import Role
 
 MEANINGS = 5
 """Words shown of what a text means."""

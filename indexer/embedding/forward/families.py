@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from indexer.embedding.forward_linear import (
+from indexer.embedding.forward.linear import (
     Dense,
     Int8,
     Linear,

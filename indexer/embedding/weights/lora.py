@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from indexer.embedding import quiet
-from indexer.embedding.models import weight_files
+from indexer.embedding.weights.digests import weight_files
 from indexer.errors import ModelError
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from indexer.embedding.encoder import Pooling
+from indexer.embedding.spec import Pooling
 
 
 def pool(hidden: Tensor, mask: Tensor, how: Pooling) -> Tensor:

@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from indexer.embedding import depth, llama, lora, models, quiet
-from indexer.embedding.encoder import EncoderSpec, Precision
+from indexer.embedding import quiet
 from indexer.embedding.precision import DTYPES
+from indexer.embedding.spec import EncoderSpec, Precision
+from indexer.embedding.weights import depth, llama, lora, models
+from indexer.embedding.weights.digests import weight_files
 from indexer.errors import ModelError
 
 
@@ -78,6 +80,11 @@ def max_positions(config: Any) -> int | None:
     if positions is not None and config.model_type in ("roberta", "xlm-roberta", "camembert"):
         positions -= config.pad_token_id + 1  # positions start after the padding's
     return positions
+
+
+def width(config: Any) -> int:
+    """Return the size d of the model's hidden states as they leave it."""
+    return int(getattr(config, "word_embed_proj_dim", None) or config.hidden_size)
 
 
 def _read(
@@ -152,7 +159,7 @@ def _lm_head(folder: Path, model: Any) -> torch.Tensor:
         return embeddings
     from safetensors import safe_open
 
-    for name in models.weight_files(folder):
+    for name in weight_files(folder):
         if name.endswith(".safetensors"):
             with safe_open(folder / name, "pt") as file:
                 if "lm_head.weight" in file.keys():  # noqa: SIM118 - not a dict

@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 
-from indexer.embedding import depth, loading, models, quiet, tokens
-from indexer.embedding.encoder import EncoderSpec, Precision
-from indexer.embedding.prompt import CAPITALS, SHARE, PromptTemplate
+from indexer.embedding import quiet
+from indexer.embedding.prompts.prompt import CAPITALS, SHARE, PromptTemplate
+from indexer.embedding.spec import EncoderSpec, Precision
+from indexer.embedding.weights import depth, loading, models, tokens
 from indexer.errors import ConfigError, ModelError
 
 POOLINGS = {"last": "lasttoken", "mean": "mean", "cls": "cls"}
@@ -82,7 +83,7 @@ def chat_template(spec: EncoderSpec, before: str, after: str) -> str:
             f"{{%- if large >= {CAPITALS} and large >= {SHARE} * small -%}}",
             '{%- set text = text | replace("\u0130", "i") | lower -%}{%- endif -%}',
         ]
-    if spec.normalise:
+    if spec.normalize_text:
         lines += [
             """{%- if text and text[-1] not in ".?\\"'" -%}{%- set text = text + "." -%}{%- endif -%}""",
             """{%- set text = text | replace('"', "'") -%}""",
@@ -112,7 +113,7 @@ def _write_tokenizer(folder: Path, spec: EncoderSpec, positions: int | None, tar
     text = [i for i, token in enumerate(special) if token is None]
     before, after = ("".join(filter(None, part)) for part in (special[: text[0]], special[text[-1] + 1 :]))
     around = len(backend.encode(PromptTemplate.of(spec).render(""), add_special_tokens=True).ids)
-    longest = around + spec.max_tokens + spec.normalise  # normalisation may add a period
+    longest = around + spec.max_tokens + spec.normalize_text  # normalisation may add a period
     tokenizer.model_max_length = min(longest, positions or longest)
     tokenizer.padding_side = tokenizer.truncation_side = "right"
     if tokenizer.pad_token is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from indexer.embedding.encoder import Capitals, EncoderSpec, Role
+from indexer.embedding.spec import Capitals, EncoderSpec, Role
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,13 @@ class PromptTemplate:
 
     template: str
     demonstrations: tuple[tuple[str, str], ...] = ()
-    normalise: bool = True
+    normalize_text: bool = True
     capitals: Capitals | None = None
 
     @classmethod
     def of(cls, spec: EncoderSpec, role: Role = "passage") -> PromptTemplate:
         template = spec.query_template if role == "query" and spec.query_template is not None else spec.template
-        return cls(template, spec.demonstrations, spec.normalise, spec.capitals)
+        return cls(template, spec.demonstrations, spec.normalize_text, spec.capitals)
 
     @property
     def prefix(self) -> str:
@@ -45,10 +45,10 @@ class PromptTemplate:
     def render(self, text: str) -> str:
         """The whole prompt of one text."""
         text = self.read(text)
-        return self.prefix + (normalise(text) if self.normalise else text) + self.suffix
+        return self.prefix + (normalize_text(text) if self.normalize_text else text) + self.suffix
 
 
-def normalise(text: str) -> str:
+def normalize_text(text: str) -> str:
     """The paper's normalisation, as its evaluation code does it: a period is added where none of ``. ? " '`` ends
     the text, double quotes become single ones, a final question mark becomes a period. An empty text stays empty."""
     if text and text[-1] not in ".?\"'":

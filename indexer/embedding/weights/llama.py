@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from indexer.embedding import depth
-from indexer.embedding.models import weight_files
+from indexer.embedding.weights import depth
+from indexer.embedding.weights.digests import weight_files
 from indexer.errors import ModelError
 
 

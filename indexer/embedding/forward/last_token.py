@@ -19,9 +19,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from indexer.embedding.forward_attention import Attention, Grouped, Past, Varlen, flash_kernel
-from indexer.embedding.forward_linear import Int8, Packed
-from indexer.embedding.forward_models import Block, Decoder, Maker, Mode, Rope, read, turns_plain_heads
+from indexer.embedding.forward.attention import Attention, Grouped, Past, Varlen, flash_kernel
+from indexer.embedding.forward.families import Block, Decoder, Maker, Mode, Rope, read, turns_plain_heads
+from indexer.embedding.forward.linear import Int8, Packed
 
 Ids = Sequence[int]
 

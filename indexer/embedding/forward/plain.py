@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from indexer.embedding.encoder import Pooling
-from indexer.embedding.pooling import pool
-from indexer.embedding.tokens import Tokens
+from indexer.embedding.forward.pooling import pool
+from indexer.embedding.spec import Pooling
+from indexer.embedding.weights.tokens import Tokens
 
 
 class Forward(Protocol):

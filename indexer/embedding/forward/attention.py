@@ -17,7 +17,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from indexer.embedding.forward_models import Block
+from indexer.embedding.forward.families import Block
 
 Past = tuple[Tensor, Tensor]
 """Keys and values (p, g, d) of the prefix in one block."""

@@ -7,7 +7,7 @@ import tomllib
 from functools import cache
 from pathlib import Path
 
-from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError
 
 _DIGESTS = ("weights", "adapter_weights", "query_adapter_weights")

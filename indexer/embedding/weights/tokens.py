@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from indexer.embedding.prompt import PromptTemplate
+from indexer.embedding.prompts.prompt import PromptTemplate
 from indexer.errors import ModelError
 
 _LONGEST = 256

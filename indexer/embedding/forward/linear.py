@@ -12,7 +12,7 @@ Legend: t tokens, i inputs, o outputs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Protocol
 
 import torch
@@ -147,7 +147,11 @@ class Int8:
         bias: Tensor | None,
         activation: Callable[[Tensor], Tensor] | None,
         smooth: Tensor | None = None,
-    ):
+        steps: int | None = None,
+    ) -> None:
+        """Quantise a weight (o, i); ``steps``: of inputs, each way from 0; None: as many as the machine computes."""
+        self.steps = int8_steps() if steps is None else steps
+        self.zero = self.steps + 1
         weight = weight.float()
         if smooth is not None:
             weight = weight * smooth
@@ -162,26 +166,25 @@ class Int8:
 
     @staticmethod
     def works() -> bool:
-        try:
-            layer = Int8(torch.eye(16), None, None)
-            x = torch.linspace(-1, 1, 16)[None]
-            return bool(torch.allclose(layer(layer.prepare(x.clone())), x, atol=1e-2))
-        except (AttributeError, NotImplementedError, RuntimeError):
-            return False
+        """Return whether this machine has the product, in 127 steps or in 63."""
+        return int8_steps() > 0
 
     def prepare(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Quantise x (t, i): bytes (t, i) that hold 128 (or 64) more than the steps, and the scales (t, 1)."""
         x = x.float()
         if self.shrink is not None:
             x.mul_(self.shrink)
         largest = torch.maximum(x.amax(-1, keepdim=True), x.amin(-1, keepdim=True).neg_())  # abs() would be a copy
-        scale = largest.clamp_(min=1e-12).div_(127)  # (t, 1)
-        values = x.mul_(scale.reciprocal()).round_().to(torch.int8)
-        return values.view(torch.uint8).bitwise_xor_(128), scale  # flipping the top bit adds 128
+        scale = largest.clamp_(min=1e-12).div_(self.steps)  # (t, 1)
+        values = x.mul_(scale.reciprocal()).round_()
+        if self.zero == 128:
+            return values.to(torch.int8).view(torch.uint8).bitwise_xor_(128), scale  # flipping the top bit adds 128
+        return values.add_(self.zero).to(torch.uint8), scale
 
     def __call__(self, x: tuple[Tensor, Tensor]) -> Tensor:
         values, scale = x
         y = torch.ops.onednn.qlinear_pointwise(
-            values, 1.0, 128, self.weight, self.scale, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
+            values, 1.0, self.zero, self.weight, self.scale, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
         ).mul_(scale)
         if self.bias is not None:
             y += self.bias
@@ -189,6 +192,30 @@ class Int8:
 
     def times(self, x: tuple[Tensor, Tensor], other: Tensor) -> Tensor:
         return self(x).mul_(other)
+
+
+@cache
+def int8_steps() -> int:
+    """Return how many steps, each way from 0, inputs of ``Int8`` may have on this machine; 0: it cannot run.
+
+    Processors without VNNI add two products of bytes in 16 bits, and cut off what is larger. 127 steps then give wrong
+    sums without a word; with 63 the largest sum fits.
+    """
+    return next((steps for steps in (127, 63) if _exact(steps)), 0)
+
+
+def _exact(steps: int) -> bool:
+    """Try products among which are the largest there can be."""
+    x = torch.linspace(-1, 1, 16)[None]
+    try:
+        for weight in (torch.eye(16), torch.ones(4, 16), -torch.ones(4, 16)):
+            layer, share = Int8(weight, None, None, steps=steps), 2 / steps * float(weight[0].abs().sum())
+            for each in (x, torch.ones_like(x), -torch.ones_like(x)):
+                if not torch.allclose(layer(layer.prepare(each.clone())), each @ weight.T, atol=share):
+                    return False
+    except (AttributeError, NotImplementedError, RuntimeError):
+        return False
+    return True
 
 
 def smoothing(reach: Tensor, weights: Sequence[Tensor], share: float = 0.65) -> Tensor:
