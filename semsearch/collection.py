@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, Self, cast
 
 from indexer import storage
-from indexer.errors import CollectionNotFound, StoreError, UsageError
+from indexer.errors import CollectionNotFound, CorruptError, SemsearchError, StoreError, UsageError
+from indexer.types import Problem
 from semsearch import encoders, making, stores
 from semsearch.encoders import EncoderOverrides
 from semsearch.making import Runtime
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from indexer.pipeline import Observer, Report
     from indexer.storage.manifest import Manifest
     from indexer.storage.store import Maintenance, Store
-    from indexer.types import Filter, Problem
+    from indexer.types import Filter
     from semsearch.search.weights import Weights
 
 Place = str | int | Hit | os.PathLike[str]
@@ -518,6 +519,13 @@ class Collection:
             self._note(remark)
         return encoder
 
+    def _discard_if_empty(self) -> None:
+        """Leave no collection behind where the run that was to make it failed before it indexed anything."""
+        with self.store.snapshot() as snapshot:
+            empty = not any(True for _ in snapshot.files())
+        if empty:
+            self.delete()
+
     def _reranker(self, name: str) -> Reranker:
         with self._lock:
             if name not in self._rerankers:
@@ -543,13 +551,18 @@ class Collection:
         """
         if self._store is not None:
             making.check_made_so(self.settings, self._store.manifest, passage_tokens, sparse)
+            encoders.confirm(self.spec, self._overrides, making.mend(self.settings))  # also where nothing is to embed
             yield self._store
             return
         manifest, encoder = making.make(self.settings, self._overrides, self._runtime, passage_tokens, sparse)
         if not dry_run:
             self._hold(storage.create_store(self.settings.place(), manifest, index_device=self._runtime.index_device))
             self._encoder = encoder
-            yield self.store
+            try:
+                yield self.store
+            except SemsearchError:
+                self._discard_if_empty()
+                raise
             return
         with tempfile.TemporaryDirectory() as folder:
             self._encoder = encoder
@@ -559,6 +572,15 @@ class Collection:
                 yield trial
             finally:
                 self._let_go()
+
+
+def examine(settings: Settings, *, mend: bool = True, model: bool = True) -> list[Problem]:
+    """Return what is wrong with a collection, as ``Collection.doctor``, also where it is too damaged to be opened."""
+    try:
+        with Collection(settings=settings) as docs:
+            return docs.doctor(mend=mend, model=model)
+    except CorruptError as error:
+        return [Problem("catalog", str(error), False, "restore the folder from a copy, or index anew under another name")]
 
 
 def _splitter(manifest: Manifest) -> Splitter:

@@ -48,7 +48,7 @@ def command(
     settings = run_settings(overrides)
     spec = choose(settings, overrides, "sts")
     if raw:
-        spec = replace(spec, template="{text}", query_template=None, demonstrations=(), normalise=False)
+        spec = replace(spec, template="{text}", query_template=None, demonstrations=(), normalize_text=False)
     lines = _lines(source)
     model = embedding.open_encoder(embedding.resolve(spec), device=settings.device, batch_tokens=settings.batch_tokens)
     _write(model, lines, target, not no_normalize)
