@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from indexer.types import (
     Counts,
     Document,
     Embedded,
+    Facets,
     FileRecord,
     Filter,
     Neighbours,
@@ -111,11 +113,17 @@ class MemorySnapshot:
             files=status.count("indexed"),
             documents=sum(map(len, state.shown.values())),
             passages=len(self._passages),
+            embedded=len(self._embedded),
             pending=sum(p.passage.text not in state.vectors for p in staged),
             tombstones=0,
             failed=status.count("failed"),
             skipped=status.count("skipped"),
         )
+
+    def facets(self) -> Facets:
+        """Return the kinds and record fields of the shown documents."""
+        shown = [document.document for documents in self._state.shown.values() for document in documents]
+        return Facets(Counter(each.kind for each in shown), Counter(name for each in shown for name in each.fields))
 
     def roots(self) -> dict[str, dict[str, object]]:
         """Return the indexed roots, by path."""

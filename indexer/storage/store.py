@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from indexer.types import (
         Counts,
         Embedded,
+        Facets,
         FileRecord,
         Filter,
         Neighbours,
@@ -115,6 +116,10 @@ class Snapshot(Protocol):
 
     def counts(self) -> Counts:
         """Return the collection's size."""
+        ...
+
+    def facets(self) -> Facets:
+        """Return the kinds and record fields of the shown documents, with the number of documents of each."""
         ...
 
     def roots(self) -> dict[str, dict[str, object]]:

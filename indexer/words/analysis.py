@@ -1,0 +1,169 @@
+"""The words of a text, in every script, as the index and the queries see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import regex
+import Stemmer  # type: ignore[import-not-found]  # no stubs; narrowed in `stem`
+
+from indexer.words.characters import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from indexer.words.characters import Plain
+
+VERSION = 2
+"""Number of this analysis; a collection's manifest says with which its index of words was made."""
+
+MAX_TERM = 64
+"""Characters of a term; longer ones are cut. A word of a language is shorter."""
+MAX_PIECES = 4
+"""Pieces of ``e-mail`` or ``node.js`` that are also found when they are written as one word."""
+
+_UNSPACED = (
+    r"[[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\u30fc]&&[\p{L}\p{M}\p{Nl}]]"
+)
+_WORD = rf"(?:(?!{_UNSPACED})[\p{{L}}\p{{N}}\p{{M}}\p{{Co}}])"
+TOKENS = regex.compile(
+    rf"(?P<run>{_UNSPACED}+)|(?P<compound>{_WORD}+(?:(?:[-_.'/\\@:&]|-\n[ \t]*){_WORD}+)*)", regex.VERSION1
+)
+_WORDS = regex.compile(rf"{_WORD}+", regex.VERSION1)
+_UNIT = regex.compile(r"\P{M}\p{M}*|\p{M}+", regex.VERSION1)
+_PIECE = regex.compile(
+    r"\p{Lu}{2,}s(?!\p{Ll})|\p{Lu}+(?!\p{Ll})|\p{Lu}?(?:(?!\p{Lu})[\p{L}\p{M}])+|\p{N}+|.", regex.VERSION1
+)
+_MIXED = regex.compile(r"\p{Ll}\p{Lu}|\p{Lu}{2}\p{Ll}|\p{L}\p{N}|\p{N}\p{L}", regex.VERSION1)
+_LETTER = regex.compile(r"\p{L}", regex.VERSION1)
+_SIGNS = regex.compile(r"(?:\+\+|#)(?![\w+#])", regex.VERSION1)
+_stemmer = Stemmer.Stemmer("porter", 0)
+_stemming = Lock()  # a stemmer is for one thread at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A word of a text, or a part of one."""
+
+    start: int
+    end: int
+    """Offsets in the text as it is written."""
+    term: str
+    """Comparable and stemmed: equal for all forms of the word. It holds no white space and of ASCII signs only
+    ``+``, ``#`` and ``.``."""
+    part: bool = False
+    """Whether it is a further term: a piece of ``camelCase``, ``e-mail`` as one word, the C of C++. Such terms stand in
+    columns of their own and belong to no phrase."""
+    first: int = 0
+    """Of a pair of characters of an unspaced script the length of the first, as written; else 0."""
+    single: bool = False
+    """Whether it is one character of an unspaced script, the last of its run."""
+
+
+@lru_cache(1 << 16)
+def stem(term: str) -> str:
+    """Return the stem of a comparable word: the same as SQLite's FTS5 with its ``porter`` tokenizer gives."""
+    term = term[:MAX_TERM]
+    if len(term) < 3 or not term.isascii():
+        return term
+    with _stemming:
+        return str(_stemmer.stemWord(term))
+
+
+def analyse(text: str) -> list[Token]:
+    """Return the words of a text, in their order; parts follow the word that they belong to.
+
+    A word is a run of letters, digits and marks. Scripts that are written without spaces (Han, kana, Hangul, Thai, Lao,
+    Khmer, Myanmar) give every two neighbouring characters, and the last one alone: so that each character begins
+    exactly one term.
+    """
+    written = plain(text)
+    tokens: list[Token] = []
+    for match in TOKENS.finditer(written.text):
+        if match["run"] is not None:
+            tokens += bigrams(written, match.span(), last=True)
+        else:
+            tokens += _compound(written, *match.span())
+    return tokens
+
+
+def indexed(text: str) -> tuple[str, str]:
+    """Return the terms of a text and its further terms, each joined by blanks: two columns of an inverted index.
+
+    The index's tokenizer has to part words at white space only.
+    """
+    tokens = analyse(text)
+    return " ".join(t.term for t in tokens if not t.part), " ".join(t.term for t in tokens if t.part)
+
+
+def bigrams(written: Plain, span: tuple[int, int], last: bool) -> Iterator[Token]:
+    """Yield each two neighbouring characters with their marks, and with ``last`` the last one alone."""
+    units = [unit.span() for unit in _UNIT.finditer(written.text, *span)]
+    for one, other in pairwise(units):
+        first, middle = written.span(*one)
+        pair = written.text[one[0] : other[1]].casefold()
+        yield Token(first, written.span(*other)[1], pair, first=middle - first)
+    if last or len(units) == 1:
+        yield Token(*written.span(*units[-1]), written.text[slice(*units[-1])].casefold(), single=True)
+
+
+def words(written: Plain, start: int, end: int) -> list[tuple[int, int]]:
+    """Return the spans, in plain text, of the words that ``node.js`` or ``3.11.7`` consists of."""
+    return [match.span() for match in _WORDS.finditer(written.text, start, end)]
+
+
+def named(text: str, start: int, end: int) -> str | None:
+    """Return ``c++``, ``f#`` or ``.net`` where the word at this place of a plain text is such a name."""
+    if signs := _SIGNS.match(text, end):
+        return text[start:end].casefold() + signs.group()
+    if text[start:end] == "NET" and text[start - 1 : start] == ".":
+        return ".net"
+    if text[start - 1 : start] == "." and not text[max(0, start - 2) : start - 1].strip():
+        return "." + text[start:end].casefold()
+    return None
+
+
+def pieces(word: str) -> list[tuple[int, int]]:
+    """Return the spans of the pieces of ``camelCase``, ``HTTPServer`` or ``covid19``; one or none: it has none."""
+    if not _MIXED.search(word):
+        return []
+    return [match.span() for match in _PIECE.finditer(word)]
+
+
+def joined(text: str, spans: list[tuple[int, int]]) -> str | None:
+    """Return ``email`` for the words of ``e-mail``; None where they are too many, or numbers."""
+    if not 2 <= len(spans) <= MAX_PIECES or not _LETTER.search(text, *spans[0]):
+        return None
+    if {text[end] for (_, end) in spans[:-1]} - set("-_.'&"):
+        return None
+    return stem("".join(text[start:end] for start, end in spans).casefold())
+
+
+def _compound(written: Plain, start: int, end: int) -> Iterator[Token]:
+    text = written.text
+    spans = words(written, start, end)
+    whole = joined(text, spans)
+    for number, (first, last) in enumerate(spans):
+        word = text[first:last]
+        span = written.span(first, last)
+        term = stem(word.casefold())
+        name = named(text, first, last)
+        if name and last - first == 1 and name[-1] in "+#":  # C++ is another thing than C
+            yield Token(span[0], written.span(first, first + len(name))[1], name)
+            yield Token(*span, term, part=True)
+        else:
+            yield Token(*span, term)
+            if name and name[0] == ".":
+                yield Token(*written.span(first - 1, last), name, part=True)
+            elif name:
+                yield Token(*written.span(first, first + len(name)), name, part=True)
+        if number == 0 and whole is not None:
+            yield Token(*written.span(start, end), whole, part=True)
+        for left, right in pieces(word):
+            if right - left > 1 and right - left < len(word):
+                piece = stem(word[left:right].casefold())
+                yield Token(*written.span(first + left, first + right), piece, part=True)
