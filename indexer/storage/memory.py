@@ -442,6 +442,8 @@ class MemoryWriter:
             complete = all(p.passage.text in state.vectors for d in documents for p in d.passages)
             if complete or all(document in documents for document in shown):
                 state.shown[path] = documents
+                if not documents:
+                    del state.shown[path]
         changed = state.shown != before.shown or any(
             p.passage.text in self._given for documents in state.shown.values() for d in documents for p in d.passages
         )

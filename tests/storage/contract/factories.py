@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pytest
+
+from indexer.storage import create_store, open_store
+from indexer.storage.local import writer
 from indexer.storage.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from indexer.storage.manifest import Manifest
@@ -35,7 +39,23 @@ class Factory:
         return self.name
 
 
-FACTORIES = [Factory("memory", lambda _, manifest: MemoryStore(manifest))]
+@contextmanager
+def _small_local() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"SEAL_AT": 4, "MERGE_AT": 2, "SHARD_ROWS": 16, "STALE": 0.0, "TOMBSTONES": 2.0}.items():
+            patch.setattr(writer, name, value)
+        yield
+
+
+FACTORIES = [
+    Factory("memory", lambda _, manifest: MemoryStore(manifest)),
+    Factory(
+        "local",
+        lambda folder, manifest: create_store(folder / "c", manifest),
+        lambda folder: open_store(folder / "c"),
+        _small_local,
+    ),
+]
 
 
 def maintenance(store: Store) -> Maintenance:

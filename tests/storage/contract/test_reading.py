@@ -183,7 +183,7 @@ class TestContents:
             writer.commit()
         with store.snapshot() as snapshot:
             counts = replace(snapshot.counts(), tombstones=0)
-            assert counts == Counts(2, documents=3, passages=5, pending=3, tombstones=0, failed=1, skipped=2)
+            assert counts == Counts(2, documents=3, passages=5, embedded=3, pending=3, tombstones=0, failed=1, skipped=2)
 
     def test_vectors_and_terms_only_of_those_that_have_them(self, store, sparse_store):
         add(sparse_store, "/data/a", ["one", "two"])
@@ -341,7 +341,7 @@ class TestLexical:
             assert lexical(snapshot, "unknown") == []
 
     def test_full_says_how_much_of_the_query_a_passage_holds(self, store):
-        filler = [f"filler{n} text" for n in range(20)]
+        filler = [f"{letter * 4} text" for letter in "abcdefghijklmnopqrst"]
         add(store, "/data/a", [*filler, "walrus piano", "walrus drum"])
         with store.snapshot() as snapshot:
             found = snapshot.lexical(["walrus piano", "walrus xylophone", "zzz", ""], 3)
