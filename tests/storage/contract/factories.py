@@ -6,8 +6,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pytest
-
 from indexer.storage import create_store, open_store
 from indexer.storage.local import writer
 from indexer.storage.memory import MemoryStore
@@ -40,20 +38,26 @@ class Factory:
 
 
 @contextmanager
-def _small_local() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"SEAL_AT": 4, "MERGE_AT": 2, "SHARD_ROWS": 16, "STALE": 0.0, "TOMBSTONES": 2.0}.items():
-            patch.setattr(writer, name, value)
+def _small_files() -> Iterator[None]:
+    """Let a folder seal shards of four vectors, merge two of them, and drop no dead passages before a compaction."""
+    limits = {"SEAL_AT": 4, "MERGE_AT": 2, "TOMBSTONES": 2.0, "STALE": 0.3}
+    before = {name: getattr(writer, name) for name in limits}
+    try:
+        for name, value in limits.items():
+            setattr(writer, name, value)
         yield
+    finally:
+        for name, value in before.items():
+            setattr(writer, name, value)
 
 
 FACTORIES = [
     Factory("memory", lambda _, manifest: MemoryStore(manifest)),
     Factory(
         "local",
-        lambda folder, manifest: create_store(folder / "c", manifest),
-        lambda folder: open_store(folder / "c"),
-        _small_local,
+        lambda folder, manifest: create_store(folder / "collection", manifest),
+        lambda folder: open_store(folder / "collection"),
+        _small_files,
     ),
 ]
 

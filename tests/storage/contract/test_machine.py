@@ -115,6 +115,7 @@ class Pair:
         assert list(ours.files()) == list(theirs.files())
         assert list(ours.files("failed")) == list(theirs.files("failed"))
         assert ours.roots() == theirs.roots()
+        assert ours.facets() == theirs.facets()
         assert replace(ours.counts(), tombstones=0) == replace(theirs.counts(), tombstones=0)
         our_ids = self.numbers[:, 1]
         assert [p.id for p in ours.get(our_ids[::-1])] == our_ids[::-1].tolist()
