@@ -426,13 +426,13 @@ class MemoryWriter:
         waiting = self._works()
         for row, number in enumerate(embedded.ids.tolist()):
             text = self._claimed.pop(number, None)
-            if text is None or text not in waiting:
+            if text is None or not (text in waiting or text in state.texts() - state.vectors.keys()):
                 continue  # no longer wanted
             state.vectors[text] = embedded.vectors[row].astype(_DTYPES[manifest.vector_dtype])
             if embedded.terms is not None:
                 state.terms[text] = dict(embedded.terms[row])
             self._given.add(text)
-            del waiting[text]
+            waiting.pop(text, None)
 
     def commit(self) -> int:
         """Make everything so far visible. Return the generation."""
@@ -442,6 +442,8 @@ class MemoryWriter:
             complete = all(p.passage.text in state.vectors for d in documents for p in d.passages)
             if complete or all(document in documents for document in shown):
                 state.shown[path] = documents
+            if not state.shown.get(path):  # an empty file is no change to a search
+                state.shown.pop(path, None)
         changed = state.shown != before.shown or any(
             p.passage.text in self._given for documents in state.shown.values() for d in documents for p in d.passages
         )
