@@ -207,6 +207,8 @@ class Counts:
     documents: int
     passages: int
     """Passages that a search can find, by words at least."""
+    embedded: int
+    """Of these, the ones that have a vector."""
     pending: int
     """Passages that wait for a vector, shown or not."""
     tombstones: int
@@ -224,3 +226,13 @@ class Problem:
     mended: bool = False
     remedy: str = ""
     """The mending that was done, or is left to do."""
+
+
+@dataclass(frozen=True)
+class Facets:
+    """Values by which the shown documents of a collection can be filtered."""
+
+    kinds: Mapping[str, int]
+    """Kind → documents of that kind."""
+    fields: Mapping[str, int]
+    """Name of a record field → documents that have it."""

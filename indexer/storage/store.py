@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from indexer.embedding.encoder import Encoder, EncoderSpec
+    from indexer.embedding.encoder import Encoder
+    from indexer.embedding.spec import EncoderSpec
     from indexer.storage.manifest import Manifest
     from indexer.types import (
         Counts,
         Embedded,
+        Facets,
         FileRecord,
         Filter,
         Neighbours,
@@ -115,6 +117,10 @@ class Snapshot(Protocol):
 
     def counts(self) -> Counts:
         """Return the collection's size."""
+        ...
+
+    def facets(self) -> Facets:
+        """Return the kinds and record fields of the shown documents, with the number of documents of each."""
         ...
 
     def roots(self) -> dict[str, dict[str, object]]:

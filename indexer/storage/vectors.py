@@ -153,8 +153,9 @@ def merge(parts: Sequence[Neighbours], k: int, queries: int = 0) -> Neighbours:
     return best(np.concatenate([p.ids for p in parts], 1), np.concatenate([p.scores for p in parts], 1), k)
 
 
-def stack(rows: Sequence[Neighbours]) -> Neighbours:
-    return Neighbours(np.concatenate([r.ids for r in rows]), np.concatenate([r.scores for r in rows]))
+def stack(rows: Sequence[Neighbours], full: np.ndarray | None = None) -> Neighbours:
+    """Return several results, one under the other; ``full`` (q,) for all of them."""
+    return Neighbours(np.concatenate([r.ids for r in rows]), np.concatenate([r.scores for r in rows]), full)
 
 
 def nearest(

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from indexer.embedding import open_encoder
-from indexer.embedding.encoder import EncoderSpec, HashEncoder
-from indexer.storage.local.store import Store
+from indexer.embedding.hash_encoder import HashEncoder
+from indexer.embedding.spec import EncoderSpec
+from indexer.storage.store import Store
 from tests.cli.conftest import Result
 from tests.models import make_lora
 

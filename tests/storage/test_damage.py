@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.embedding.encoder import EncoderSpec, HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import CollectionNotFound, CorruptError, FormatError, LockedError, SemsearchError
 from indexer.storage.local import schema
 from indexer.storage.local.doctor import examine
@@ -223,7 +224,7 @@ def test_doctor_finds_vectors_of_another_model(damaged):
 
 def test_doctor_refuses_another_encoder(damaged):
     with Store.open(damaged) as store, pytest.raises(SemsearchError, match="made by"):
-        store.verify(HashEncoder(EncoderSpec(model=f"hash:{DIM}", normalise=False)))
+        store.verify(HashEncoder(EncoderSpec(model=f"hash:{DIM}", normalize_text=False)))
 
 
 def test_doctor_says_plainly_what_it_cannot_mend(damaged):

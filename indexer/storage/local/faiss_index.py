@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -200,6 +201,10 @@ class FaissIndex:
                 index.add(self._inner().reconstruct_n(start, min(GPU_BLOCK, len(ids) - start)))
             self._gpu = (index, ids, resources)
         return self._gpu[0], self._gpu[1]
+
+    def apart(self) -> FaissIndex:
+        """Return an index of the same vectors whose ``remove`` does not show in this one. Neither may be added to."""
+        return copy.copy(self)
 
     def remove(self, ids: np.ndarray) -> None:
         """Hidden from searches (as no graph and no mapped file can let go of vectors); gone from disk when rebuilt."""
