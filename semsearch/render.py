@@ -279,7 +279,7 @@ def _problem(record: FileRecord) -> dict[str, Any]:
 def excerpt(text: str, highlight: tuple[int, int] | None) -> tuple[int, int]:
     """Return the span of ``text`` to show.
 
-    It has at most EXCERPT lines and WIDTH characters, from a little before the highlight, cut at ends of lines or words.
+    It has at most EXCERPT lines and WIDTH characters, from a little before the highlight, cut at lines' or words' ends.
     """
     if text.count("\n") < EXCERPT and len(text) <= WIDTH:
         return 0, len(text)

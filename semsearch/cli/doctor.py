@@ -27,6 +27,10 @@ def command(settings: Settings, check_only: bool, no_model: bool, as_json: bool)
     Exit code 0: healthy. 1: something was wrong, mended or not, as the output says.
     """
     problems = examine(settings, mend=not check_only, model=not no_model)
-    listed = {"collection": settings.collection, "healthy": not problems, "problems": [asdict(each) for each in problems]}
+    listed = {
+        "collection": settings.collection,
+        "healthy": not problems,
+        "problems": [asdict(each) for each in problems],
+    }
     output.value(listed, render.problems(settings.collection, problems), as_json)
     return int(bool(problems))

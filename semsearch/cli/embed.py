@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from indexer import embedding
-from indexer.embedding.encoder import Encoder
 from indexer.errors import DataError, UsageError
 from semsearch.cli import output
 from semsearch.cli.options import encoder_options, run_settings
 from semsearch.encoders import EncoderOverrides, choose
+
+if TYPE_CHECKING:
+    from indexer.embedding.encoder import Encoder
 
 WINDOW = 4096
 """Lines encoded together: the output starts before the input ends, and memory stays bounded."""
