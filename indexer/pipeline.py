@@ -15,7 +15,7 @@ from indexer.corpus.formats import RECORD_KINDS, ReadOptions
 from indexer.corpus.splitter import Splitter
 from indexer.embedding.encoder import Encoder, Terms
 from indexer.errors import ReadError, UsageError
-from indexer.storage.local.store import Store
+from indexer.storage.store import Store as RealStore
 from indexer.types import Document, FileRecord, Notes
 
 COMMIT_SECONDS = 1.0
@@ -67,7 +67,43 @@ class Observer:
         """So many more passages with so many tokens have vectors."""
 
 
+class Store:  # TEMPORARY, replaced by the new pipeline
+    def __init__(self, store):
+        self.real, self.writer, self.manifest = store, store.writer(), store.manifest
+        self.claimed = []
+    def roots(self):
+        with self.real.snapshot() as s: return s.roots()
+    def files(self):
+        with self.real.snapshot() as s: return list(s.files())
+    def counts(self):
+        with self.real.snapshot() as s: return s.counts()
+    def __getattr__(self, name): return getattr(self.writer, name)
+    def stage(self, record, documents):
+        from indexer.types import Parsed, ParsedDocument
+        return self.writer.stage(Parsed(record, tuple(ParsedDocument(d, tuple(p)) for d, p in documents)))
+    def unembedded_count(self):
+        w = self.writer.waiting(); return w.texts, w.tokens
+    def unembedded(self, n): return [(w.id, w.text) for w in self.writer.claim(n)]
+    def add_vectors(self, ids, vectors, terms):
+        from indexer.types import Embedded
+        self.writer.put(Embedded(np.asarray(ids, np.int64), vectors, None if terms is None else tuple(terms)))
+
+
 def update(
+    store,
+    *arguments, **keywords):
+    held = Store(store)
+    try: return _update(held, *arguments, **keywords)
+    finally: held.writer.close()
+
+
+def update_from_stream(store, *arguments, **keywords):
+    held = Store(store)
+    try: return _update_from_stream(held, *arguments, **keywords)
+    finally: held.writer.close()
+
+
+def _update(
     store: Store,
     roots: Sequence[str],
     open_encoder: Callable[[], Encoder],
@@ -108,7 +144,7 @@ def update(
     return report
 
 
-def update_from_stream(
+def _update_from_stream(
     store: Store,
     stream: BinaryIO,
     name: str,
@@ -278,7 +314,7 @@ def batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, list[Terms] | None]]:
     """(positions, vectors, terms where the collection has a sparse index), as they are computed."""
     if store.manifest.sparse is not None:
-        yield from encoder.term_batches(texts, role="passage", most=store.manifest.sparse)
+        yield from encoder.term_batches(texts, role="passage", max_terms=store.manifest.sparse)
     else:
         for positions, vectors in encoder.encode_batches(texts, role="passage"):
             yield positions, vectors, None

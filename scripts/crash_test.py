@@ -41,7 +41,9 @@ import numpy as np
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from indexer.embedding.encoder import TERMS, EncoderSpec, HashEncoder
+from indexer.embedding.encoder import MAX_TERMS
+from indexer.embedding.hash_encoder import HashEncoder
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import CollectionNotFound, StoreError
 from indexer.storage import create_store, exists, open_store
 from indexer.storage.local import faiss_index, store  # noqa: F401 - loaded before the fork
@@ -140,7 +142,7 @@ def work(folder: Path, seed: int, steps: int) -> None:
 
 
 def manifest() -> Manifest:
-    return Manifest(spec=ENCODER.spec, dim=ENCODER.dim, sparse=TERMS)
+    return Manifest(spec=ENCODER.spec, dim=ENCODER.dim, sparse=MAX_TERMS)
 
 
 def judge(folder: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from indexer.storage.local.store import Store
+from indexer.storage.store import Snapshot
 
 SAMPLE = 1_000
 """Passages drawn; every pair of them is compared, half a million, in some hundredths of a second."""
@@ -33,12 +33,9 @@ class Calibration:
     """(n,) float32, ascending: cosines of random pairs, or quantiles of them; empty below two passages."""
 
     @classmethod
-    def of(cls, store: Store) -> Calibration:
-        ids = store.allowed(None)
-        if len(ids) > SAMPLE:
-            ids = np.sort(np.random.default_rng(0).choice(ids, SAMPLE, replace=False))
-        vectors = store.vectors(ids) if len(ids) else np.zeros((0, 1), np.float32)
-        return cls.from_pairs((vectors @ vectors.T)[np.triu_indices(len(ids), 1)])
+    def of(cls, snapshot: Snapshot) -> Calibration:
+        vectors = snapshot.sample(SAMPLE, 0)
+        return cls.from_pairs((vectors @ vectors.T)[np.triu_indices(len(vectors), 1)])
 
     @classmethod
     def from_pairs(cls, cosines: np.ndarray) -> Calibration:
@@ -56,7 +53,7 @@ class Calibration:
         spread = max(self.spread, 1e-3)  # texts that are all alike
         return (np.asarray(cosines, np.float32) - np.float32(self.mean)) / np.float32(STRONG * spread)
 
-    def unusual(self, cosine: ArrayLike) -> np.ndarray:
+    def percentile(self, cosine: ArrayLike) -> np.ndarray:
         """The share of random pairs that are less similar, 0 to 1, the same shape. Below two passages nothing can be
         compared, and it is 1: nothing is called usual without evidence."""
         found = np.searchsorted(self.pairs, np.asarray(cosine, np.float32), side="left")

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from math import log
 
 import numpy as np
 
 from indexer.embedding.encoder import Encoder
-from indexer.storage.local.rows import match_of, words_of
+from indexer.words import find
+from indexer.words import query as words_in
 
 Span = tuple[int, int]
 """Offsets (start, end) of characters in a text."""
@@ -51,25 +50,6 @@ def sentences(text: str) -> list[Span]:
     return spans
 
 
-def find(words: Sequence[str], texts: Sequence[str]) -> list[dict[Span, str]]:
-    """Where each text holds words, in any form that the collection's search by words takes for the same: span → word.
-
-    A word that is another form of an earlier one adds nothing.
-    """
-    found: list[dict[Span, str]] = [{} for _ in texts]
-    with closing(sqlite3.connect(":memory:")) as database:
-        database.execute(f"CREATE VIRTUAL TABLE held USING fts5(text, tokenize='{TOKENIZER}')")
-        rows = ((row, text.translate(_UNSPOKEN)) for row, text in enumerate(texts))
-        database.executemany("INSERT INTO held (rowid, text) VALUES (?, ?)", rows)
-        query = "SELECT rowid, highlight(held, 0, char(1), char(2)) FROM held WHERE held MATCH ?"
-        for word in words:
-            for row, text in database.execute(query, (match_of(word),)):
-                for number, match in enumerate(re.finditer("\1([^\2]*)\2", text)):
-                    start = match.start() - 2 * number  # without the marks before it
-                    found[row].setdefault((start, start + len(match[1])), word)
-    return found
-
-
 def mark(queries: Sequence[str], passages: Sequence[Sequence[str]], encoder: Encoder | None = None) -> list[list[Mark]]:
     """For each query what to look at in each of its passages.
 
@@ -77,7 +57,7 @@ def mark(queries: Sequence[str], passages: Sequence[Sequence[str]], encoder: Enc
     the query by ``encoder``. Only sentences that can still win are encoded, all in one batch; without an encoder
     words decide alone.
     """
-    wanted = [words_of(query) for query in queries]
+    wanted = [words_in(query) for query in queries]
     held = [find(words, texts) for words, texts in zip(wanted, passages, strict=True)]
     spans = [[sentences(text) for text in texts] for texts in passages]
     worth = [_worth(*pair) for pair in zip(spans, held, strict=True)]
@@ -92,7 +72,7 @@ def mark(queries: Sequence[str], passages: Sequence[Sequence[str]], encoder: Enc
             Mark(
                 each_spans[int(np.argmax(each))] if stands_out(each) else None,
                 tuple(sorted(each_held)),
-                tuple(word for word in words if word in each_held.values()),
+                tuple(word.text for word in words.distinct if word.text in each_held.values()),
             )
             for each_spans, each_held, each in zip(*of_query, strict=True)
         ]

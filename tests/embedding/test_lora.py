@@ -11,7 +11,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from indexer.embedding import open_encoder, resolve
-from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import MismatchError, ModelError
 from tests.models import make, make_lora
 
@@ -70,7 +70,7 @@ def test_equals_peft(tiny: Tiny, adapter_of: Callable[[str], Path], family: str,
     base, adapter = tiny(family), adapter_of(family)
     vectors = open_encoder(spec_of(base, adapter, merge_adapter=merge)).encode(TEXTS, normalize=False)
     np.testing.assert_allclose(vectors, reference(base, adapter, TEXTS), atol=5e-5, rtol=5e-4)
-    bare = open_encoder(EncoderSpec(model=str(base), precision="fp32", normalise=False))
+    bare = open_encoder(EncoderSpec(model=str(base), precision="fp32", normalize_text=False))
     assert np.abs(vectors - bare.encode(TEXTS, normalize=False)).max() > 0.01
 
 
@@ -124,7 +124,7 @@ def test_an_adapter_of_another_base_is_refused(
 def test_merging_is_part_of_the_fingerprint(tiny: Tiny, adapter_of: Callable[[str], Path]) -> None:
     spec = resolve(spec_of(tiny("llama"), adapter_of("llama")))
     beside = resolve(spec_of(tiny("llama"), adapter_of("llama"), merge_adapter=False))
-    none = resolve(EncoderSpec(model=str(tiny("llama")), normalise=False))
+    none = resolve(EncoderSpec(model=str(tiny("llama")), normalize_text=False))
     assert len({spec.fingerprint, beside.fingerprint, none.fingerprint}) == 3
     assert replace(beside, merge_adapter=True).fingerprint == spec.fingerprint
 
@@ -143,7 +143,7 @@ def test_queries_may_have_an_adapter_of_their_own(
     assert terms == alone.encode_terms(TEXTS)[1]
     assert both.terms(TEXTS, 5, role="query") == alone.terms(TEXTS, 5)
     assert both.stats.texts == 4 * len(TEXTS)  # one count for both
-    bare = open_encoder(EncoderSpec(model=str(base), query_adapter=str(queries), precision="fp32", normalise=False))
+    bare = open_encoder(spec_of(base, None, query_adapter=str(queries)))
     np.testing.assert_allclose(bare.encode(TEXTS, role="query"), open_encoder(spec_of(base, queries)).encode(TEXTS),
                                atol=1e-6)  # fmt: skip
 

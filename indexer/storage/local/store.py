@@ -30,7 +30,8 @@ from indexer.storage.sql.schema import sparse
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from indexer.embedding.encoder import Encoder, EncoderSpec
+    from indexer.embedding.encoder import Encoder
+    from indexer.embedding.spec import EncoderSpec
     from indexer.storage.local.shards import Shard
     from indexer.storage.manifest import Manifest
     from indexer.types import Problem
