@@ -50,6 +50,7 @@ class Splitter:
         if passage_tokens < LEAST_TOKENS:
             raise ConfigError(f"passage_tokens is {passage_tokens}; a passage has room for {LEAST_TOKENS} or more")
         self.passage_tokens = passage_tokens
+        self._made_of = tokenizer, passage_tokens, read
         self._read = read
         if isinstance(tokenizer, Tokenizer):
             if tokenizer.truncation or tokenizer.padding:  # the caller's own stays as it is
@@ -63,6 +64,10 @@ class Splitter:
             self._tokenizer, self._counter = None, tokenizer
             self._plain = TextSplitter.from_callback(tokenizer, passage_tokens)
             self._markdown = MarkdownSplitter.from_callback(tokenizer, passage_tokens)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle what it was made of: for other processes that read files."""
+        return Splitter, self._made_of
 
     def count(self, texts: list[str]) -> list[int]:
         """Tokens of each text alone, as it is read."""
