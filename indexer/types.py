@@ -69,6 +69,10 @@ class FileRecord:
     """Why it failed or was skipped; None when indexed."""
     warnings: tuple[str, ...] = ()
     """Content of an indexed file that was left out on purpose, such as pages without text; the file is not failed."""
+    ctime_ns: int = 0
+    """When the file's entry last changed, which nobody can set back; 0: not known."""
+    inode: int = 0
+    """The file's number within its file system; 0: not known."""
 
 
 @dataclass

@@ -16,12 +16,21 @@ from indexer.errors import ReadError
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
+    from indexer.corpus.source import Source
+    from indexer.types import Document, Notes
+
 LARGEST_PART = 128 << 20
 LARGEST_WHOLE = 512 << 20
 """Unpacked bytes; far above any real document."""
 MOST_PARTS = 20_000
 
 _BREAKS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+
+
+def read(source: Source, notes: Notes) -> Iterator[Document]:
+    """Yield the file as one document."""
+    text, title = read_docx(source.data())
+    yield source.document(text, title=title)
 
 
 def read_docx(data: bytes) -> tuple[str, str | None]:

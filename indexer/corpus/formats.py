@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from dataclasses import asdict, dataclass, fields
@@ -15,9 +16,9 @@ KINDS: dict[str, tuple[str, ...]] = {
     "html": ("html", "htm", "xhtml"),
     "pdf": ("pdf",),
     "docx": ("docx",),
-    "csv": ("csv", "csv.gz"),
-    "tsv": ("tsv", "tsv.gz"),
-    "jsonl": ("jsonl", "ndjson", "jsonl.gz", "ndjson.gz"),
+    "csv": ("csv",),
+    "tsv": ("tsv",),
+    "jsonl": ("jsonl", "ndjson"),
     "code": tuple(
         "py pyi pyx typed rb pl pm php lua tcl r jl js mjs cjs jsx ts mts cts tsx vue svelte java kt kts scala groovy "
         "clj cljs c h cc cpp cxx hh hpp hxx m mm cs fs vb go rs zig nim d swift dart ex exs erl hrl hs ml mli elm "
@@ -53,6 +54,8 @@ class ReadOptions:
     unless ``text_fields`` says what the text is."""
     id_field: str | None = None
     """Field that holds a record's identifier; None: ``id`` or ``_id``, else the record's number in its file."""
+    encoding: str | None = None
+    """Encoding of every text file, over what the files declare; None: as each declares, or as it is recognised."""
     max_bytes: int = 64 << 20
     """Largest file that is read whole (every format but the record formats, which are streamed)."""
     max_record_bytes: int = 16 << 20
@@ -62,6 +65,14 @@ class ReadOptions:
         if isinstance(self.text_fields, str):
             raise ConfigError(f"text_fields is {self.text_fields!r}; it is a list of field names")
         object.__setattr__(self, "text_fields", tuple(self.text_fields))
+        if self.encoding is not None:
+            try:
+                codecs.lookup(self.encoding)
+            except (LookupError, ValueError) as error:
+                raise ConfigError(
+                    f"encoding is {self.encoding!r}; it is the name of a text encoding, such as utf-8, cp1252, "
+                    "shift_jis or koi8-r"
+                ) from error
         for name in ("max_bytes", "max_record_bytes"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -84,8 +95,8 @@ class ReadOptions:
 def kind_of(path: str) -> str | None:
     """The kind that a file's name promises; None where the name says nothing."""
     parts = os.path.basename(path).lower().split(".")
-    if len(parts) > 2 and (kind := _KIND_OF.get(".".join(parts[-2:]))):
-        return kind
+    if len(parts) > 2 and parts[-1] == "gz":  # any known kind may be packed
+        parts.pop()
     return _KIND_OF.get(parts[-1]) if len(parts) > 1 else None
 
 

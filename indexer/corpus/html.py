@@ -7,11 +7,15 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from indexer.corpus.text import assemble, decode, newlines
+from indexer.corpus.encodings import decode
+from indexer.corpus.text import assemble, newlines
 from indexer.errors import ReadError
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode
+
+    from indexer.corpus.source import Source
+    from indexer.types import Document, Notes
 
 _DROPPED = frozenset(
     "script style noscript template svg canvas iframe object audio video map nav button select textarea input "
@@ -33,6 +37,12 @@ _CLOSED_BY_NEXT = frozenset(
 _DEEPEST = 20_000
 """Elements open at once; the time to parse grows with the square of it."""
 _CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w:.-]+)", re.IGNORECASE)
+
+
+def read(source: Source, notes: Notes) -> Iterator[Document]:
+    """Yield the page as one document."""
+    text, title = read_html(source.data())
+    yield source.document(text, title=title)
 
 
 def read_html(data: bytes) -> tuple[str, str | None]:
@@ -66,7 +76,7 @@ def _check_depth(page: str) -> None:
 def _decode(data: bytes) -> str:
     """UTF-8 or UTF-16, or else the encoding that the page itself declares."""
     try:
-        return decode(data)
+        return decode(data)[0]
     except ReadError:
         declared = _CHARSET.search(data[:2048])
         if b"\0" in data or declared is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from indexer.corpus import readers
 from indexer.corpus.changes import digest
-from indexer.errors import ReadError
+from indexer.errors import NothingToRead, ReadError
 from indexer.types import FileRecord, Notes, Parsed, ParsedDocument
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ MAX_SHOWN = 3
 def parse(file: FileRecord, options: ReadOptions, splitter: Splitter) -> Parsed:
     """Return the documents of a file on disk with their passages.
 
-    A file that cannot be read comes back without documents and with status "failed" and the reason; one of which a
+    A file that holds nothing to search comes back with status "skipped" and the reason. A file that cannot be read comes back without documents and with status "failed" and the reason; one of which a
     part cannot be read, with what is good and status "failed". Content that was left out on purpose is named in
     the record's warnings.
 
@@ -40,6 +40,8 @@ def parse(file: FileRecord, options: ReadOptions, splitter: Splitter) -> Parsed:
             ParsedDocument(document, tuple(splitter.split(document)))
             for document in readers.read(file.path, options, notes)
         )
+    except NothingToRead as error:
+        return Parsed(replace(file, status="skipped", reason=str(error)), ())
     except ReadError as error:  # no digest: it is tried again in the next run, whatever made it fail
         return Parsed(replace(file, digest=None, status="failed", reason=str(error)), ())
     return Parsed(_noted(file, notes), documents)

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import re
 import threading
+from typing import TYPE_CHECKING
 
 from indexer.corpus.text import clean
 from indexer.errors import ReadError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from indexer.corpus.source import Source
+    from indexer.types import Document, Notes
 
 _PDFIUM = threading.Lock()  # pdfium must not be called by two threads at once, not even on different files
 _HYPHEN = re.compile("[\x02\ufffe\u00ad]\n?")  # how pdfium marks a word parted at the line's end
@@ -15,6 +22,12 @@ _REASONS = {
     5: "encrypted in a way that cannot be opened: save a copy without protection",
 }
 """By FPDF_GetLastError."""
+
+
+def read(source: Source, notes: Notes) -> Iterator[Document]:
+    """Yield the file as one document that knows where its pages begin."""
+    text, title, pages = read_pdf(source.data())
+    yield source.document(text, title=title, page_starts=pages)
 
 
 def read_pdf(data: bytes) -> tuple[str, str, tuple[int, ...]]:

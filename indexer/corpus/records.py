@@ -8,28 +8,27 @@ from __future__ import annotations
 
 import codecs
 import csv
-import gzip
 import io
 import json
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from indexer.corpus.formats import ReadOptions, human, printable
 from indexer.corpus.text import clean
 from indexer.errors import ReadError
 from indexer.types import Document
 
+if TYPE_CHECKING:
+    from indexer.corpus.source import Source
+    from indexer.types import Notes
+
 Problems = list[str]
 MOST_PROBLEMS = 100
 """Reports kept of one file; the rest is counted."""
 MOST_NAMES = 40
 """Field names listed in a message."""
-GZIP_SAFE = 256 << 20
-GZIP_RATIO = 200
-"""A gzip file that grows beyond GZIP_SAFE and to more than GZIP_RATIO times its size is taken for a bomb."""
 FILTERABLE = 1000
 """Longest value that is kept as a field to filter by."""
 
@@ -40,8 +39,13 @@ _CLOSE = re.compile(r'(?:[^"]|"")*"(?!")')
 _BROKEN = re.compile(r'(?:^|\t)"(?:[^"]|"")*"[^"\t\r\n]')  # a quote that closes before the cell's end
 
 
+def read(source: Source, notes: Notes) -> Iterator[Document]:
+    """Yield a document for each record of the source."""
+    return read_records(source.stream, source.path, source.kind, source.options, notes.problems)
+
+
 def read_records(
-    stream: BinaryIO, path: str, kind: str, packed: bool, options: ReadOptions, problems: Problems
+    stream: BinaryIO, path: str, kind: str, options: ReadOptions, problems: Problems
 ) -> Iterator[Document]:
     """The documents of a record file, in order.
 
@@ -55,9 +59,9 @@ def read_records(
     count = 0
     try:
         if kind == "jsonl":
-            rows = _json_rows(_lines(stream, packed, "\n", options, report), report)
+            rows = _json_rows(_lines(stream, "\n", options, report), report)
         else:
-            rows = _csv_rows(_lines(stream, packed, "", options, report), kind, options.max_record_bytes, report)
+            rows = _csv_rows(_lines(stream, "", options, report), kind, options.max_record_bytes, report)
         for number, (line, record) in enumerate(rows, 1):
             if record is None:
                 continue
@@ -72,8 +76,6 @@ def read_records(
             names.add(document.record or "")
             count += 1
             yield document
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ReadError(f"not a whole gzip file ({error}): it is damaged or cut off") from error
     finally:
         report.close()
     wanted = [*options.text_fields, *filter(None, (options.title_field, options.id_field))]
@@ -103,25 +105,21 @@ class _Report:
             self.problems.append(f"and {self.count - MOST_PROBLEMS} more records that could not be read")
 
 
-def _lines(stream: BinaryIO, packed: bool, newline: str, options: ReadOptions, report: _Report) -> Iterator[str]:
+def _lines(stream: BinaryIO, newline: str, options: ReadOptions, report: _Report) -> Iterator[str]:
     """The file's lines. One that is too long or no text is reported and comes as an empty one."""
-    raw: BinaryIO = gzip.GzipFile(fileobj=stream) if packed else stream  # type: ignore[assignment]
-    buffered = io.BufferedReader(raw, 1 << 16)  # type: ignore[type-var]
+    buffered = io.BufferedReader(stream, 1 << 16)  # type: ignore[type-var]
     wide = buffered.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     encoding, errors = ("utf-16", "strict") if wide else ("utf-8-sig", "surrogateescape")
     text = io.TextIOWrapper(buffered, encoding, errors, newline)
     limit = options.max_record_bytes
-    number = size = 0
+    number = 0
     try:
         while line := text.readline(limit + 1):
             number += 1
-            size += len(line)
             reason = None
             whole = len(line) <= limit
             while not whole and not line.endswith(("\n", "\r")):  # pass over the rest without keeping it
                 line = text.readline(1 << 20)
-                size += len(line)
-                _check_growth(packed, size, stream)
                 if not line:
                     break
             if not whole:
@@ -131,7 +129,6 @@ def _lines(stream: BinaryIO, packed: bool, newline: str, options: ReadOptions, r
                 reason = f"invalid UTF-8: byte 0x{ord(match[0]) - 0xDC00:02x} at offset {offset} of the line"
             elif "\0" in line:
                 reason = "NUL byte: it is not text, or damaged"
-            _check_growth(packed, size, stream)
             if reason:
                 report(number, reason)
                 report.spoiled = True
@@ -142,13 +139,6 @@ def _lines(stream: BinaryIO, packed: bool, newline: str, options: ReadOptions, r
     finally:
         text.detach()
         buffered.detach()
-
-
-def _check_growth(packed: bool, size: int, stream: BinaryIO) -> None:
-    if packed and size > GZIP_SAFE and size > GZIP_RATIO * stream.tell():
-        raise ReadError(
-            f"gzip bomb: {human(stream.tell())} grew to over {human(size)}: unpack it yourself if it is what you want"
-        )
 
 
 def _json_rows(lines: Iterator[str], report: _Report) -> Iterator[tuple[int, Mapping[str, object] | None]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 import os
 import re
@@ -11,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from indexer.corpus.formats import human
 from indexer.errors import ReadError
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -59,50 +57,6 @@ def opened(path: str) -> Iterator[io.BufferedReader]:
         raise ReadError(explain(error)) from error
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise ReadError("it changed while it was read: run again when nothing writes to it")
-
-
-def load(stream: BinaryIO, max_bytes: int) -> bytes:
-    """All bytes of a stream. Raises ReadError for more than ``max_bytes`` of them, and for none."""
-    data = stream.read(max_bytes + 1)
-    if len(data) > max_bytes:
-        raise ReadError(f"it is larger than {human(max_bytes)}: split it, or raise the limit with --max-bytes")
-    if not data:
-        raise ReadError("it is empty")
-    return data
-
-
-def decode(data: bytes) -> str:
-    """Text of UTF-8 bytes (with or without byte order mark), or UTF-16 with one; line ends become ``\\n``.
-
-    Raises ReadError naming the first byte that does not fit.
-    """
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encoding = "utf-16"
-    else:
-        encoding = "utf-8-sig"
-        at = data.find(b"\0")
-        if at >= 0:
-            raise ReadError(f"NUL byte at offset {at} ({_line(data, at)}): it is not text, or damaged")
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise ReadError(invalid(data, error)) from error
-    return newlines(text)
-
-
-def invalid(data: bytes, error: UnicodeDecodeError) -> str:
-    """Why bytes are no text, for a person."""
-    # utf-8-sig counts from behind the byte order mark
-    start = error.start + (3 if data.startswith(codecs.BOM_UTF8) and len(error.object) < len(data) else 0)
-    name = "UTF-16" if error.encoding.startswith("utf-16") else "UTF-8"
-    return (
-        f"invalid {name}: byte 0x{data[start]:02x} at offset {start} ({_line(data, start)}): "
-        "convert it, for example with iconv -f latin1 -t utf-8"
-    )
-
-
-def _line(data: bytes, offset: int) -> str:
-    return f"line {data.count(bytes([10]), 0, offset) + 1}"
 
 
 def newlines(text: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.corpus import records
+from indexer.corpus import records, source
 from indexer.corpus.readers import ReadOptions, read_stream
 from indexer.errors import ReadError
 from indexer.types import Document, Notes
@@ -232,7 +232,7 @@ def test_gzip(tmp_path: Path) -> None:
 
 
 def test_gzip_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "GZIP_SAFE", 1 << 16)
+    monkeypatch.setattr(source, "GZIP_SAFE", 1 << 16)
     for line in (b"\n", b"x"):  # as many lines, and as one
         (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(line * (2 << 20)))
         with pytest.raises(ReadError, match="gzip bomb"):
