@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from indexer.corpus import text as texts
 from indexer.corpus.blobs import Blobs
-from indexer.corpus.formats import BINARY_KINDS, ReadOptions, kind_of, looks_binary, printable
+from indexer.corpus.formats import BINARY_KINDS, ReadOptions, kind_by_content, kind_of, looks_binary, printable
 from indexer.corpus.source import Source, Unpacked
 from indexer.errors import NothingToRead, ReadError
 
@@ -27,6 +27,12 @@ READERS: dict[str, str] = {
     "tsv": "indexer.corpus.records:read",
     "jsonl": "indexer.corpus.records:read",
     "json": "indexer.corpus.records:read_json",
+    "mail": "indexer.corpus.mail:read",
+    "calendar": "indexer.corpus.calendars:read",
+    "subtitles": "indexer.corpus.subtitles:read",
+    "notebook": "indexer.corpus.notebooks:read",
+    "latex": "indexer.corpus.latex:read",
+    "svg": "indexer.corpus.svg:read",
     "html": "indexer.corpus.html:read",
     "pdf": "indexer.corpus.pdf:read",
     "docx": "indexer.corpus.docx:read",
@@ -71,7 +77,8 @@ def read_stream(
     known = kind or kind_of(name)
     if known not in BINARY_KINDS:
         head, stream = _peek(stream)
-        if looks_binary(head):
+        known = known or kind_by_content(head)
+        if known not in BINARY_KINDS and looks_binary(head):
             raise NothingToRead("it is binary: no text to search")
     blobs = Blobs()
     for document in read_source(Source(stream, name, known or "text", options), notes):
