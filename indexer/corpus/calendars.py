@@ -48,7 +48,11 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
             if name in values
         }
         yield source.document(
-            clean(words), title=title, record=f"{source.record}#{record}" if source.record else record, fields=fields, line_start=line
+            clean(words),
+            title=title,
+            record=f"{source.record}#{record}" if source.record else record,
+            fields=fields,
+            line_start=line,
         )
     if not count:
         raise NothingToRead("it holds no entries")

@@ -245,7 +245,11 @@ def detect(data: bytes) -> tuple[str, bool] | None:
     high = sum(byte > 127 for byte in sample)
     if (answer["confidence"] or 0) < MIN_CONFIDENCE or high < MIN_LETTERS:
         plain = len(sample.translate(None, b" \t\r\n0123456789"))
-        if high <= MAX_ACCENTS * plain and chaos.get("cp1252", 1.0) <= min(chaos.values(), default=0.0) + TIE and _try(data, "cp1252") is not None:
+        if (
+            high <= MAX_ACCENTS * plain
+            and chaos.get("cp1252", 1.0) <= min(chaos.values(), default=0.0) + TIE
+            and _try(data, "cp1252") is not None
+        ):
             return "cp1252", False
     if name and _try(data, _WIDER.get(name, name)) is not None:
         name = _WIDER.get(name, name)

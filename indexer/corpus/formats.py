@@ -54,7 +54,8 @@ MAX_CONTROLS = 0.01
 
 _CONTROL_BYTES = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f]")
 _MAIL = re.compile(
-    rb"(?:From [^\n]*\r?\n)?(?:Return-Path|Received|Delivered-To|X-[\w-]+|From|To|Date|Message-ID|MIME-Version|Subject):", re.I
+    rb"(?:From [^\n]*\r?\n)?(?:Return-Path|Received|Delivered-To|X-[\w-]+|From|To|Date|Message-ID|MIME-Version|Subject):",
+    re.I,
 )
 _KIND_OF = {ending: kind for kind, endings in KINDS.items() for ending in endings}
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")

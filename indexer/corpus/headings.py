@@ -80,7 +80,6 @@ def _marked(text: str) -> Iterator[tuple[int, int]]:
 
 _FINDERS: dict[str, Callable[[str], Iterator[tuple[int, int]]]] = {
     "markdown": _markdown,
-    "notebook": _markdown,
     "rst": _rst,
     "html": _marked,
     "docx": _marked,

@@ -53,7 +53,9 @@ _VERBATIM = re.compile(
     r"|\\(?:verb|lstinline)\*?([^\sa-zA-Z{*])([^\n]*?)\3",
     re.DOTALL,
 )
-_ACCENT = re.compile(r"\\(?:([`'^\"~=.])\s*|([uvHcdbkrt])(?:\s+|(?=\{)))(?:\{\s*(\\[ij]|[^\W\d_])?\s*\}|(\\[ij](?![a-zA-Z])|[^\W\d_]))")
+_ACCENT = re.compile(
+    r"\\(?:([`'^\"~=.])\s*|([uvHcdbkrt])(?:\s+|(?=\{)))(?:\{\s*(\\[ij]|[^\W\d_])?\s*\}|(\\[ij](?![a-zA-Z])|[^\W\d_]))"
+)
 _COMMAND = re.compile(r"\\([a-zA-Z@]+)\*?[ \t]*((?:\[[^\]\n]{0,200}\])?)")
 _TITLE = re.compile(r"\\title\s*(?:\[[^\]]*\])?\{((?:[^{}]|\{[^{}]*\})*)\}")
 _SECTION = re.compile(r"\\(?:part|chapter|section)\*?\s*(?:\[[^\]]*\])?\{((?:[^{}]|\{[^{}]*\})*)\}")

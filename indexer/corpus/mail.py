@@ -28,7 +28,9 @@ MAX_PARTS = 1000
 """Parts of one message that are read."""
 
 _SHOWN = ("From", "To", "Cc", "Bcc", "Reply-To", "Date", "Subject", "Keywords", "Newsgroups", "Organization")
-_KNOWN = frozenset("from to subject date message-id mime-version content-type received return-path delivered-to".split())
+_KNOWN = frozenset(
+    "from to subject date message-id mime-version content-type received return-path delivered-to".split()
+)
 _KINDS = {
     "text/html": "html",
     "text/calendar": "calendar",
@@ -73,7 +75,9 @@ def read_mailbox(source: Source, notes: Notes) -> Iterator[Document]:
     count = 0
     for number, data in enumerate(_split(source, notes), 1):
         try:
-            for document in _message(_parsed(data), source, f"{source.record}/{number}" if source.record else str(number), notes):
+            for document in _message(
+                _parsed(data), source, f"{source.record}/{number}" if source.record else str(number), notes
+            ):
                 count += 1
                 yield document
         except NothingToRead:
@@ -205,14 +209,20 @@ class _Parts:
         """Return the parts to read of those that say the same: the plain one, unless another says far more."""
         messages = [part for part in parts if isinstance(part, email.message.Message)]
         plains = [part for part in messages if part.get_content_type() == "text/plain"]
-        rich = [part for part in messages if part.get_content_type() in ("text/html", "multipart/related", "multipart/mixed")]
+        rich = [
+            part
+            for part in messages
+            if part.get_content_type() in ("text/html", "multipart/related", "multipart/mixed")
+        ]
         others = [part for part in messages if part not in plains and part not in rich]
         if plains and rich:
             said = len(self._text(plains[0]).strip())
             pages = [p for p in rich[-1].walk() if p.get_content_type() == "text/html" and not p.is_multipart()]
             if pages and said * 4 < len(self._text(pages[0]).strip()):
                 return [rich[-1], *others]
-            files = [p for part in rich for p in part.walk() if not p.is_multipart() and p.get_content_maintype() != "text"]
+            files = [
+                p for part in rich for p in part.walk() if not p.is_multipart() and p.get_content_maintype() != "text"
+            ]
             return [*plains, *files, *others]
         return [*plains, *rich[-1:], *others] or messages[-1:]
 

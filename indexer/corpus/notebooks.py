@@ -79,7 +79,11 @@ def _fenced(text: str, language: str) -> str:
 
 def _heading(cell: dict[str, Any], text: str) -> str:
     level = cell.get("level")
-    return f"{'#' * level} {text}" if cell.get("cell_type") == "heading" and isinstance(level, int) and 0 < level < 7 else text
+    return (
+        f"{'#' * level} {text}"
+        if cell.get("cell_type") == "heading" and isinstance(level, int) and 0 < level < 7
+        else text
+    )
 
 
 def _output(output: object) -> tuple[str, int]:
@@ -88,7 +92,9 @@ def _output(output: object) -> tuple[str, int]:
         return "", 0
     data = output.get("data")
     data = data if isinstance(data, dict) else {}
-    pictures = sum(str(kind).startswith(_PICTURES) for kind in data) + sum(kind in output for kind in ("png", "jpeg", "svg"))
+    pictures = sum(str(kind).startswith(_PICTURES) for kind in data) + sum(
+        kind in output for kind in ("png", "jpeg", "svg")
+    )
     text = _joined(output.get("text"))
     for kind in ("text/markdown", "text/plain", "text/latex"):
         text = text or _joined(data.get(kind))

@@ -11,7 +11,7 @@ from indexer.corpus import text as texts
 from indexer.corpus.blobs import Blobs
 from indexer.corpus.formats import BINARY_KINDS, ReadOptions, kind_by_content, kind_of, looks_binary, printable
 from indexer.corpus.source import Source, Unpacked
-from indexer.errors import NothingToRead, ReadError
+from indexer.errors import NothingToRead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -79,7 +79,9 @@ def lines(
     Raises:
         ReadError: Bytes that are not in the encoding which must be theirs.
     """
-    buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", stream), BUFFER)
+    buffered = (
+        stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", stream), BUFFER)
+    )
     head = buffered.peek(BUFFER)
     encoding = options.encoding or _marked(head) or charset or declared(head, name) or wide(head)
     encoding = lookup(encoding) if encoding else None
@@ -151,12 +153,17 @@ class _Decoder:
             self._encoding = found[0] if found else None
             self._is_utf_8 = found is None
             if found and not found[1]:
-                self._remarks.warn(number, f" and on: read as {found[0]}, which is a guess: name another with --encoding")
+                self._remarks.warn(
+                    number, f" and on: read as {found[0]}, which is a guess: name another with --encoding"
+                )
         if self._encoding is not None:
             try:
                 return data.decode(self._encoding), None
             except UnicodeDecodeError as error:
-                return "", f"invalid {self._encoding}: byte 0x{data[error.start]:02x} at offset {error.start} of the line"
+                return (
+                    "",
+                    f"invalid {self._encoding}: byte 0x{data[error.start]:02x} at offset {error.start} of the line",
+                )
         if match is None:
             return line, None
         offset = len(line[: match.start()].encode())

@@ -19,7 +19,9 @@ _CLOCK = r"(?:\d{1,3}:)?\d{1,2}:\d{2}(?:[.,:]\d{1,3})?"
 _TIME = re.compile(rf"^[ \t]*{_CLOCK}[ \t]*(?:-->|,)[ \t]*{_CLOCK}.*$|^\{{\d+\}}\{{\d+\}}")
 _LYRIC_TIME = re.compile(r"[\[<]\d{1,3}:\d{2}(?:[.:]\d{1,3})?[\]>]")
 _VOICE = re.compile(r"<v(?:\.[^ >]*)?[ \t]+([^>]+)>")
-_TAG = re.compile(r"</?(?:[ibusvc]|font|ruby|rt|lang|span|p)(?:[ .][^>]*)?>|<\d[\d:.]*>|\{\\[^}]*\}|\{[yYcCfFsSpP]:[^}]*\}", re.I)
+_TAG = re.compile(
+    r"</?(?:[ibusvc]|font|ruby|rt|lang|span|p)(?:[ .][^>]*)?>|<\d[\d:.]*>|\{\\[^}]*\}|\{[yYcCfFsSpP]:[^}]*\}", re.I
+)
 _DIALOGUE = re.compile(r"^(?:Dialogue|Comment):[ \t]*(?:[^,\n]*,){4}([^,\n]*),(?:[^,\n]*,){4}(.*)$")
 
 
@@ -31,7 +33,9 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
     words = "\n".join(said)
     if not words.strip():
         raise NothingToRead("nothing is said in it")
-    title = re.match(r"WEBVTT[ \t]+(?:-[ \t]*)?(\S[^\n]*)", text) or re.search(r"^(?:\[ti:|Title:[ \t]*)([^\]\n]+)", text, re.M)
+    title = re.match(r"WEBVTT[ \t]+(?:-[ \t]*)?(\S[^\n]*)", text) or re.search(
+        r"^(?:\[ti:|Title:[ \t]*)([^\]\n]+)", text, re.M
+    )
     yield source.document(words, title=title[1] if title else None)
 
 
@@ -48,9 +52,9 @@ def _cues(text: str) -> Iterator[str]:
         elif styled or re.match(r"(?:STYLE|REGION)[ \t]*$", line):
             styled = True
             yield ""
-        elif number == 0 and line.lstrip("\ufeff").startswith("WEBVTT"):
-            yield ""
-        elif re.match(r"(?:Kind|Language|X-TIMESTAMP-MAP)[:=]", line) and number < 5:
+        elif (number == 0 and line.lstrip("\ufeff").startswith("WEBVTT")) or (
+            re.match(r"(?:Kind|Language|X-TIMESTAMP-MAP)[:=]", line) and number < 5
+        ):
             yield ""
         elif "-->" not in line and "-->" in following and (line.strip().isdigit() or not lines[number - 1].strip()):
             yield ""  # the cue's counter or name

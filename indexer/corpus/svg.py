@@ -20,7 +20,9 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
     """Yield titles, descriptions and texts of the picture as one document; its shapes are no text."""
     from lxml import etree
 
-    parser = etree.XMLParser(recover=True, resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True)
+    parser = etree.XMLParser(
+        recover=True, resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True
+    )
     try:
         root = etree.fromstring(source.data(), parser)
     except (etree.LxmlError, ValueError) as error:

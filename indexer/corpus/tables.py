@@ -10,7 +10,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from indexer.corpus.record_lines import Spoiled
-from indexer.errors import NothingToRead, ReadError
+from indexer.errors import ReadError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,10 +29,23 @@ MAX_PREAMBLE = 40
 MAX_NAME = 80
 """Longest name of a column in a file that does not say which line holds them."""
 
-_DELIMITERS = {",": 1.0, ";": 1.0, "\t": 1.0, "|": 1.0, "\x1f": 1.0, "\x01": 1.0, "^": 0.9, "~": 0.8, "¦": 0.8, ":": 0.4}
+_DELIMITERS = {
+    ",": 1.0,
+    ";": 1.0,
+    "\t": 1.0,
+    "|": 1.0,
+    "\x1f": 1.0,
+    "\x01": 1.0,
+    "^": 0.9,
+    "~": 0.8,
+    "¦": 0.8,
+    ":": 0.4,
+}
 """Delimiter → how likely it is one where it parts the rows evenly."""
 _SEP = re.compile(r"\s*\"?sep=(.|\\t)\"?[,;\s]*\Z", re.IGNORECASE | re.DOTALL)
-_NUMBER = re.compile(r"[-+]?[$€£]?\d[\d.,' ]*%?\Z|\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(?:[T ][\d:.]+Z?)?\Z|\d{1,2}:\d\d(?::\d\d)?\Z")
+_NUMBER = re.compile(
+    r"[-+]?[$€£]?\d[\d.,' ]*%?\Z|\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(?:[T ][\d:.]+Z?)?\Z|\d{1,2}:\d\d(?::\d\d)?\Z"
+)
 _YEAR = re.compile(r"(?:1[5-9]|20|21)\d\d\Z")
 _WELL_KNOWN = frozenset("id _id text title body content abstract summary name description question answer".split())
 
@@ -238,7 +251,7 @@ def _is_named(head: Sequence[str], delimiter: str, first: int) -> bool:
 
 def _preamble(lines: Sequence[str]) -> str:
     said = bool(lines) and _SEP.match(lines[0].rstrip("\r\n") or " ")
-    return "\n".join(filter(None, (line.strip(" \t\r\n;,\"") for line in lines[1 if said else 0 :])))
+    return "\n".join(filter(None, (line.strip(' \t\r\n;,"') for line in lines[1 if said else 0 :])))
 
 
 def _rows(
@@ -297,7 +310,9 @@ def _rows(
                 row.pop()
             if len(row) > len(header):
                 more = [Overflow(f"column {place + 1}") for place in range(len(header), len(row))]
-                remarks.warn(line, f": {len(row)} cells, more than the header's {len(header)}: kept as {', '.join(more)}")
+                remarks.warn(
+                    line, f": {len(row)} cells, more than the header's {len(header)}: kept as {', '.join(more)}"
+                )
                 yield line, dict(zip([*header, *more], row, strict=False))
             else:
                 yield line, dict(zip(header, row, strict=False))

@@ -216,8 +216,8 @@ def test_what_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             raise PermissionError(13, "Permission denied", path)
         return opening(path, *rest) if rest else listing(path)
 
-    monkeypatch.setattr(changes.os, "scandir", refuse)
-    monkeypatch.setattr(changes.os, "open", refuse)
+    monkeypatch.setattr(walk.os, "scandir", refuse)
+    monkeypatch.setattr(walk.os, "open", refuse)
     files, left = walk(tmp_path)
     assert files == ["open/a.txt"]
     assert {name: status for name, (status, _) in left.items()} == {"closed": "failed", "c": "failed"}
@@ -349,5 +349,5 @@ def test_nothing_is_gone_below_a_folder_that_cannot_be_listed(tmp_path: Path, mo
             raise PermissionError(13, "Permission denied", path)
         return listing(path)
 
-    monkeypatch.setattr(changes.os, "scandir", refuse)
+    monkeypatch.setattr(walk.os, "scandir", refuse)
     assert difference(before, tmp_path) == {"unchanged": ["y"], "problems": ["a"]}
