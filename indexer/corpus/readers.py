@@ -24,9 +24,9 @@ READERS: dict[str, str] = {
     "csv": "indexer.corpus.records:read",
     "tsv": "indexer.corpus.records:read",
     "jsonl": "indexer.corpus.records:read",
-    "html": "indexer.corpus.html:read",
-    "pdf": "indexer.corpus.pdf:read",
-    "docx": "indexer.corpus.docx:read",
+    "html": "indexer.corpus.web.html:read",
+    "pdf": "indexer.corpus.pdf.reader:read",
+    "docx": "indexer.corpus.office.docx:read",
 }
 """Kind → "module:function" of its reader, loaded when the first file of that kind comes; any other kind is text."""
 
