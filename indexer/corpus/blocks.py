@@ -9,7 +9,7 @@ from indexer.corpus.text import clean
 from indexer.types import Heading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 Role = Literal["heading", "paragraph", "line", "end"]
 
@@ -81,6 +81,18 @@ def assemble_pages(pages: Iterable[Sequence[Block]]) -> Assembled:
         texts.append(page.text)
         offset += len(page.text) + 2
     return Assembled("\n\n".join(texts), tuple(headings), tuple(starts))
+
+
+def blocks_of(text: str, headings: Sequence[Heading]) -> Iterator[Block]:
+    """Yield the blocks of a text that was assembled before, to put it into another one."""
+    at = 0
+    for heading in headings:
+        if between := text[at : heading.start].strip("\n"):
+            yield Block("paragraph", between)
+        yield Block("heading", heading.text, heading.level) if heading.text else Block("end", "")
+        at = heading.end
+    if rest := text[at:].strip("\n"):
+        yield Block("paragraph", rest)
 
 
 def first_heading(assembled: Assembled) -> str | None:

@@ -27,6 +27,13 @@ READERS: dict[str, str] = {
     "html": "indexer.corpus.web.html:read",
     "pdf": "indexer.corpus.pdf.reader:read",
     "docx": "indexer.corpus.office.docx:read",
+    "pptx": "indexer.corpus.office.pptx:read",
+    "xlsx": "indexer.corpus.office.xlsx:read",
+    "rtf": "indexer.corpus.office.rtf:read",
+    "odt": "indexer.corpus.office.odf:read",
+    "ods": "indexer.corpus.office.odf:read",
+    "odp": "indexer.corpus.office.odf:read",
+    "epub": "indexer.corpus.web.epub:read",
 }
 """Kind → "module:function" of its reader, loaded when the first file of that kind comes; any other kind is text."""
 

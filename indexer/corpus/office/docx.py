@@ -1,141 +1,161 @@
-"""DOCX → text, with python-docx, once the zip file has proved harmless."""
+"""DOCX → text: the body with notes and comments where they are referred to, headers and footers behind it."""
 
 from __future__ import annotations
 
+import base64
 import io
-import re
 import zipfile
-import zlib
-from collections.abc import Iterator
+from dataclasses import replace
+from email import message_from_bytes, policy
 from typing import TYPE_CHECKING
 
-from indexer.corpus.formats import human
-from indexer.corpus.text import assemble
-from indexer.errors import ReadError
+from indexer.corpus import readers
+from indexer.corpus.blocks import Block, assemble, blocks_of, first_heading
+from indexer.corpus.office.container import attribute, children, first, parse_xml
+from indexer.corpus.office.ooxml import Package, Relationship, drawings
+from indexer.corpus.office.wordml import Story, Styles
+from indexer.corpus.titles import best
+from indexer.errors import NothingToRead, ReadError
 
 if TYPE_CHECKING:
-    from lxml.etree import _Element
+    from collections.abc import Iterator
 
     from indexer.corpus.source import Source
     from indexer.types import Document, Notes
 
-LARGEST_PART = 128 << 20
-LARGEST_WHOLE = 512 << 20
-"""Unpacked bytes; far above any real document."""
-MOST_PARTS = 20_000
-
-_BREAKS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+MAX_DEPTH = 3
+"""Documents within documents that are read."""
+_NOTE_PARTS = {"footnotes": "footnote", "endnotes": "endnote", "comments": "comment"}
 
 
 def read(source: Source, notes: Notes) -> Iterator[Document]:
     """Yield the file as one document."""
-    text, title = read_docx(source.data())
-    yield source.document(text, title=title)
-
-
-def read_docx(data: bytes) -> tuple[str, str | None]:
-    """(text, title). Raises ReadError for what is no DOCX, is damaged, or would unpack to an absurd size."""
-    _check_zip(data)
-    import docx
-    from docx.opc.exceptions import OpcError
-    from lxml.etree import LxmlError
-
+    data = source.data()
+    if kind := _disguised(data):
+        yield from readers.read_source(replace(source, stream=io.BytesIO(data), kind=kind), notes)
+        return
+    if b"<pkg:package" in data[:2000]:
+        data = _unflattened(data)
+    package = Package(data, "DOCX")
     try:
-        document = docx.Document(io.BytesIO(data))
-        headings = _heading_styles(document.styles.element)
-        blocks = list(_blocks(document.element.body, headings))
-        title = document.core_properties.title
-    except (OpcError, LxmlError, zipfile.BadZipFile, KeyError, ValueError, AttributeError) as error:
-        raise ReadError(f"not a readable DOCX: {' '.join(str(error).split())[:200] or type(error).__name__}") from error
-    text = assemble(blocks)
-    if not text:
-        raise ReadError("no text in it: only pictures, or nothing at all")
-    return text, title or next((block for role, block in blocks if role == "heading" and block.strip()), None)
+        document = _Word(package, source, notes)
+        assembled = assemble(document.blocks(contents=False))
+        if not assembled.text:
+            assembled = assemble(document.blocks(contents=True))
+    except RecursionError as error:
+        raise ReadError("not a readable DOCX: it is nested absurdly deep") from error
+    left_out = document.left_out()
+    if left_out:
+        notes.warnings.append(f"not read: {', '.join(left_out)}")
+    if not assembled.text:
+        raise NothingToRead(f"no text in it: {'only ' + ', '.join(left_out) if left_out else 'nothing at all'}")
+    title = best((package.title(), first_heading(assembled)))
+    yield source.document(assembled.text, title=title, headings=assembled.headings)
 
 
-def _check_zip(data: bytes) -> None:
-    if data.startswith(b"\xd0\xcf\x11\xe0"):
-        raise ReadError("not a DOCX but an encrypted or older Word file (.doc): save it as .docx without password")
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            parts = archive.infolist()
-            sizes = [part.file_size for part in parts]
-            if len(parts) > MOST_PARTS or sum(sizes) > LARGEST_WHOLE or max(sizes, default=0) > LARGEST_PART:
-                raise ReadError(
-                    f"zip bomb: {human(len(data))} would unpack to {human(sum(sizes))} in {len(parts)} parts"
-                )
-            if any(part.flag_bits & 1 for part in parts):
-                raise ReadError("encrypted: save a copy without password")
-            unpacked = 0
-            for part in parts:  # reading to the end also checks each part's checksum
-                with archive.open(part) as stream:
-                    while chunk := stream.read(1 << 20):
-                        unpacked += len(chunk)
-                        if unpacked > LARGEST_WHOLE:
-                            raise ReadError(f"zip bomb: it unpacks to over {human(LARGEST_WHOLE)}, more than it says")
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
-        raise ReadError(f"not a DOCX: it is no zip file, or damaged or cut off ({error})") from error
+def _disguised(data: bytes) -> str | None:
+    """Return the kind of a file of another kind that Word opens under this name."""
+    head = data[:1000].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    if head.startswith(b"{\\rtf"):
+        return "rtf"
+    if head.startswith((b"<!doctype html", b"<html")):
+        return "html"
+    if data.startswith(b"PK") and b"application/vnd.oasis.opendocument.text" in data[:200]:
+        return "odt"
+    return None
 
 
-def _name(element: _Element) -> str:
-    tag = element.tag
-    return tag.rpartition("}")[2] if isinstance(tag, str) else ""  # comments have no name
+def _unflattened(data: bytes) -> bytes:
+    """Return a package that was saved as one XML file, as a zip file."""
+    from lxml import etree
+
+    root = parse_xml(data, "the file")
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for part in () if root is None else children(root, "part"):
+            name = attribute(part, "name").lstrip("/")
+            content, binary = first(part, "xmlData"), first(part, "binaryData")
+            if content is not None and len(content):
+                archive.writestr(name, etree.tostring(content[0]))
+            elif binary is not None:
+                archive.writestr(name, base64.b64decode(binary.text or ""))
+    return out.getvalue()
 
 
-def _attribute(element: _Element, name: str) -> str:
-    return next((value for key, value in element.attrib.items() if key.rpartition("}")[2] == name), "")
+class _Word:
+    """One Word document: which parts it has, and the order in which they are read."""
 
+    def __init__(self, package: Package, source: Source, notes: Notes) -> None:
+        main = package.main("word/document.xml", "word/document2.xml")
+        root = package.container.xml(main) if main else None
+        body = next(children(root, "body"), None) if root is not None else None
+        if main is None or body is None:
+            raise ReadError("not a readable DOCX: it holds no Word document")
+        self.package, self.source, self.notes = package, source, notes
+        self.main, self.body = main, body
+        self.relations = package.relationships(main)
+        styles = next((r.target for r in self.relations if r.type == "styles"), "word/styles.xml")
+        self.styles = Styles(package.container.xml(styles))
+        self.story: Story | None = None
 
-def _heading_styles(styles: _Element) -> frozenset[str]:
-    """Identifiers of the styles that are headings, whatever the language of the word processor."""
-    found = set()
-    for style in styles:
-        for part in style:
-            if _name(part) == "name" and re.match(r"(?i)(heading \d|title$)", _attribute(part, "val")):
-                found.add(_attribute(style, "styleId"))
-    return frozenset(found)
+    def blocks(self, *, contents: bool) -> Iterator[Block]:
+        """Yield the blocks of all parts; ``contents`` keeps tables of contents."""
+        story = self.story = Story(self, self.main, contents=contents)
+        for kind, element_name in _NOTE_PARTS.items():
+            for relation in self.relations:
+                if relation.type == kind and (root := self.package.container.xml(relation.target)) is not None:
+                    part = Story(self, relation.target, contents=True, counts=story.counts)
+                    for note in children(root, element_name):
+                        if attribute(note, "type") in ("", "normal"):
+                            story.notes[element_name, attribute(note, "id")] = (part, note)
+        yield from story.blocks(self.body)
+        yield Block("end", "")
+        for text in drawings(self.package, self._unplaced(story)):
+            yield Block("paragraph", text)
+        yield from story.unreferenced()
+        yield from self._margins(story)
 
+    def _unplaced(self, story: Story) -> list[Relationship]:
+        """Return the relationships of charts and diagrams that no paragraph showed."""
+        return [relation for relation in self.relations if relation.target not in story.drawn]
 
-def _blocks(body: _Element, headings: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """The body's paragraphs and table rows, in order, also those within content controls and insertions."""
-    for child in body:
-        name = _name(child)
-        if name == "p":
-            yield _role(child, headings), _text(child)
-        elif name == "tbl":
-            for row in child:
-                cells = (_text(cell).replace("\n", " ").strip() for cell in row if _name(cell) in ("tc", "sdt"))
-                yield "line", " | ".join(cell for cell in cells if cell)
-        elif name in ("sdt", "sdtContent", "ins", "moveTo", "customXml", "smartTag"):
-            yield from _blocks(child, headings)
+    def _margins(self, story: Story) -> Iterator[Block]:
+        """Yield headers and footers, each wording once."""
+        seen: set[str] = set()
+        for relation in self.relations:
+            if relation.type in ("header", "footer"):
+                root = self.package.container.xml(relation.target)
+                if root is None:
+                    continue
+                for block in Story(self, relation.target, contents=True, counts=story.counts).blocks(root):
+                    words = " ".join(block.text.split())
+                    if words not in seen and any(char.isalpha() for char in words):
+                        seen.add(words)
+                        yield Block("paragraph", block.text)
 
+    def chunk(self, target: str) -> Iterator[Block]:
+        """Yield the blocks of a file that is embedded to be shown in place (altChunk)."""
+        data = self.package.container.read(target) or b""
+        ending = target.rpartition(".")[2].lower()
+        kind = {"htm": "html", "html": "html", "xhtml": "html", "rtf": "rtf", "txt": "text", "docx": "docx"}.get(ending)
+        if ending in ("mht", "mhtml", "eml"):
+            message = message_from_bytes(data, policy=policy.default)
+            page = message.get_body(("html", "plain"))
+            if page is None:
+                return
+            content = page.get_content()
+            data, kind = content.encode(), "html" if page.get_content_subtype() == "html" else "text"
+        kind = kind or _disguised(data) or ("docx" if data.startswith(b"PK") else "text")
+        if self.source.depth >= MAX_DEPTH or not data.strip():
+            return
+        try:
+            for document in readers.read_source(self.source.part(data, target, target, kind), self.notes):
+                yield from blocks_of(document.text, document.headings)
+        except ReadError as error:
+            self.notes.problems.append(f"embedded {target.rpartition('/')[2]}: {error}")
 
-def _role(paragraph: _Element, headings: frozenset[str]) -> str:
-    for properties in paragraph:
-        if _name(properties) == "pPr":
-            for part in properties:
-                if _name(part) == "pStyle" and _attribute(part, "val") in headings:
-                    return "heading"
-                if _name(part) == "numPr":
-                    return "line"
-    return "paragraph"
+    def left_out(self) -> list[str]:
+        """Return what was not read, counted."""
+        counted = self.story.counted() if self.story is not None else []
+        return counted + self.package.left_out()
 
-
-def _text(element: _Element) -> str:
-    """The text below an element: runs, links, insertions and text boxes, but nothing that was deleted.
-
-    python-docx's own ``Paragraph.text`` leaves out insertions under review and text boxes."""
-    parts: list[str] = []
-    stack = [element]
-    while stack:
-        node = stack.pop()
-        name = _name(node)
-        if name == "t":
-            parts.append(node.text or "")
-        elif name in _BREAKS:
-            parts.append(_BREAKS[name])
-        elif name not in ("Fallback", "del", "moveFrom", "pPr", "rPr", "tcPr"):  # Fallback repeats a text box
-            if name == "p" and parts:
-                parts.append("\n")
-            stack.extend(reversed(node))
-    return "".join(parts)

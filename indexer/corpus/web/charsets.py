@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import webencodings
 
 from indexer.corpus import encodings
 from indexer.corpus.text import newlines
+
+if TYPE_CHECKING:
+    from indexer.types import Notes
 
 HEAD_BYTES = 4096
 """Bytes in which a page declares its encoding. Browsers look at 1,024 first and at more where they must."""
@@ -49,11 +52,9 @@ class Decoded(NamedTuple):
 
     text: str
     encoding: str
-    replaced: int
-    """Characters that stand for bytes which the encoding does not know (shown as U+FFFD)."""
 
 
-def decode_page(data: bytes, override: str | None = None) -> Decoded:
+def decode_page(data: bytes, override: str | None = None, notes: Notes | None = None) -> Decoded:
     """Return the text of a page in the encoding that a browser takes.
 
     A page that declares a one-byte encoding and is valid UTF-8 with more than ASCII in it is taken for UTF-8: its
@@ -62,6 +63,7 @@ def decode_page(data: bytes, override: str | None = None) -> Decoded:
     Args:
         data: The page.
         override: An encoding that the person named, over everything that the page says.
+        notes: Takes a warning where the encoding is a guess or characters do not fit it.
 
     Raises:
         ReadError: It declares nothing and no encoding fits.
@@ -73,12 +75,14 @@ def decode_page(data: bytes, override: str | None = None) -> Decoded:
     else:
         codec = _CODECS.get(name, name) if name else None
     if label is None or codec is None or _has_mark(data):
-        text, encoding = encodings.decode(data, declared=label, override=override, kind="html")
-        return Decoded(text, encoding, 0)
+        text, encoding = encodings.decode(data, label, override, notes)
+        return Decoded(text, encoding)
     if name not in _MULTIBYTE and _is_utf8(data):
         codec = "utf-8"
     text, replaced = _decode(data, codec, _EXTENDED.get(name or ""))
-    return Decoded(newlines(text), codec, replaced)
+    if replaced and notes is not None:
+        notes.warnings.append(f"{replaced:,} characters do not fit its encoding ({label})")
+    return Decoded(newlines(text), codec)
 
 
 def _has_mark(data: bytes) -> bool:

@@ -39,11 +39,9 @@ _VOID = frozenset("area base br col embed hr img input link meta param source tr
 
 def read(source: Source, notes: Notes) -> Iterator[Document]:
     """Yield the page as one document."""
-    decoded = decode_page(source.data(), source.options.encoding)
+    decoded = decode_page(source.data(), source.options.encoding, notes)
     xml = source.path.lower().endswith((".xhtml", ".xht", ".xhtm"))
     page, title = read_page(decoded.text, xml=xml)
-    if decoded.replaced:
-        notes.warnings.append(f"{decoded.replaced:,} characters do not fit its encoding ({decoded.encoding})")
     yield source.document(page.text, title=title, headings=page.headings)
 
 

@@ -277,10 +277,15 @@ def _is_banner(node: LexborNode) -> bool:
 
 
 def _share_of_links(node: LexborNode) -> float:
-    """Return the share of an element's characters that lie in links."""
-    whole = len("".join(node.text(deep=True).split()))
+    """Return the share of an element's characters, headings left out, that lie in links."""
+    whole = _size(node) - sum(map(_size, node.css("h1, h2, h3, h4, h5, h6, caption, .topic-title, .title")))
     links = [node] if node.tag == "a" else node.css("a[href]")
-    return sum(len("".join(link.text(deep=True).split())) for link in links) / whole if whole else 0.0
+    return sum(map(_size, links)) / whole if whole > 0 else 1.0
+
+
+def _size(node: LexborNode) -> int:
+    """Return the number of characters that are no white space."""
+    return len("".join(node.text(deep=True).split()))
 
 
 def _is_contents(node: LexborNode) -> bool:
