@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import re
 from dataclasses import asdict, dataclass, fields
 
+from indexer.corpus.encodings import lookup, wide
+from indexer.corpus.terminal import without_codes
 from indexer.errors import ConfigError
 
 KINDS: dict[str, tuple[str, ...]] = {
@@ -26,11 +27,12 @@ KINDS: dict[str, tuple[str, ...]] = {
     "csv": ("csv",),
     "tsv": ("tsv",),
     "jsonl": ("jsonl", "ndjson"),
+    "json": ("json", "geojson", "jsonld"),
     "code": tuple(
         "py pyi pyx typed rb pl pm php lua tcl r jl js mjs cjs jsx ts mts cts tsx vue svelte java kt kts scala groovy "
         "clj cljs c h cc cpp cxx hh hpp hxx m mm cs fs vb go rs zig nim d swift dart ex exs erl hrl hs ml mli elm "
         "lisp el scm rkt f f90 f95 pas ada v sv vhd vhdl sql sh bash zsh fish ps1 bat cmd awk sed asm s "
-        "css scss sass less json json5 jsonc yaml yml toml ini cfg conf properties xml xsl xsd proto graphql gql "
+        "css scss sass less json5 jsonc yaml yml toml ini cfg conf properties xml xsl xsd proto graphql gql "
         "cmake mk gradle tf nix dockerfile tex bib diff patch".split()
     ),
 }
@@ -43,8 +45,15 @@ BINARY = frozenset(
 )
 """Endings of files that hold no text to search; they are skipped unopened."""
 
-RECORD_KINDS = frozenset({"csv", "tsv", "jsonl"})
+BINARY_KINDS = frozenset({"pdf", "docx", "mail"})
+"""Kinds whose files hold other bytes than text; a file of any other kind that looks binary is skipped."""
 
+RECORD_KINDS = frozenset({"csv", "tsv", "jsonl", "json"})
+
+MAX_CONTROLS = 0.01
+"""Share of control characters up to which a file is damaged text rather than something else."""
+
+_CONTROL_BYTES = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f]")
 _KIND_OF = {ending: kind for kind, endings in KINDS.items() for ending in endings}
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -72,14 +81,11 @@ class ReadOptions:
         if isinstance(self.text_fields, str):
             raise ConfigError(f"text_fields is {self.text_fields!r}; it is a list of field names")
         object.__setattr__(self, "text_fields", tuple(self.text_fields))
-        if self.encoding is not None:
-            try:
-                codecs.lookup(self.encoding)
-            except (LookupError, ValueError) as error:
-                raise ConfigError(
-                    f"encoding is {self.encoding!r}; it is the name of a text encoding, such as utf-8, cp1252, "
-                    "shift_jis or koi8-r"
-                ) from error
+        if self.encoding is not None and lookup(self.encoding) is None:
+            raise ConfigError(
+                f"encoding is {self.encoding!r}; it is the name of a text encoding, such as utf-8, cp1252, "
+                "shift_jis or koi8-r"
+            )
         for name in ("max_bytes", "max_record_bytes"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -112,10 +118,21 @@ def has_binary_name(path: str) -> bool:
 
 
 def looks_binary(head: bytes) -> bool:
-    """Whether the first bytes of a file of unknown kind are something else than text."""
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16 is full of NUL bytes
+    """Return whether the first bytes of a file are something else than text, with or without codes for a terminal."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or wide(head):  # UTF-16 is full of NUL bytes
         return False
-    return re.search(rb"[\x00-\x07\x0e-\x1a\x1c-\x1f]", head) is not None
+    controls = _CONTROL_BYTES.findall(without_codes(head))
+    if not controls:
+        return False
+    if head.startswith((b"\x7fELF", b"\x1f\x8b", b"PK\x03\x04", b"\x89PNG", b"%PDF")):
+        return True
+    return len(controls) > MAX_CONTROLS * len(head) + 2 or _text_share(head) < 0.7
+
+
+def _text_share(head: bytes) -> float:
+    """Return the share of bytes that are ASCII or, in pairs and more, UTF-8."""
+    text = head.decode("utf-8", "ignore")
+    return len(text.encode()) / len(head)
 
 
 def printable(path: str) -> str:

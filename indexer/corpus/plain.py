@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from indexer.corpus import headings
-from indexer.corpus.encodings import decode
+from indexer.corpus import encodings, headings
 from indexer.errors import NothingToRead
 
 if TYPE_CHECKING:
@@ -17,7 +16,19 @@ if TYPE_CHECKING:
 
 def read(source: Source, notes: Notes) -> Iterator[Document]:
     """Yield the text of the source as one document."""
-    text, _ = decode(source.data(), override=source.options.encoding)
+    text = text_of(source, notes)
+    yield source.document(text, title=headings.title(text, source.kind))
+
+
+def text_of(source: Source, notes: Notes) -> str:
+    """Return the text of a source in the encoding it declares.
+
+    Raises:
+        NothingToRead: There is nothing but white space.
+    """
+    data = source.data()
+    declared = source.charset or encodings.declared(data, source.name)
+    text, _ = encodings.decode(data, declared, source.options.encoding, notes)
     if not text.strip():
         raise NothingToRead("it holds only white space")
-    yield source.document(text, title=headings.title(text, source.kind))
+    return text

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from indexer.corpus import text as texts
-from indexer.corpus.formats import ReadOptions, kind_of, looks_binary, printable
+from indexer.corpus.blobs import Blobs
+from indexer.corpus.formats import BINARY_KINDS, ReadOptions, kind_of, looks_binary, printable
 from indexer.corpus.source import Source, Unpacked
 from indexer.errors import NothingToRead, ReadError
 
@@ -24,6 +26,7 @@ READERS: dict[str, str] = {
     "csv": "indexer.corpus.records:read",
     "tsv": "indexer.corpus.records:read",
     "jsonl": "indexer.corpus.records:read",
+    "json": "indexer.corpus.records:read_json",
     "html": "indexer.corpus.web.html:read",
     "pdf": "indexer.corpus.pdf.reader:read",
     "docx": "indexer.corpus.office.docx:read",
@@ -73,11 +76,15 @@ def read_stream(
     if name.lower().endswith(".gz"):
         stream = cast("BinaryIO", io.BufferedReader(Unpacked(stream)))
     known = kind or kind_of(name)
-    if known is None:
+    if known not in BINARY_KINDS:
         head, stream = _peek(stream)
         if looks_binary(head):
             raise NothingToRead("it is binary: no text to search")
-    yield from read_source(Source(stream, name, known or "text", options), notes)
+    blobs = Blobs()
+    for document in read_source(Source(stream, name, known or "text", options), notes):
+        text = document.text if document.page_starts else blobs.remove(document.text)
+        yield document if text is document.text else replace(document, text=text)
+    blobs.note(notes)
 
 
 def read_source(source: Source, notes: Notes) -> Iterator[Document]:

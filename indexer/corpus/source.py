@@ -39,8 +39,16 @@ class Source:
     options: ReadOptions
     record: str | None = None
     """Identifier of this part within its file; None for a whole file."""
+    name: str = ""
+    """File name, which says more of the kind; empty: the path's."""
+    charset: str | None = None
+    """Encoding that whatever brought the bytes declares for them, such as a mail's header."""
     depth: int = 0
     """Containers around this part: 1 for an attachment, 2 for an attachment of an attached mail."""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.path)
 
     def data(self) -> bytes:
         """Return all bytes.
@@ -82,11 +90,12 @@ class Source:
             headings=headings,
         )
 
-    def part(self, data: bytes, name: str, record: str, kind: str | None = None) -> Self:
+    def part(
+        self, data: bytes, name: str, record: str, kind: str | None = None, charset: str | None = None
+    ) -> Self:
         """Return a part of this source, such as an attachment, as a source of its own; ``name`` tells its kind."""
-        return type(self)(
-            io.BytesIO(data), self.path, kind or kind_of(name) or "text", self.options, record, self.depth + 1
-        )
+        known = kind or kind_of(name) or "text"
+        return type(self)(io.BytesIO(data), self.path, known, self.options, record, name, charset, self.depth + 1)
 
 
 class Unpacked(io.RawIOBase):
