@@ -14,9 +14,16 @@ KINDS: dict[str, tuple[str, ...]] = {
     "text": ("txt", "text", "log"),
     "markdown": ("md", "markdown", "mdown", "mkd", "mdx", "qmd"),
     "rst": ("rst", "rest"),
-    "html": ("html", "htm", "xhtml"),
+    "html": ("html", "htm", "xhtml", "xht", "shtml"),
     "pdf": ("pdf",),
-    "docx": ("docx",),
+    "docx": ("docx", "docm", "dotx", "dotm"),
+    "pptx": ("pptx", "pptm", "ppsx", "ppsm", "potx"),
+    "xlsx": ("xlsx", "xlsm", "xltx"),
+    "rtf": ("rtf",),
+    "odt": ("odt", "ott", "fodt", "odm"),
+    "ods": ("ods", "ots", "fods"),
+    "odp": ("odp", "otp", "fodp", "odg", "fodg"),
+    "epub": ("epub",),
     "csv": ("csv",),
     "tsv": ("tsv",),
     "jsonl": ("jsonl", "ndjson"),
@@ -39,12 +46,12 @@ KINDS: dict[str, tuple[str, ...]] = {
 
 BINARY = frozenset(
     "7z a avi bin bmp bz2 class db deb dll dmg doc dylib egg exe flac gguf gif gz ico iso jar jpeg jpg lz4 mkv mov "
-    "mp3 mp4 npy npz o ods odt ogg onnx otf parquet pickle pkl png ppt pptx psd pt pth pyc pyo rar rpm safetensors so "
-    "sqlite sqlite3 tar tgz tif tiff ttf wasm wav webm webp whl woff woff2 xls xlsx xz zip zst".split()
+    "mp3 mp4 npy npz o ogg onnx otf parquet pickle pkl png ppt psd pt pth pyc pyo rar rpm safetensors so "
+    "sqlite sqlite3 tar tgz tif tiff ttf wasm wav webm webp whl woff woff2 xls xz zip zst".split()
 )
 """Endings of files that hold no text to search; they are skipped unopened."""
 
-BINARY_KINDS = frozenset({"pdf", "docx", "mail"})
+BINARY_KINDS = frozenset({"pdf", "docx", "pptx", "xlsx", "odt", "ods", "odp", "epub", "mail", "msg"})
 """Kinds whose files hold other bytes than text; a file of any other kind that looks binary is skipped."""
 
 RECORD_KINDS = frozenset({"csv", "tsv", "jsonl", "json"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from importlib import import_module
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from indexer.corpus import text as texts
@@ -33,9 +34,16 @@ READERS: dict[str, str] = {
     "notebook": "indexer.corpus.notebooks:read",
     "latex": "indexer.corpus.latex:read",
     "svg": "indexer.corpus.svg:read",
-    "html": "indexer.corpus.html:read",
-    "pdf": "indexer.corpus.pdf:read",
-    "docx": "indexer.corpus.docx:read",
+    "html": "indexer.corpus.web.html:read",
+    "pdf": "indexer.corpus.pdf.reader:read",
+    "docx": "indexer.corpus.office.docx:read",
+    "pptx": "indexer.corpus.office.pptx:read",
+    "xlsx": "indexer.corpus.office.xlsx:read",
+    "rtf": "indexer.corpus.office.rtf:read",
+    "odt": "indexer.corpus.office.odf:read",
+    "ods": "indexer.corpus.office.odf:read",
+    "odp": "indexer.corpus.office.odf:read",
+    "epub": "indexer.corpus.web.epub:read",
 }
 """Kind → "module:function" of its reader, loaded when the first file of that kind comes; any other kind is text."""
 
@@ -82,9 +90,24 @@ def read_stream(
             raise NothingToRead("it is binary: no text to search")
     blobs = Blobs()
     for document in read_source(Source(stream, name, known or "text", options), notes):
-        text = document.text if document.page_starts else blobs.remove(document.text)
-        yield document if text is document.text else replace(document, text=text)
+        yield _without_blobs(document, blobs)
     blobs.note(notes)
+
+
+def _without_blobs(document: Document, blobs: Blobs) -> Document:
+    """Return the document without encoded bytes in its text; its pages and headings stay where they were."""
+    anchors = sorted({0, *document.page_starts, *(place for head in document.headings for place in head[:2])})
+    pieces = [blobs.remove(document.text[start:end]) for start, end in pairwise([*anchors, len(document.text)])]
+    text = "".join(pieces)
+    if text == document.text:
+        return document
+    moved = dict(zip(anchors, accumulate(map(len, pieces), initial=0), strict=False))
+    return replace(
+        document,
+        text=text,
+        page_starts=tuple(moved[start] for start in document.page_starts),
+        headings=tuple(head._replace(start=moved[head.start], end=moved[head.end]) for head in document.headings),
+    )
 
 
 def read_source(source: Source, notes: Notes) -> Iterator[Document]:

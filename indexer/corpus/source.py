@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from indexer.corpus.formats import human, kind_of
 from indexer.corpus.text import clean
 from indexer.errors import NothingToRead, ReadError
-from indexer.types import Document
+from indexer.types import Document, Heading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,6 +75,7 @@ class Source:
         fields: Mapping[str, str] | None = None,
         line_start: int = 1,
         page_starts: tuple[int, ...] = (),
+        headings: tuple[Heading, ...] = (),
     ) -> Document:
         """Return a document of this source; its title gets plain spaces, and none counts as no title."""
         return Document(
@@ -86,6 +87,7 @@ class Source:
             fields=fields or {},
             line_start=line_start,
             page_starts=page_starts,
+            headings=headings,
         )
 
     def part(self, data: bytes, name: str, record: str, kind: str | None = None, charset: str | None = None) -> Self:
