@@ -66,7 +66,7 @@ def compare(
             result.problems.append(entry)
         elif record is None:
             result.new.append(entry)
-        elif not checksum and record.status in ("indexed", "skipped") and _same(entry, record):
+        elif not checksum and _is_settled(record) and _same(entry, record):
             result.unchanged.append(entry)
         else:
             result.changed.append(entry)
@@ -84,6 +84,11 @@ def compare(
         gone[path] for path in sorted(gone) if not any(within(path, folder) for folder in closed + result.lost)
     )
     return result
+
+
+def _is_settled(record: FileRecord) -> bool:
+    """Return whether a file was read to its end: with a document, or with a digest but nothing to search in it."""
+    return record.status == "indexed" or (record.status == "skipped" and record.digest is not None)
 
 
 def _same(entry: Found, record: FileRecord) -> bool:

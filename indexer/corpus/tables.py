@@ -88,6 +88,8 @@ def rows(
     """
     head = _head(lines)
     form = choose(head, kind)
+    if line := next((n for n, text in enumerate(head[: form.first], 1) if isinstance(text, Spoiled)), None):
+        raise ReadError(f"its first line, which names the columns, cannot be read (line {line})")
     if preamble := _preamble(head[: form.first - 1]):
         yield 1, {"preamble": preamble}
     lines = chain(head[form.first - 1 :], lines)
