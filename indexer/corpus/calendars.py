@@ -102,11 +102,11 @@ def _unfolded(text: str) -> Iterator[tuple[int, str]]:
     """Yield (number, content line), a line that begins with a space joined to the one before."""
     start, parts = 0, list[str]()
     for number, line in enumerate(text.split("\n"), 1):
-        if line[:1] in (" ", "\t") and parts:
-            parts.append(line[1:])
-        elif parts and parts[-1].endswith("=") and "QUOTED-PRINTABLE" in parts[0].upper():
+        if parts and parts[-1].endswith("=") and "QUOTED-PRINTABLE" in parts[0].upper():
             parts[-1] = parts[-1][:-1]
             parts.append(line)
+        elif line[:1] in (" ", "\t") and parts:
+            parts.append(line[1:])
         else:
             if parts:
                 yield start, "".join(parts)

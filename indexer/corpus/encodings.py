@@ -183,8 +183,8 @@ def _decoded(data: bytes, declared: str | None, override: str | None, notes: Not
             except UnicodeDecodeError as error:
                 if encoding != "utf-8-sig":
                     raise ReadError(_invalid(data, error, encoding)) from error
-    if declared is not None and (name := lookup(declared)) and name != "utf-8":
-        for encoding in filter(None, (name if name != "iso8859-1" else None, _WIDER.get(name), name)):
+    if declared is not None and (name := lookup(declared)) not in (None, "utf-8", "ascii"):
+        for encoding in filter(None, (name if name != "iso8859-1" else None, _WIDER.get(name or ""), name)):
             text = _try(data, encoding)
             if text is not None and "\0" not in text:
                 return text, encoding

@@ -231,7 +231,7 @@ def _has_prose(value: object) -> bool:
         return True
     texts = list(strings(value))
     total = sum(map(len, texts))
-    prose = sum(len(text) for text in texts if len(text.split()) >= 4 or (len(text) >= 8 and not text.isascii()))
+    prose = sum(len(text) for text in texts if len(text.split()) >= 4 or (len(text) >= 20 and not text.isascii()))
     return total > 0 and prose > 0.6 * total
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from indexer.corpus import plain
 from indexer.errors import NothingToRead
+from indexer.types import Heading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,7 @@ _LETTERS = {
     "sqrt": "√", "forall": "∀", "exists": "∃", "quad": " ", "qquad": " ", "newline": " ", "par": " ",
     "guillemotleft": "«", "guillemotright": "»", "glqq": "„", "grqq": "“",
 }  # fmt: skip
+_WITHIN_WORDS = frozenset("ss ae AE oe OE o O aa AA l L i j dh th ng dj".split())
 _GREEK = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lamda mu nu xi pi rho sigma tau upsilon phi chi psi omega"
 )
@@ -57,19 +59,42 @@ _ACCENT = re.compile(
     r"\\(?:([`'^\"~=.])\s*|([uvHcdbkrt])(?:\s+|(?=\{)))(?:\{\s*(\\[ij]|[^\W\d_])?\s*\}|(\\[ij](?![a-zA-Z])|[^\W\d_]))"
 )
 _COMMAND = re.compile(r"\\([a-zA-Z@]+)\*?[ \t]*((?:\[[^\]\n]{0,200}\])?)")
+_OPEN, _CLOSE = "\ue100", "\ue101"
+"""Marks around a heading while commands are taken out."""
 _TITLE = re.compile(r"\\title\s*(?:\[[^\]]*\])?\{((?:[^{}]|\{[^{}]*\})*)\}")
-_SECTION = re.compile(r"\\(?:part|chapter|section)\*?\s*(?:\[[^\]]*\])?\{((?:[^{}]|\{[^{}]*\})*)\}")
+_LEVELS = ("part", "chapter", "section", "subsection", "subsubsection", "paragraph", "subparagraph")
+_SECTION = re.compile(r"\\(part|chapter|(?:sub){0,2}section|(?:sub)?paragraph)\*?\s*(?:\[[^\]]*\])?\{((?:[^{}]|\{[^{}]*\})*)\}")
 
 
 def read(source: Source, notes: Notes) -> Iterator[Document]:
     """Yield the text of the source as one document."""
     text = plain.text_of(source, notes)
-    named = _TITLE.search(text) or _SECTION.search(text)
-    words = to_text(text)
+    marked = _SECTION.sub(lambda match: f"{_OPEN}{_LEVELS.index(match[1])}{match[2]}{_CLOSE}", text)
+    words, headings = _without_marks(to_text(marked))
     if not words.strip():
         raise NothingToRead("it holds only commands")
-    title = re.sub(r"\\thanks\s*\{[^{}]*\}", "", named[1]) if named else ""
-    yield source.document(words, title=to_text(title))
+    named = _TITLE.search(text)
+    title = to_text(re.sub(r"\\thanks\s*\{[^{}]*\}", "", named[1])) if named else ""
+    yield source.document(words, title=title or next((head.text for head in headings), ""), headings=headings)
+
+
+def _without_marks(text: str) -> tuple[str, tuple[Heading, ...]]:
+    """Return text without the marks around its headings, and where these stand."""
+    parts: list[str] = []
+    headings: list[Heading] = []
+    at = size = 0
+    for match in re.finditer(f"{_OPEN}(\\d)([^{_OPEN}{_CLOSE}]*){_CLOSE}", text):
+        heading = match[2].strip()
+        parts += [text[at : match.start()], heading]
+        start = size + match.start() - at
+        size, at = start + len(heading), match.end()
+        if heading:
+            lines = "\n" * (match[2].count("\n") - heading.count("\n"))
+            parts.append(lines)
+            headings.append(Heading(start, size, int(match[1]) + 1, " ".join(heading.split())))
+            size += len(lines)
+    text = "".join([*parts, text[at:]])
+    return re.sub(f"[{_OPEN}{_CLOSE}]", " ", text), tuple(headings)
 
 
 def to_text(text: str) -> str:
@@ -104,7 +129,8 @@ def _accented(match: re.Match[str]) -> str:
 def _command(match: re.Match[str]) -> str:
     name = match[1]
     if name in _LETTERS:
-        return _LETTERS[name] + (" " if match[0].endswith((" ", "\t")) and len(_LETTERS[name]) > 1 else "") + match[2]
+        joined = name in _WITHIN_WORDS or not match[0].endswith((" ", "\t"))  # TeX takes the space for the command's end
+        return _LETTERS[name] + ("" if joined else " ") + match[2]
     if name == "item" or name.startswith(("cite", "Cite", "parencite", "textcite")):
         return " " + match[2].strip("[]") + " "
     return " " if match[0].endswith((" ", "\t")) else ""

@@ -29,6 +29,9 @@ MAX_PREAMBLE = 40
 MAX_NAME = 80
 """Longest name of a column in a file that does not say which line holds them."""
 
+NO_DELIMITER = "\x1e"
+"""Stands for the delimiter of a table with one column."""
+
 _DELIMITERS = {
     ",": 1.0,
     ";": 1.0,
@@ -111,7 +114,7 @@ def choose(head: Sequence[str], kind: str) -> Form:
     if said := _SEP.match(sample[0].rstrip("\r\n") or " "):
         delimiter = said[1].replace("\\t", "\t")
         return Form(delimiter, *_quoting(head[1:], delimiter), 2, _is_named(head, delimiter, 2))
-    best, best_score = Form(delimiter="\t" if kind == "tsv" else ","), 0.0
+    best, best_score = Form(delimiter="\t"), 0.0
     proposed = "\t" if kind == "tsv" and any("\t" in line for line in sample) else _proposed(sample)
     for delimiter, weight in ({proposed: 0.5} | _DELIMITERS).items():
         if not delimiter or not any(delimiter in line for line in sample):
@@ -126,7 +129,8 @@ def choose(head: Sequence[str], kind: str) -> Form:
     if best_score:
         named = _is_named(head, best.delimiter, best.first)
         return Form(best.delimiter, best.quote, best.escape, best.first, named)
-    return Form(best.delimiter, *_quoting(head, best.delimiter))
+    single = best.delimiter if kind == "tsv" else NO_DELIMITER
+    return Form(single, *_quoting(head, single))
 
 
 def _proposed(sample: Sequence[str]) -> str:
