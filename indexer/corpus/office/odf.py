@@ -56,7 +56,8 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
     else:
         if (manifest := container.read("META-INF/manifest.xml")) and b"encryption-data" in manifest:
             raise ReadError("encrypted: save a copy without password")
-        content, styles, meta = (container.xml(name) for name in ("content.xml", "styles.xml", "meta.xml"))
+        content = container.xml("content.xml")
+        styles, meta = container.optional_xml("styles.xml"), container.optional_xml("meta.xml")
     body = next(descendants(content, "body"), None) if content is not None else None
     if body is None:
         raise ReadError(f"not a readable {kind}: it holds no document")
@@ -66,6 +67,7 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
     except RecursionError as error:
         raise ReadError(f"not a readable {kind}: it is nested absurdly deep") from error
     left_out = story.left_out() + ([] if container is None else _beside(container))
+    notes.problems += [] if container is None else container.problems()
     if left_out:
         notes.warnings.append(f"not read: {', '.join(left_out)}")
     if not assembled.text.strip():

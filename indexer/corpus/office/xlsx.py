@@ -49,6 +49,7 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
         raise ReadError(f"not a readable XLSX: {message}") from error
     assembled = assemble_pages([*pages, *sheets.unplaced()])
     left_out = sheets.left_out()
+    notes.problems += package.container.problems()
     if left_out:
         notes.warnings.append(f"not read: {', '.join(left_out)}")
     if not assembled.text.strip():

@@ -47,7 +47,7 @@ def read_page(document: PdfDocument, number: int) -> PageText:
         textpage = page.get_textpage()
         try:
             text = _LINE_END.sub("", clean(reading_order(textpage, page.get_size()))).strip()
-            notes = "\n".join(read_annotations(document, page, textpage))
+            notes = "\n".join(read_annotations(document, number, page, textpage))
             scan, inner = False, ""
             if len(text) <= MAX_STAMP and _covered(page):
                 scan, inner = True, _inner(textpage, page)

@@ -60,7 +60,7 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
         yield source.document("\n\n".join(texts), title=usable(content.title), page_starts=tuple(starts))
     elif not content.attached:
         count = len(texts)
-        raise ReadError(f"no text on any of its pages ({count}): if it was scanned, run it through OCR first")
+        raise NothingToRead(f"no text on any of its pages ({count}): if it was scanned, run it through OCR first")
     else:
         _warn_of_pages(content.pages, notes)
     yield from _attachments(content.attached, source, notes)

@@ -56,7 +56,7 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
 
 def _package(container: Container) -> tuple[str, _Element]:
     """Return the name and the root of the part that lists the book's parts."""
-    root = container.xml("META-INF/container.xml")
+    root = container.optional_xml("META-INF/container.xml")
     names = [attribute(node, "full-path") for node in descendants(root, "rootfile")] if root is not None else []
     names += [name for name in container.names() if name.endswith(".opf")]
     for name in names:

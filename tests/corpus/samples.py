@@ -1,0 +1,62 @@
+"""One small sound file of every format, to be damaged at random."""
+
+from __future__ import annotations
+
+import gzip
+
+from tests.corpus import office_files as office
+from tests.corpus.files import make_docx, make_pdf
+from tests.corpus.pdf_files import make_form
+
+PAGE = """<!doctype html><html><head><title> Bees &amp; honey </title><style>p {color: red}</style></head><body>
+<nav><a href=/>Home</a></nav><header>Site</header>
+<div><h1>Bees</h1><p>They <b>dan</b>ce
+ in the   sun.<br>Often.</p><script>alert("no")</script><ul><li>first<li>second</ul>
+<h2>Honey</h2><table><tr><th>kind<th>color<tr><td>acacia<td>pale</table><pre>a
+   b <i>c</i></pre><p hidden>secret</p></div><footer>Contact</footer></body></html>"""
+
+RTF = (
+    rb"{\rtf1\ansi\ansicpg1251{\fonttbl{\f0\fcharset204 Arial;}}{\info{\title \'cf\'f0\'e8\'e2\'e5\'f2}}"
+    rb"{\header\pard Harbour office\par}\pard \f0 \'cf\'f0\'e8\'e2\'e5\'f2 world\par Second"
+    rb"{\footnote\pard See the quay.} end \u8364?\par{\pict\pngblip 89504e47}{\*\generator X;}}"
+)
+
+TEXT_DOCUMENT = office.make_opendocument(
+    '<text:h text:outline-level="1">Tides</text:h><text:p>High<text:s text:c="2"/>water<text:note><text:note-body>'
+    "<text:p>By the almanac.</text:p></text:note-body></text:note></text:p>",
+    title="On tides",
+)
+SHEETS = office.make_opendocument(
+    '<table:table table:name="Pumps"><table:table-row><table:table-cell><text:p>Name</text:p></table:table-cell>'
+    "<table:table-cell><text:p>State</text:p></table:table-cell></table:table-row><table:table-row><table:table-cell>"
+    "<text:p>Aurora</text:p></table:table-cell><table:table-cell><text:p>leaks</text:p></table:table-cell>"
+    "</table:table-row></table:table>",
+    "spreadsheet",
+)
+SLIDES = office.make_opendocument(
+    '<draw:page><draw:frame presentation:class="title"><draw:text-box><text:p>Plan</text:p></draw:text-box></draw:frame>'
+    "</draw:page>",
+    "presentation",
+)
+
+SAMPLES = {
+    "txt": "naïve text\n".encode() * 20,
+    "md": b"# T\n\nbody\n\n---\n```\ncode\n```\n" * 5,
+    "rst": b"T\n=\n\nbody\n\n===\nU\n===\n" * 5,
+    "html": PAGE.encode(),
+    "xhtml": b'<?xml version="1.0"?><html xmlns="x"><head><title/></head><body><p>a<![CDATA[b < c]]></p><div/></body></html>',
+    "pdf": make_pdf(["One page", "Another page"], title="T"),
+    "form.pdf": make_form("Petrel"),
+    "docx": make_docx(),
+    "pptx": office.make_slides([office.shape("Plan", placeholder="title") + office.shape("one", "two")], {0: "slowly"}),
+    "xlsx": office.make_book({"Pumps": [["Name", "State"], ["Aurora", "leaks"], ["Borealis", 2.5]]}),
+    "odt": TEXT_DOCUMENT,
+    "ods": SHEETS,
+    "odp": SLIDES,
+    "rtf": RTF,
+    "epub": office.make_epub({"one": "<h1>One</h1><p>First.</p>", "two": "<p>Second.</p>"}, "Book"),
+    "csv": 'id,title,text\n1,"a ""b""",ü\n'.encode() * 20,
+    "tsv": b"id\ttext\n1\tb\n" * 20,
+    "jsonl": b'{"id": 1, "title": "a", "text": "b \\u00e9", "x": [1]}\n' * 20,
+    "jsonl.gz": gzip.compress(b'{"text": "b"}\n' * 200),
+}
