@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import stat
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 
 from indexer.errors import ReadError
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Iterator
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _SPECIAL = {

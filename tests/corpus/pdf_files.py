@@ -19,7 +19,9 @@ def make_objects(objects: list[bytes], trailer: bytes = b"") -> bytes:
     start = len(out)
     out += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
     out += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    return bytes(out + b"trailer\n<</Size %d/Root 1 0 R%b>>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, trailer, start))
+    return bytes(
+        out + b"trailer\n<</Size %d/Root 1 0 R%b>>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, trailer, start)
+    )
 
 
 def words(*placed: tuple[float, float, str]) -> bytes:
@@ -57,7 +59,9 @@ def make_form(value: str, appearances: bool = True) -> bytes:
 def make_scans(pages: list[bytes]) -> bytes:
     """A PDF whose pages have these contents and may show a picture ``/Im``."""
     kids = b" ".join(b"%d 0 R" % (5 + 2 * i) for i in range(len(pages)))
-    picture = stream(bytes(256), b"/Type/XObject/Subtype/Image/Width 16/Height 16/ColorSpace/DeviceGray/BitsPerComponent 8")
+    picture = stream(
+        bytes(256), b"/Type/XObject/Subtype/Image/Width 16/Height 16/ColorSpace/DeviceGray/BitsPerComponent 8"
+    )
     objects = [
         b"<</Type/Catalog/Pages 2 0 R>>",
         b"<</Type/Pages/Kids[%b]/Count %d>>" % (kids, len(pages)),

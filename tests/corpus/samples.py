@@ -1,5 +1,7 @@
 """One small sound file of every format, to be damaged at random."""
 
+# ruff: noqa: E501 - markup reads better on one line
+
 from __future__ import annotations
 
 import gzip

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - markup reads better on one line
 import io
 
 import docx
@@ -56,7 +57,9 @@ def test_notes_and_comments_follow_the_text_that_refers_to_them() -> None:
     body = para(run("It ends early"), '<w:r><w:footnoteReference w:id="2"/></w:r>') + para("Next.")
     body += para("Rent", '<w:r><w:endnoteReference w:id="2"/></w:r>', '<w:r><w:commentReference w:id="0"/></w:r>')
     parts = {
-        "word/footnotes.xml": notes("footnote", ("2", para("See the quayside ruling.")), ("3", para("Never referred to."))),
+        "word/footnotes.xml": notes(
+            "footnote", ("2", para("See the quayside ruling.")), ("3", para("Never referred to."))
+        ),
         "word/endnotes.xml": notes("endnote", ("2", para("Base year."))),
         "word/comments.xml": notes("comment", ("0", para("The insurer paid."))),
     }
@@ -107,7 +110,10 @@ BOXED = f"<w:txbxContent>{para('In the box')}</w:txbxContent>"
         ("<m:oMath><m:r><m:t>E=mc</m:t></m:r></m:oMath>", "TextE=mc"),
         ("<w:r><w:tab/><w:t>x</w:t><w:br/><w:t>y</w:t><w:noBreakHyphen/><w:t>z</w:t></w:r>", "Text\tx\ny-z"),
         ('<w:r><w:sym w:font="Symbol" w:char="03B1"/><w:sym w:font="Wingdings" w:char="F0FC"/></w:r>', "Textα"),
-        ("<w:r><w:ruby><w:rt><w:r><w:t>とう</w:t></w:r></w:rt><w:rubyBase><w:r><w:t>東</w:t></w:r></w:rubyBase></w:ruby></w:r>", "Text東(とう)"),
+        (
+            "<w:r><w:ruby><w:rt><w:r><w:t>とう</w:t></w:r></w:rt><w:rubyBase><w:r><w:t>東</w:t></w:r></w:rubyBase></w:ruby></w:r>",
+            "Text東(とう)",
+        ),
     ],
 )
 def test_what_stands_in_a_paragraph_beside_runs(content: str, shown: str) -> None:
@@ -137,8 +143,15 @@ def test_rows_and_cells_within_controls(table: str, rows: list[str]) -> None:
         (control(para("Filled in")), "Filled in"),
         (para("Name: ", control(run("Ada"))), "Name: Ada"),
         (para("x") + control(para("Click to enter text."), "<w:showingPlcHdr/>"), "x"),
-        (control(para("1. Tides 3"), '<w:docPartObj><w:docPartGallery w:val="Table of Contents"/></w:docPartObj>') + para("x"), "x"),
-        (control(para("Tides 3"), '<w:docPartObj><w:docPartGallery w:val="Table of Contents"/></w:docPartObj>'), "Tides 3"),
+        (
+            control(para("1. Tides 3"), '<w:docPartObj><w:docPartGallery w:val="Table of Contents"/></w:docPartObj>')
+            + para("x"),
+            "x",
+        ),
+        (
+            control(para("Tides 3"), '<w:docPartObj><w:docPartGallery w:val="Table of Contents"/></w:docPartObj>'),
+            "Tides 3",
+        ),
         (f"<w:customXml><w:smartTag>{para('a')}</w:smartTag></w:customXml>", "a"),
     ],
 )
@@ -153,10 +166,25 @@ def field(stage: str) -> str:
 @pytest.mark.parametrize(
     ("content", "shown"),
     [
-        (("old ", f"<w:ins>{run('added')}</w:ins>", "<w:del><w:r><w:delText>removed</w:delText></w:r></w:del>"), "old added"),
+        (
+            ("old ", f"<w:ins>{run('added')}</w:ins>", "<w:del><w:r><w:delText>removed</w:delText></w:r></w:del>"),
+            "old added",
+        ),
         ((f"<w:moveFrom>{run('here')}</w:moveFrom>", f"<w:moveTo>{run('there')}</w:moveTo>"), "there"),
-        ((field("begin"), "<w:r><w:instrText>DATE</w:instrText></w:r>", field("separate"), run("1 May"), field("end")), "1 May"),
-        ((field("begin"), run("code of a field"), field("separate"), run("shown"), field("end"), run(" end")), "shown end"),
+        (
+            (
+                field("begin"),
+                "<w:r><w:instrText>DATE</w:instrText></w:r>",
+                field("separate"),
+                run("1 May"),
+                field("end"),
+            ),
+            "1 May",
+        ),
+        (
+            (field("begin"), run("code of a field"), field("separate"), run("shown"), field("end"), run(" end")),
+            "shown end",
+        ),
         ((f"<w:fldSimple>{run('7')}</w:fldSimple>",), "7"),
         (
             (
@@ -264,14 +292,20 @@ def test_other_formats_under_the_name_of_a_docx(data: bytes) -> None:
     assert one("a.docx", data).text == "Handrails."
 
 
-@pytest.mark.parametrize("title", [None, "", "Word Document", "Document1", "Microsoft Word - x.doc", "report_final.docx"])
+@pytest.mark.parametrize(
+    "title", [None, "", "Word Document", "Document1", "Microsoft Word - x.doc", "report_final.docx"]
+)
 def test_a_title_that_is_none(title: str | None) -> None:
     assert one("a.docx", make_word(para("Wings."), title=title)).title is None
 
 
 def test_what_is_left_out_is_said() -> None:
     body = para("Text", "<w:r><w:drawing><a:blip xmlns:a='x'/></w:drawing></w:r>", run("x", "<w:vanish/>"))
-    parts: dict[str, str | bytes] = {"word/vbaProject.bin": b"", "word/embeddings/a.xlsx": b"", "word/embeddings/b.bin": b""}
+    parts: dict[str, str | bytes] = {
+        "word/vbaProject.bin": b"",
+        "word/embeddings/a.xlsx": b"",
+        "word/embeddings/b.bin": b"",
+    }
     (document,), remarks = parsed("a.docm", make_word(body, parts))
     assert document.text == "Text"
     assert remarks.warnings == ["not read: 1 picture, 1 hidden passage, macros, 2 embedded files"]

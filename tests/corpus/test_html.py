@@ -133,7 +133,9 @@ def test_content_that_looks_like_furniture_stays(content: str) -> None:
 def test_charset_labels_as_browsers_take_them(label: str, codec: str, words: str) -> None:
     for head in (f'<meta charset="{label}">', f"<meta http-equiv=Content-Type content='text/html; charset={label}'>"):
         assert one("a.html", f"<html><head>{head}<title>T</title><body><p>{words}".encode(codec)).text == words
-    declared = f'<?xml version="1.0" encoding="{label}"?><html><head><title>T</title></head><body><p>{words}</p></body></html>'
+    declared = (
+        f'<?xml version="1.0" encoding="{label}"?><html><head><title>T</title></head><body><p>{words}</p></body></html>'
+    )
     assert one("a.xhtml", declared.encode(codec)).text == words
 
 
@@ -154,7 +156,9 @@ def test_bytes_that_no_encoding_knows_are_counted() -> None:
     assert notes.warnings == ["2 characters do not fit its encoding (gbk)"]
 
 
-@pytest.mark.parametrize("element", ["<title/>", '<script src="a.js"/>', "<style/>", '<a id="x"/>', '<textarea cols="3" />'])
+@pytest.mark.parametrize(
+    "element", ["<title/>", '<script src="a.js"/>', "<style/>", '<a id="x"/>', '<textarea cols="3" />']
+)
 @pytest.mark.parametrize("name", ["a.xhtml", "a.html"])
 def test_self_closed_elements_of_xhtml_swallow_nothing(element: str, name: str) -> None:
     page = f'<?xml version="1.0"?>\n<html xmlns="http://www.w3.org/1999/xhtml"><body>{element}<p>One<br/>two</p><div/><p>a</p></body></html>'
@@ -162,7 +166,9 @@ def test_self_closed_elements_of_xhtml_swallow_nothing(element: str, name: str) 
 
 
 def test_character_data_sections_of_xhtml() -> None:
-    page = '<html xmlns="x"><script><![CDATA[ if (a < b) ]]></script><body><p>x <![CDATA[a < b & c]]> y</p></body></html>'
+    page = (
+        '<html xmlns="x"><script><![CDATA[ if (a < b) ]]></script><body><p>x <![CDATA[a < b & c]]> y</p></body></html>'
+    )
     assert one("a.xhtml", page).text == "x a < b & c y"
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - markup reads better on one line
 import datetime as dt
 import sys
 
@@ -51,7 +52,12 @@ def test_pictures_on_slides_are_said_and_their_words_read() -> None:
 def test_sheets_are_pages_and_rows_name_their_columns() -> None:
     data = make_book(
         {
-            "Pumps": [["Name", "Share", "Since"], ["Aurora", 0.5, dt.datetime(2024, 3, 1)], [None, None, None], ["Borealis", 3.0, None]],
+            "Pumps": [
+                ["Name", "Share", "Since"],
+                ["Aurora", 0.5, dt.datetime(2024, 3, 1)],
+                [None, None, None],
+                ["Borealis", 3.0, None],
+            ],
             "Empty": [],
             "Free": [["Dear all,"], ["the pump leaks.", 12]],
         }
@@ -72,7 +78,13 @@ def test_values_as_the_sheet_shows_them() -> None:
     book = openpyxl.Workbook()
     sheet = book.active
     sheet.title = "S"
-    values = [(0.25, "0%"), (True, "General"), (1e20, "General"), (dt.datetime(2024, 3, 1, 10, 5), "yyyy-mm-dd h:mm"), (dt.time(9, 30), "hh:mm")]
+    values = [
+        (0.25, "0%"),
+        (True, "General"),
+        (1e20, "General"),
+        (dt.datetime(2024, 3, 1, 10, 5), "yyyy-mm-dd h:mm"),
+        (dt.time(9, 30), "hh:mm"),
+    ]
     for column, (value, number_format) in enumerate(values, 1):
         sheet.cell(1, column, value).number_format = number_format
     sheet.cell(2, 1, "noted").comment = openpyxl.comments.Comment("Ask the harbour", "Ada")
@@ -90,7 +102,9 @@ def test_formulas_without_a_stored_value_are_said() -> None:
     assert notes.warnings == ["not read: 2 formulas without a value (open and save it in a spreadsheet program)"]
 
 
-@pytest.mark.parametrize(("name", "module", "package"), [("a.xlsx", "openpyxl", "office"), ("a.rtf", "striprtf", "office")])
+@pytest.mark.parametrize(
+    ("name", "module", "package"), [("a.xlsx", "openpyxl", "office"), ("a.rtf", "striprtf", "office")]
+)
 def test_without_the_extra_a_file_is_skipped_with_the_command(
     name: str, module: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,15 +160,20 @@ def cell(text: str, attributes: str = "") -> str:
 
 def test_opendocument_sheets() -> None:
     rows = f"<table:table-row>{cell('Name')}{cell('State')}</table:table-row>"
-    rows += f'<table:table-row>{cell("Aurora")}{cell("ok", "table:number-columns-repeated=" + chr(34) + "2" + chr(34))}</table:table-row>'
+    rows += f"<table:table-row>{cell('Aurora')}{cell('ok', 'table:number-columns-repeated=' + chr(34) + '2' + chr(34))}</table:table-row>"
     rows += '<table:table-row table:number-rows-repeated="1048000"><table:table-cell table:number-columns-repeated="16384"/></table:table-row>'
     body = f'<table:table table:name="Pumps">{rows}</table:table><table:table table:name="None"/>'
-    assert pages("a.ods", make_opendocument(body, "spreadsheet")) == ["Pumps\n\nName | State\nName: Aurora | State: ok | ok", ""]
+    assert pages("a.ods", make_opendocument(body, "spreadsheet")) == [
+        "Pumps\n\nName | State\nName: Aurora | State: ok | ok",
+        "",
+    ]
 
 
 def test_opendocument_slides() -> None:
     box = "<draw:frame {}><draw:text-box><text:p>{}</text:p></draw:text-box></draw:frame>"
-    body = f"<draw:page>{box.format('presentation:class=' + chr(34) + 'title' + chr(34), 'Plan')}{box.format('', 'one')}"
+    body = (
+        f"<draw:page>{box.format('presentation:class=' + chr(34) + 'title' + chr(34), 'Plan')}{box.format('', 'one')}"
+    )
     body += f"<presentation:notes>{box.format('', 'Slowly.')}</presentation:notes></draw:page>"
     body += "<draw:page><draw:g><draw:custom-shape><text:p>two</text:p></draw:custom-shape></draw:g></draw:page>"
     assert pages("a.odp", make_opendocument(body, "presentation")) == ["Plan\n\none\n\nSlowly.", "two"]

@@ -74,10 +74,26 @@ def appearance(text: str) -> bytes:
         ("FreeText", "/F 2/Contents(hidden)", None),
         ("Popup", "/Contents(again)", None),
     ],
-    ids=["free text", "note", "highlight", "stamp", "choice", "UTF-16", "checked", "unchecked", "password", "hidden", "popup"],
+    ids=[
+        "free text",
+        "note",
+        "highlight",
+        "stamp",
+        "choice",
+        "UTF-16",
+        "checked",
+        "unchecked",
+        "password",
+        "hidden",
+        "popup",
+    ],
 )
 def test_notes_and_fields_as_a_viewer_shows_them(kind: str, entries: str, shown: str | None) -> None:
-    drawn = annotation(kind, entries, 500) if "/F 2" not in entries else annotation(kind, entries, 500).replace(b"/F 4", b"")
+    drawn = (
+        annotation(kind, entries, 500)
+        if "/F 2" not in entries
+        else annotation(kind, entries, 500).replace(b"/F 4", b"")
+    )
     document = one("a.pdf", make_page(words((72, 720, "Permit")), [drawn, appearance("APPROVED")]))
     assert document.text == ("Permit" if shown is None else f"Permit\n\n{shown}")
 
@@ -162,7 +178,9 @@ def test_three_columns() -> None:
 
 
 def test_the_rows_of_a_table_stay_together() -> None:
-    rows = [(f"Row {i} name of a thing with words in it", f"{i}00 euros and a remark on that thing here") for i in range(8)]
+    rows = [
+        (f"Row {i} name of a thing with words in it", f"{i}00 euros and a remark on that thing here") for i in range(8)
+    ]
     placed = [cell for i, (a, b) in enumerate(rows) for cell in ((50.0, 700.0 - 14 * i, a), (320.0, 700.0 - 14 * i, b))]
     assert one("a.pdf", make_page(words(*placed))).text.splitlines() == [f"{a} {b}" for a, b in rows]
 
@@ -194,7 +212,15 @@ def test_a_compound_known_from_another_page_keeps_its_hyphen() -> None:
 
 
 @pytest.mark.parametrize(
-    "title", ["Microsoft Word - draft.doc", "untitled", "i-xx_Ch4-fm.indd", "paper.dvi", "scan0001.pdf", "PowerPoint Presentation"]
+    "title",
+    [
+        "Microsoft Word - draft.doc",
+        "untitled",
+        "i-xx_Ch4-fm.indd",
+        "paper.dvi",
+        "scan0001.pdf",
+        "PowerPoint Presentation",
+    ],
 )
 def test_a_scratch_files_name_is_no_title(title: str) -> None:
     assert one("a.pdf", make_pdf(["Otters at the weir."], title=title)).title is None
@@ -216,7 +242,10 @@ def attached(name: str, data: bytes) -> bytes:
 
 def test_attached_files_are_documents_of_their_own() -> None:
     documents, notes = parsed("a.pdf", attached("list.txt", b"cormorant"))
-    assert [(d.record, d.kind, d.text) for d in documents] == [(None, "pdf", "Cover letter"), ("list.txt", "text", "cormorant")]
+    assert [(d.record, d.kind, d.text) for d in documents] == [
+        (None, "pdf", "Cover letter"),
+        ("list.txt", "text", "cormorant"),
+    ]
     assert notes.warnings == []
     documents, notes = parsed("a.pdf", attached("photo.png", b"\x89PNG"))
     assert [d.text for d in documents] == ["Cover letter"]

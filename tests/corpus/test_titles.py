@@ -6,8 +6,22 @@ from indexer.corpus.titles import best, usable
 @pytest.mark.parametrize(
     "title",
     [
-        *("Microsoft Word - draft.doc", "Microsoft Word", "Microsoft PowerPoint - Talk_v2.ppt", "PowerPoint Presentation"),
-        *("untitled", "Untitled-1", "[untitled]", "Untitled Document", "Unbenannt", "Sans titre 2", "无标题", "無題ドキュメント"),
+        *(
+            "Microsoft Word - draft.doc",
+            "Microsoft Word",
+            "Microsoft PowerPoint - Talk_v2.ppt",
+            "PowerPoint Presentation",
+        ),
+        *(
+            "untitled",
+            "Untitled-1",
+            "[untitled]",
+            "Untitled Document",
+            "Unbenannt",
+            "Sans titre 2",
+            "无标题",
+            "無題ドキュメント",
+        ),
         *("Document1", "Doc1", "Dokument 3", "Presentation2", "Book1", "Word Document", "New Document (2)", "Slide 1"),
         *("i-xx_Ch4-fm.indd", "paper.dvi", "scan0001.pdf", "x.qxd", "Annual report.docx", "C:\\Users\\a\\b.doc"),
         *("file:///tmp/a.html", "IMG_1234", "DSC00012", "20190301123000", "Full page fax print", "React App"),

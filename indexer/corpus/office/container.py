@@ -84,6 +84,7 @@ class Container:
         yield from self._parts
 
     def __contains__(self, name: str) -> bool:
+        """Return whether there is a part of this name."""
         return _key(name) in self._parts
 
     def read(self, name: str) -> bytes | None:
@@ -128,6 +129,7 @@ class DamagedXml(ReadError):  # noqa: N818 - reads as what it is
     """XML that is damaged and could be read in part."""
 
     def __init__(self, message: str, mended: _Element) -> None:
+        """Keep ``mended``, the root of what could be read."""
         super().__init__(message)
         self.mended = mended
 
@@ -146,9 +148,7 @@ def parse_xml(data: bytes, what: str) -> _Element:
     def parse(recover: bool) -> _Element | None:
         return etree.fromstring(
             data,
-            etree.XMLParser(
-                resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True, recover=recover
-            ),
+            etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True, recover=recover),
         )
 
     damage: Exception | None = None
@@ -197,10 +197,9 @@ def local(element: _Element) -> str:
 
 def attribute(element: _Element, name: str) -> str:
     """Return the value of an attribute of that name in any namespace, or an empty string."""
-    value = element.get(name)
-    if value is not None:
+    if (value := element.get(name)) is not None:
         return value
-    return next((value for key, value in element.attrib.items() if key.rpartition("}")[2] == name), "")
+    return next((str(value) for key, value in element.attrib.items() if str(key).rpartition("}")[2] == name), "")
 
 
 def children(element: _Element, *names: str) -> Iterator[_Element]:

@@ -159,4 +159,3 @@ class _Word:
         """Return what was not read, counted."""
         counted = self.story.counted() if self.story is not None else []
         return counted + self.package.left_out()
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -84,19 +85,19 @@ def _field(document: PdfDocument, annotation: Any, textpage: PdfTextPage) -> tup
         return "", ""
     if kind == pdfium.FPDF_FORMFIELD_TEXTFIELD and flags & _PASSWORD_FLAG:
         return "", ""
-    label = _wide(lambda buffer, size: pdfium.FPDFAnnot_GetFormFieldAlternateName(form, annotation, buffer, size))
+    label = _wide(partial(pdfium.FPDFAnnot_GetFormFieldAlternateName, form, annotation))
     label = label or _beside(annotation, textpage)
     if kind in (pdfium.FPDF_FORMFIELD_CHECKBOX, pdfium.FPDF_FORMFIELD_RADIOBUTTON):
         if not pdfium.FPDFAnnot_IsChecked(form, annotation) or not label:
             return "", ""
-        export = _wide(lambda buffer, size: pdfium.FPDFAnnot_GetFormFieldExportValue(form, annotation, buffer, size))
+        export = _wide(partial(pdfium.FPDFAnnot_GetFormFieldExportValue, form, annotation))
         return label, "" if export in _OFF else export
     chosen = [
-        _wide(lambda buffer, size, at=at: pdfium.FPDFAnnot_GetOptionLabel(form, annotation, at, buffer, size))
+        _wide(partial(pdfium.FPDFAnnot_GetOptionLabel, form, annotation, at))
         for at in range(max(pdfium.FPDFAnnot_GetOptionCount(form, annotation), 0))
         if pdfium.FPDFAnnot_IsOptionSelected(form, annotation, at)
     ]
-    value = _wide(lambda buffer, size: pdfium.FPDFAnnot_GetFormFieldValue(form, annotation, buffer, size))
+    value = _wide(partial(pdfium.FPDFAnnot_GetFormFieldValue, form, annotation))
     return label, ", ".join(filter(None, chosen)) or value or _string(annotation, "V")
 
 
@@ -155,7 +156,7 @@ def _string(annotation: Any, key: str) -> str:
     """Return a text entry of an annotation."""
     import pypdfium2.raw as pdfium
 
-    return _wide(lambda buffer, size: pdfium.FPDFAnnot_GetStringValue(annotation, key.encode(), buffer, size))
+    return _wide(partial(pdfium.FPDFAnnot_GetStringValue, annotation, key.encode()))
 
 
 def _wide(call: Callable[[Any, int], int]) -> str:

@@ -10,7 +10,7 @@ from indexer.corpus import readers
 from indexer.corpus.formats import kind_of
 from indexer.corpus.office.ooxml import plural
 from indexer.corpus.pdf.hyphens import mend
-from indexer.corpus.pdf.pages import PageText, read_page, ranges, stamped
+from indexer.corpus.pdf.pages import PageText, ranges, read_page, stamped
 from indexer.corpus.titles import usable
 from indexer.errors import NothingToRead, ReadError
 

@@ -81,6 +81,8 @@ def _chapters(container: Container, name: str, package: _Element) -> list[str]:
         if attribute(reference, "type").lower() == "toc":
             contents.add(resolve(name, attribute(reference, "href")))
     spine = first(package, "spine")
-    order = [pages.get(attribute(item, "idref"), "") for item in children(spine, "itemref")] if spine is not None else []
+    order = (
+        [pages.get(attribute(item, "idref"), "") for item in children(spine, "itemref")] if spine is not None else []
+    )
     chapters = [chapter for chapter in order if chapter and chapter not in contents]
     return chapters or [page for page in pages.values() if page not in contents and page in container]
