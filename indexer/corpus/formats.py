@@ -51,7 +51,7 @@ BINARY = frozenset(
 )
 """Endings of files that hold no text to search; they are skipped unopened."""
 
-BINARY_KINDS = frozenset({"pdf", "docx", "pptx", "xlsx", "odt", "ods", "odp", "epub", "mail", "msg"})
+BINARY_KINDS = frozenset({"pdf", "docx", "pptx", "xlsx", "rtf", "odt", "ods", "odp", "epub", "mail"})
 """Kinds whose files hold other bytes than text; a file of any other kind that looks binary is skipped."""
 
 RECORD_KINDS = frozenset({"csv", "tsv", "jsonl", "json"})

@@ -30,7 +30,8 @@ _ROLE = re.compile(r"(?::[\w:.+-]+:)?`{1,2}([^`<]+?)(?: <[^>`]*>)?`{1,2}_{0,2}")
 
 def find_headings(text: str, kind: str) -> Iterator[Heading]:
     """Yield each heading in order; none for kinds of text that mark no headings."""
-    return _FINDERS.get(kind, lambda _: iter(()))(text)
+    finder = _FINDERS.get(kind)
+    return finder(text) if finder else iter(())
 
 
 def paths(headings: Sequence[Heading]) -> list[str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from indexer.errors import ReadError
+
+if TYPE_CHECKING:
+    import io
+    from collections.abc import Iterator
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _SPECIAL = {
@@ -66,24 +69,3 @@ def newlines(text: str) -> str:
 def clean(text: str) -> str:
     """Extracted text as it can be tokenized and stored: NUL and lone surrogates become U+FFFD."""
     return newlines(_UNSTORABLE.sub("\ufffd", text))
-
-
-def assemble(blocks: Iterable[tuple[str, str]]) -> str:
-    """Text of extracted (role, text) blocks, roles "heading", "paragraph" and "line" (a list item, a table's row).
-
-    Lines follow each other closely, a blank line parts the rest, and two blank lines stand before each heading and
-    nowhere else: the splitter cuts there.
-    """
-    text: list[str] = []
-    before = ""
-    for role, block in blocks:
-        block = re.sub(r"\n[ \t]*(?=\n)", "\n", clean(block).strip("\n"))
-        block = re.sub(r"\n{3,}", "\n\n", block).rstrip()
-        if not block.strip():
-            continue
-        if role == "heading":
-            block = " ".join(block.split())
-        gap = "\n\n\n" if role == "heading" else "\n" if role == before == "line" else "\n\n"
-        text += [gap if text else "", block]
-        before = role
-    return "".join(text)

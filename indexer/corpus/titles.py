@@ -15,7 +15,7 @@ _PROGRAM = re.compile(
     re.IGNORECASE,
 )
 _FILE = re.compile(
-    r"^\S(?:.*\S)?\.(?:docx?|do[ct]m?|dot[xm]?|wp[ds]|rtf|od[tsp]|pages|key|pptx?|pp[st]x?|xls[xmb]?|pdf|dvi|e?ps|tex|ltx|"
+    r"^\S(?:.*\S)?\.(?:docx?|do[ct]m?|dot[xm]?|wp[ds]|rtf|od[tsp]|pages|key|pptx?|pp[st]x?|xls[xmb]?|pdf|dvi|e?ps|tex|"
     r"ind[dtb]|qx[dpbt]|pm[d6]|p65|fm|book|mif|pub|cdr|ai|psd|xcf|svg|vsdx?|tiff?|jpe?g|png|gif|bmp|heic|webp|"
     r"te?mp|bak|prn|sdw|s[tx]w|txt|md|csv|html?|xhtml|mht(?:ml)?|aspx?|php|jsp|eml|msg|epub|lwp|hwp|wri|dwg)$",
     re.IGNORECASE,
@@ -25,7 +25,8 @@ _NUMBER = r"[\s_(#-]*(?:\d[\d\s_.:-]*)?\)?"
 _SCRATCH = re.compile(
     r"^(?:untitled|unnamed|no[ _]?name|no[ -]title|new|neu|nouveau|nuevo|"
     r"(?:sans|ohne) (?:titre|nom|titel)|sin (?:título|titulo|nombre)|senza (?:titolo|nome)|sem (?:título|titulo|nome)|"
-    r"unbenannt|namnlös|uden titel|naamloos|bez nazwy|без имени|без названия|無題(?:の?ドキュメント)?|无标题|未命名|제목 없음)?"
+    r"unbenannt|namnlös|uden titel|naamloos|bez nazwy|без имени|без названия|"
+    r"無題(?:の?ドキュメント)?|无标题|未命名|제목 없음)?"
     r"[\s_-]*"
     r"(?:document|dokument|documento|documenti|doc|worddoc|word document|microsoft word document|"
     r"microsoft word(?: document)?|microsoft excel|microsoft powerpoint|microsoft office \w+|"
@@ -34,8 +35,9 @@ _SCRATCH = re.compile(
     r"sheet|spreadsheet|microsoft excel worksheet|"
     r"page|webpage|web page|seite|home ?page|site|file|datei|fichier|title|titel|titre|title goes here|"
     r"insert title here|your title here|title here|"
-    r"scan|scanned? (?:document|image|page|from .*)|scanned|img|image|dsc[nf]?|pict?|foto|photo|fax|full page fax print|copy|"
-    r"kopie|temp|tmp|test|draft|output|print|printed|printout|job|layout|template|blank|default|index|"
+    r"scan|scanned? (?:document|image|page|from .*)|scanned|img|image|dsc[nf]?|pict?|foto|photo|fax|"
+    r"full page fax print|"
+    r"copy|kopie|temp|tmp|test|draft|output|print|printed|printout|job|layout|template|blank|default|index|"
     r"react app|vite app|vite \+ \w+|create next app|null|none|nil|undefined|unknown|anonymous|n/?a|"
     r"todo|lorem ipsum|pdf|word|acrobat|latex document|powerpoint|html|epub)?"
     + _NUMBER

@@ -1,5 +1,7 @@
 """Small files of office programs and books, made in the test from their bare parts."""
 
+# ruff: noqa: E501 - markup reads better on one line
+
 from __future__ import annotations
 
 import io
@@ -13,7 +15,8 @@ PACKAGE = "http://schemas.openxmlformats.org/package/2006"
 WORD = (
     'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main" '
     f'xmlns:r="{RELATION}" xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math" '
-    'xmlns:v="urn:schemas-microsoft-com:vml" xmlns:wps="http://schemas.microsoft.com/office/word/2010/wordprocessingShape" '
+    'xmlns:v="urn:schemas-microsoft-com:vml" '
+    'xmlns:wps="http://schemas.microsoft.com/office/word/2010/wordprocessingShape" '
     'xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006" '
     'xmlns:wp="http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing"'
 )
@@ -21,18 +24,21 @@ SLIDE = (
     'xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main" '
     f'xmlns:p="http://schemas.openxmlformats.org/presentationml/2006/main" xmlns:r="{RELATION}"'
 )
-OPENDOCUMENT = " ".join(
-    f'xmlns:{prefix}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
-    for prefix, name in (
-        ("office", "office"),
-        ("text", "text"),
-        ("table", "table"),
-        ("draw", "drawing"),
-        ("presentation", "presentation"),
-        ("style", "style"),
-        ("svg", "svg-compatible"),
+OPENDOCUMENT = (
+    " ".join(
+        f'xmlns:{prefix}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
+        for prefix, name in (
+            ("office", "office"),
+            ("text", "text"),
+            ("table", "table"),
+            ("draw", "drawing"),
+            ("presentation", "presentation"),
+            ("style", "style"),
+            ("svg", "svg-compatible"),
+        )
     )
-) + ' xmlns:dc="http://purl.org/dc/elements/1.1/"'
+    + ' xmlns:dc="http://purl.org/dc/elements/1.1/"'
+)
 
 
 def zipped(parts: dict[str, str | bytes]) -> bytes:
@@ -40,7 +46,7 @@ def zipped(parts: dict[str, str | bytes]) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in parts.items():
-            archive.writestr(name, content)
+            archive.writestr(name, content, zipfile.ZIP_STORED if name == "mimetype" else None)
     return out.getvalue()
 
 
@@ -61,7 +67,9 @@ def para(*content: str, style: str = "", properties: str = "") -> str:
 
 
 def row(*cells: str) -> str:
-    return "<w:tr>" + "".join(f"<w:tc>{cell if cell.startswith('<') else para(cell)}</w:tc>" for cell in cells) + "</w:tr>"
+    return (
+        "<w:tr>" + "".join(f"<w:tc>{cell if cell.startswith('<') else para(cell)}</w:tc>" for cell in cells) + "</w:tr>"
+    )
 
 
 def control(content: str, properties: str = "") -> str:
@@ -83,7 +91,9 @@ def make_word(
         **(parts or {}),
     }
     if title is not None:
-        files["docProps/core.xml"] = f'{HEAD}<c xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>{title}</dc:title></c>'
+        files["docProps/core.xml"] = (
+            f'{HEAD}<c xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>{title}</dc:title></c>'
+        )
     return zipped(files)
 
 
@@ -161,7 +171,8 @@ def make_opendocument(body: str, kind: str = "text", styles: str = "", title: st
 def make_epub(chapters: dict[str, str], title: str = "", contents: str = "") -> bytes:
     """An EPUB of these chapters (name → body), in this order; ``contents`` is its navigation page."""
     items = "".join(
-        f'<item id="c{i}" href="text/{name}.xhtml" media-type="application/xhtml+xml"/>' for i, name in enumerate(chapters)
+        f'<item id="c{i}" href="text/{name}.xhtml" media-type="application/xhtml+xml"/>'
+        for i, name in enumerate(chapters)
     )
     spine = "".join(f'<itemref idref="c{i}"/>' for i in range(len(chapters)))
     page = '<html xmlns="http://www.w3.org/1999/xhtml"><head><title/></head><body>{}</body></html>'

@@ -42,10 +42,12 @@ class Container:
         """
         if data.startswith(_OLE):
             raise ReadError(
-                f"not a {what} but an encrypted file or one of an older office program: save it as {what.lower()} "
-                "without password"
+                f"not a {what} but an encrypted file or one of an older office program: save it as "
+                f".{what.lower()} without password"
             )
         self.what = what
+        self.damaged: list[str] = []
+        """Parts that were damaged and read in part."""
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(data))
             self._check(len(data))
@@ -82,6 +84,7 @@ class Container:
         yield from self._parts
 
     def __contains__(self, name: str) -> bool:
+        """Return whether there is a part of this name."""
         return _key(name) in self._parts
 
     def read(self, name: str) -> bytes | None:
@@ -92,35 +95,77 @@ class Container:
     def xml(self, name: str) -> _Element | None:
         """Return the root element of an XML part; None where there is none, or nothing in it.
 
+        A damaged part is read as far as it can be and named in ``damaged``.
+
         Raises:
             ReadError: The part is no XML, or absurdly deep.
         """
         data = self.read(name)
-        if data is None:
+        if data is None or not data.strip():
             return None
-        return parse_xml(data, f"not a readable {self.what}: {name}")
+        try:
+            return parse_xml(data, f"not a readable {self.what}: {name}")
+        except DamagedXml as error:
+            if name not in self.damaged:
+                self.damaged.append(name)
+            return error.mended
+
+    def optional_xml(self, name: str) -> _Element | None:
+        """Return the root element of a part that holds no text (relationships, styles); None where it is of no use."""
+        data = self.read(name)
+        try:
+            return parse_xml(data, name) if data and data.strip() else None
+        except DamagedXml as error:
+            return error.mended
+        except ReadError:
+            return None
+
+    def problems(self) -> list[str]:
+        """Return what is to be said of damaged parts."""
+        return [f"{name} is damaged: some of its text may be missing" for name in self.damaged]
 
 
-def parse_xml(data: bytes, what: str) -> _Element | None:
-    """Return the root element of XML; slightly damaged XML is mended.
+class DamagedXml(ReadError):  # noqa: N818 - reads as what it is
+    """XML that is damaged and could be read in part."""
+
+    def __init__(self, message: str, mended: _Element) -> None:
+        """Keep ``mended``, the root of what could be read."""
+        super().__init__(message)
+        self.mended = mended
+
+
+def parse_xml(data: bytes, what: str) -> _Element:
+    """Return the root element of XML.
 
     Nothing is fetched, and entities that the XML itself defines are left as they are.
 
     Raises:
+        DamagedXml: It is damaged, and holds what could be read of it.
         ReadError: It cannot be read; the message begins with ``what``.
     """
     from lxml import etree
 
-    options = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": True}
+    def parse(recover: bool) -> _Element | None:
+        return etree.fromstring(
+            data,
+            etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True, recover=recover),
+        )
+
+    damage: Exception | None = None
     try:
-        root = etree.fromstring(data, etree.XMLParser(**options))
-    except (etree.LxmlError, ValueError):
+        root = parse(recover=False)
+    except (etree.LxmlError, ValueError) as error:
+        damage = error
         try:
-            root = etree.fromstring(data, etree.XMLParser(recover=True, **options))
-        except (etree.LxmlError, ValueError) as error:
-            raise ReadError(f"{what} is no XML: {' '.join(str(error).split())[:200]}") from error
-    if root is not None and _depth(root) > MAX_DEPTH:
+            root = parse(recover=True)
+        except (etree.LxmlError, ValueError):
+            root = None
+    if root is None:
+        raise ReadError(f"{what} is no XML: {' '.join(str(damage).split())[:200]}") from damage
+    if _depth(root) > MAX_DEPTH:
         raise ReadError(f"{what} has more than {MAX_DEPTH:,} elements open at once: it is damaged, or made to hang")
+    if damage is not None:
+        raise DamagedXml(f"{what} is damaged", root) from damage
     return root
 
 
@@ -152,10 +197,9 @@ def local(element: _Element) -> str:
 
 def attribute(element: _Element, name: str) -> str:
     """Return the value of an attribute of that name in any namespace, or an empty string."""
-    value = element.get(name)
-    if value is not None:
+    if (value := element.get(name)) is not None:
         return value
-    return next((value for key, value in element.attrib.items() if key.rpartition("}")[2] == name), "")
+    return next((str(value) for key, value in element.attrib.items() if str(key).rpartition("}")[2] == name), "")
 
 
 def children(element: _Element, *names: str) -> Iterator[_Element]:

@@ -44,6 +44,7 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
             assembled = assemble(document.blocks(contents=True))
     except RecursionError as error:
         raise ReadError("not a readable DOCX: it is nested absurdly deep") from error
+    notes.problems += package.container.problems()
     left_out = document.left_out()
     if left_out:
         notes.warnings.append(f"not read: {', '.join(left_out)}")
@@ -69,10 +70,10 @@ def _unflattened(data: bytes) -> bytes:
     """Return a package that was saved as one XML file, as a zip file."""
     from lxml import etree
 
-    root = parse_xml(data, "the file")
+    root = parse_xml(data, "not a readable DOCX: it")
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
-        for part in () if root is None else children(root, "part"):
+        for part in children(root, "part"):
             name = attribute(part, "name").lstrip("/")
             content, binary = first(part, "xmlData"), first(part, "binaryData")
             if content is not None and len(content):
@@ -95,7 +96,7 @@ class _Word:
         self.main, self.body = main, body
         self.relations = package.relationships(main)
         styles = next((r.target for r in self.relations if r.type == "styles"), "word/styles.xml")
-        self.styles = Styles(package.container.xml(styles))
+        self.styles = Styles(package.container.optional_xml(styles))
         self.story: Story | None = None
 
     def blocks(self, *, contents: bool) -> Iterator[Block]:
@@ -158,4 +159,3 @@ class _Word:
         """Return what was not read, counted."""
         counted = self.story.counted() if self.story is not None else []
         return counted + self.package.left_out()
-

@@ -52,11 +52,14 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
     container = None if data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<") else Container(data, source.kind.upper())
     if container is None:
         flat = parse_xml(data, f"not a readable {kind}: it")
-        content = styles = meta = flat
+        content: _Element | None = flat
+        styles: _Element | None = flat
+        meta: _Element | None = flat
     else:
         if (manifest := container.read("META-INF/manifest.xml")) and b"encryption-data" in manifest:
             raise ReadError("encrypted: save a copy without password")
-        content, styles, meta = (container.xml(name) for name in ("content.xml", "styles.xml", "meta.xml"))
+        content = container.xml("content.xml")
+        styles, meta = container.optional_xml("styles.xml"), container.optional_xml("meta.xml")
     body = next(descendants(content, "body"), None) if content is not None else None
     if body is None:
         raise ReadError(f"not a readable {kind}: it holds no document")
@@ -66,15 +69,14 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
     except RecursionError as error:
         raise ReadError(f"not a readable {kind}: it is nested absurdly deep") from error
     left_out = story.left_out() + ([] if container is None else _beside(container))
+    notes.problems += [] if container is None else container.problems()
     if left_out:
         notes.warnings.append(f"not read: {', '.join(left_out)}")
     if not assembled.text.strip():
         raise NothingToRead(f"no text in it: {'only ' + ', '.join(left_out) if left_out else 'nothing at all'}")
     named = next(descendants(meta, "title"), None) if meta is not None else None
     title = best((named.text if named is not None else None, first_heading(assembled) if _is_text(body) else None))
-    yield source.document(
-        assembled.text, title=title, headings=assembled.headings, page_starts=assembled.page_starts
-    )
+    yield source.document(assembled.text, title=title, headings=assembled.headings, page_starts=assembled.page_starts)
 
 
 def _is_text(body: _Element) -> bool:
@@ -219,7 +221,9 @@ class _Story:
     def _table(self, table: _Element) -> Iterator[Block]:
         for row in self._within(table, "table-row"):
             cells = [list(self.blocks(cell)) for cell in self._within(row, "table-cell")]
-            if any(sum(len(b.text) for b in cell) > MAX_CELL or any(b.role == "heading" for b in cell) for cell in cells):
+            if any(
+                sum(len(b.text) for b in cell) > MAX_CELL or any(b.role == "heading" for b in cell) for cell in cells
+            ):
                 for cell in cells:
                     yield from cell
             else:

@@ -42,7 +42,7 @@ class Package:
     def relationships(self, part: str) -> list[Relationship]:
         """Return the relationships of a part ("" for the whole package) whose targets exist or lie outside."""
         folder, _, name = part.rpartition("/")
-        root = self.container.xml(f"{folder}/_rels/{name}.rels" if folder else f"_rels/{name}.rels")
+        root = self.container.optional_xml(f"{folder}/_rels/{name}.rels" if folder else f"_rels/{name}.rels")
         found = []
         for element in () if root is None else children(root, "Relationship"):
             external = attribute(element, "TargetMode").lower() == "external"
@@ -60,7 +60,7 @@ class Package:
         for relation in self.relationships(""):
             if relation.type == "officedocument":
                 return relation.target
-        types = self.container.xml("[Content_Types].xml")
+        types = self.container.optional_xml("[Content_Types].xml")
         for element in () if types is None else children(types, "Override"):
             name = attribute(element, "PartName").lstrip("/")
             if ".main+xml" in attribute(element, "ContentType") and name in self.container:
@@ -70,7 +70,7 @@ class Package:
     def title(self) -> str | None:
         """Return the title in the package's properties."""
         names = [r.target for r in self.relationships("") if r.type == "core-properties"]
-        root = self.container.xml((names or ["docProps/core.xml"])[0])
+        root = self.container.optional_xml((names or ["docProps/core.xml"])[0])
         for element in () if root is None else descendants(root, "title"):
             return element.text
         return None
@@ -78,15 +78,16 @@ class Package:
     def left_out(self) -> list[str]:
         """Return what the package holds beside text, counted, for a warning."""
         files: dict[str, int] = {}
+        macros = False
         for name in self.container.names():
             folder = name.rpartition("/")[0].rpartition("/")[2]
             if name.endswith("vbaproject.bin"):
-                files["macros"] = 1
+                macros = True
             elif folder == "embeddings":
                 files["embedded file"] = files.get("embedded file", 0) + 1
             elif folder == "media" and name.endswith((".mp3", ".mp4", ".wav", ".m4a", ".avi", ".mov", ".wmv", ".m4v")):
                 files["recording"] = files.get("recording", 0) + 1
-        return ["macros" if name == "macros" else plural(count, name) for name, count in files.items()]
+        return ["macros"] * macros + [plural(count, name) for name, count in files.items()]
 
 
 def drawing_text(root: _Element) -> str:

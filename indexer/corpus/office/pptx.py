@@ -31,6 +31,7 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
     except RecursionError as error:
         raise ReadError("not a readable PPTX: it is nested absurdly deep") from error
     left_out = [plural(show.pictures, "picture")] * bool(show.pictures) + package.left_out()
+    notes.problems += package.container.problems()
     if left_out:
         notes.warnings.append(f"not read: {', '.join(left_out)}")
     if not assembled.text.strip():

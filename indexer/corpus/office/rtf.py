@@ -42,7 +42,7 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
 
     def plain(rtf: str) -> str:
         try:
-            return rtf_to_text(rtf, encoding=encoding, errors="replace")
+            return str(rtf_to_text(rtf, encoding=encoding, errors="replace"))  # type: ignore[no-untyped-call]
         except Exception as error:  # striprtf lets errors of many kinds through
             message = " ".join(str(error).split())[:200] or type(error).__name__
             raise ReadError(f"not a readable RTF: {message}") from error

@@ -28,6 +28,7 @@ _PROPERTIES = frozenset(
 )
 _HEADING_NAME = re.compile(r"(?i)heading (\d)$|(sub)?title$")
 _CONTENTS_NAME = re.compile(r"(?i)toc (?:\d|heading)$|table of figures$|toa heading$|table of authorities$")
+_OBJECTS = frozenset("docPr cNvPr shape textpath imagedata blip relIds chart sym subDoc".split())
 _OFF = frozenset(("0", "false", "off"))
 
 
@@ -80,6 +81,7 @@ class Counts:
     """What a document holds beside text."""
 
     def __init__(self) -> None:
+        """Begin at none."""
         self.pictures = self.hidden = self.subdocuments = 0
 
 
@@ -177,9 +179,7 @@ class Story:
             if first(row, "trPr", "del") is not None:
                 continue
             cells = [
-                list(self.blocks(cell))
-                for cell in self._within(row, "tc")
-                if first(cell, "tcPr", "cellDel") is None
+                list(self.blocks(cell)) for cell in self._within(row, "tc") if first(cell, "tcPr", "cellDel") is None
             ]
             sizes = [sum(len(block.text) for block in cell) for cell in cells]
             if any(size > MAX_CELL for size in sizes) or any(b.role == "heading" for cell in cells for b in cell):
@@ -250,7 +250,7 @@ class Story:
                 held, self._held = self._held, ""
                 inner = list(self.blocks(node))
                 self._after, self._held = outer + inner, held
-            elif name in ("docPr", "cNvPr", "shape", "textpath", "imagedata", "blip", "relIds", "chart", "sym", "subDoc"):
+            elif name in _OBJECTS:
                 self._object(node, name, parts)
                 stack.extend(reversed(node))
             else:

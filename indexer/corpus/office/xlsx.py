@@ -16,7 +16,7 @@ from indexer.errors import NothingToRead, ReadError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from openpyxl.worksheet._read_only import ReadOnlyWorksheet as _Sheet
+    from openpyxl.worksheet.worksheet import Worksheet
 
     from indexer.corpus.source import Source
     from indexer.types import Document, Notes
@@ -49,12 +49,15 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
         raise ReadError(f"not a readable XLSX: {message}") from error
     assembled = assemble_pages([*pages, *sheets.unplaced()])
     left_out = sheets.left_out()
+    notes.problems += package.container.problems()
     if left_out:
         notes.warnings.append(f"not read: {', '.join(left_out)}")
     if not assembled.text.strip():
         raise NothingToRead(f"no text in any cell: {'only ' + ', '.join(left_out) if left_out else 'it is empty'}")
     starts = assembled.page_starts
-    yield source.document(assembled.text, title=best((package.title(),)), headings=assembled.headings, page_starts=starts)
+    yield source.document(
+        assembled.text, title=best((package.title(),)), headings=assembled.headings, page_starts=starts
+    )
 
 
 class _Sheets:
@@ -67,11 +70,11 @@ class _Sheets:
         self.pictures = sum("/media/" in name for name in names)
         self._beside = [name for name in names if _holds_words(name)]
 
-    def blocks(self, sheet: _Sheet) -> Iterator[Block]:
+    def blocks(self, sheet: Worksheet) -> Iterator[Block]:
         """Yield one sheet's rows."""
         yield from blocks_of_sheet(sheet.title, self._rows(sheet))
 
-    def _rows(self, sheet: _Sheet) -> Iterator[list[str]]:
+    def _rows(self, sheet: Worksheet) -> Iterator[list[str]]:
         for row in sheet.iter_rows(max_col=MAX_COLUMNS):
             self.cells += len(row)
             if self.cells > MAX_CELLS:
@@ -118,7 +121,9 @@ def _holds_words(name: str) -> bool:
     """Return whether a part beside the sheets holds words."""
     if not name.startswith("xl/") or not name.endswith(".xml"):
         return False
-    return "comment" in name.lower() or "/drawings/drawing" in name or "/charts/chart" in name or "/diagrams/data" in name
+    return (
+        "comment" in name.lower() or "/drawings/drawing" in name or "/charts/chart" in name or "/diagrams/data" in name
+    )
 
 
 def _is_own(text: str) -> bool:

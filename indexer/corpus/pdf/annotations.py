@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _TAG = re.compile(r"<[^>]*>")
 _OFF = frozenset(("", "Off"))
 
 
-def read_annotations(document: PdfDocument, page: PdfPage, textpage: PdfTextPage) -> Iterator[str]:
+def read_annotations(document: PdfDocument, number: int, page: PdfPage, textpage: PdfTextPage) -> Iterator[str]:
     """Yield what each annotation says that a viewer shows, in the order in which they stand in the file.
 
     A field's value follows its label: "Name of vessel: Petrel". Passwords, hidden annotations and buttons are left
@@ -37,8 +38,8 @@ def read_annotations(document: PdfDocument, page: PdfPage, textpage: PdfTextPage
 
     seen: set[tuple[str, ...]] = set()
     drawn = False
-    for number in range(pdfium.FPDFPage_GetAnnotCount(page)):
-        with _annotation(page, number) as annotation:
+    for at in range(pdfium.FPDFPage_GetAnnotCount(page)):
+        with _annotation(page, at) as annotation:
             if annotation is None or pdfium.FPDFAnnot_GetFlags(annotation) & _HIDDEN_FLAGS:
                 continue
             kind = pdfium.FPDFAnnot_GetSubtype(annotation)
@@ -50,13 +51,13 @@ def read_annotations(document: PdfDocument, page: PdfPage, textpage: PdfTextPage
                 line = f"{label.rstrip(' :')}: {value}" if label and value else value
             else:
                 line = _string(annotation, "Contents") or _TAG.sub(" ", _string(annotation, "RC")).strip()
-                key = (str(number), line)
+                key = (str(at), line)
                 drawn |= not line and bool(pdfium.FPDFAnnot_HasKey(annotation, b"AP"))
             if line.strip() and key not in seen:  # buttons of one group share their value
                 seen.add(key)
                 yield line.strip()
     if drawn:  # a stamp or a note without contents, but with an appearance
-        yield from _drawn_words(page, seen)
+        yield from _drawn_words(document, number, page, seen)
 
 
 @contextmanager
@@ -84,19 +85,19 @@ def _field(document: PdfDocument, annotation: Any, textpage: PdfTextPage) -> tup
         return "", ""
     if kind == pdfium.FPDF_FORMFIELD_TEXTFIELD and flags & _PASSWORD_FLAG:
         return "", ""
-    label = _wide(lambda buffer, size: pdfium.FPDFAnnot_GetFormFieldAlternateName(form, annotation, buffer, size))
+    label = _wide(partial(pdfium.FPDFAnnot_GetFormFieldAlternateName, form, annotation))
     label = label or _beside(annotation, textpage)
     if kind in (pdfium.FPDF_FORMFIELD_CHECKBOX, pdfium.FPDF_FORMFIELD_RADIOBUTTON):
         if not pdfium.FPDFAnnot_IsChecked(form, annotation) or not label:
             return "", ""
-        export = _wide(lambda buffer, size: pdfium.FPDFAnnot_GetFormFieldExportValue(form, annotation, buffer, size))
+        export = _wide(partial(pdfium.FPDFAnnot_GetFormFieldExportValue, form, annotation))
         return label, "" if export in _OFF else export
     chosen = [
-        _wide(lambda buffer, size, at=at: pdfium.FPDFAnnot_GetOptionLabel(form, annotation, at, buffer, size))
+        _wide(partial(pdfium.FPDFAnnot_GetOptionLabel, form, annotation, at))
         for at in range(max(pdfium.FPDFAnnot_GetOptionCount(form, annotation), 0))
         if pdfium.FPDFAnnot_IsOptionSelected(form, annotation, at)
     ]
-    value = _wide(lambda buffer, size: pdfium.FPDFAnnot_GetFormFieldValue(form, annotation, buffer, size))
+    value = _wide(partial(pdfium.FPDFAnnot_GetFormFieldValue, form, annotation))
     return label, ", ".join(filter(None, chosen)) or value or _string(annotation, "V")
 
 
@@ -127,17 +128,20 @@ def _beside(annotation: Any, textpage: PdfTextPage) -> str:
     return label if len(label) <= MAX_LABEL else ""
 
 
-def _drawn_words(page: PdfPage, seen: set[tuple[str, ...]]) -> Iterator[str]:
+def _drawn_words(document: PdfDocument, number: int, page: PdfPage, seen: set[tuple[str, ...]]) -> Iterator[str]:
     """Yield lines that only appear once the annotations are drawn into the page."""
     import pypdfium2.raw as pdfium
 
-    before = _lines(page)
+    known = {*_lines(page), *(" ".join(key[-1].split()) for key in seen)}
     if pdfium.FPDFPage_Flatten(page, pdfium.FLAT_NORMALDISPLAY) != pdfium.FLATTEN_SUCCESS:
         return
-    known = set(before) | {" ".join(text.split()) for _, text in seen}
-    for line in _lines(page):
-        if line not in known and not any(line in text for text in known):
-            yield line
+    flat = document[number]  # only a page that is loaded anew shows the change
+    try:
+        for line in _lines(flat):
+            if not any(line in text for text in known):
+                yield line
+    finally:
+        flat.close()
 
 
 def _lines(page: PdfPage) -> list[str]:
@@ -152,7 +156,7 @@ def _string(annotation: Any, key: str) -> str:
     """Return a text entry of an annotation."""
     import pypdfium2.raw as pdfium
 
-    return _wide(lambda buffer, size: pdfium.FPDFAnnot_GetStringValue(annotation, key.encode(), buffer, size))
+    return _wide(partial(pdfium.FPDFAnnot_GetStringValue, annotation, key.encode()))
 
 
 def _wide(call: Callable[[Any, int], int]) -> str:

@@ -52,7 +52,7 @@ def reading_order(textpage: PdfTextPage, size: tuple[float, float]) -> str:
 
     The order in the file is kept where it follows the columns, or where nothing tells columns from a table.
     """
-    text = textpage.get_text_bounded()
+    text: str = textpage.get_text_bounded()
     count = textpage.count_rects()
     if count < 2 * MIN_LINES:
         return text
@@ -137,10 +137,11 @@ def _bands(boxes: list[Box], sides: list[int], region: Box) -> list[tuple[bool, 
     marks = sorted(((box.top + box.bottom) / 2, side == 0) for box, side in zip(boxes, sides, strict=True))[::-1]
     bands: list[tuple[bool, float, float]] = []
     top = region.top
-    for (height, crossing), (below, crosses_below) in pairwise([*marks, (region.bottom, None)]):
+    ends: list[tuple[float, bool | None]] = [*marks, (region.bottom, None)]
+    for (height, crossing), (below, crosses_below) in pairwise(ends):
         if crosses_below != crossing:
             bottom = region.bottom if crosses_below is None else (height + below) / 2
-            bands.append((crossing, top, bottom))
+            bands.append((bool(crossing), top, bottom))
             top = bottom
     return bands
 

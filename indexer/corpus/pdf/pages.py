@@ -47,7 +47,7 @@ def read_page(document: PdfDocument, number: int) -> PageText:
         textpage = page.get_textpage()
         try:
             text = _LINE_END.sub("", clean(reading_order(textpage, page.get_size()))).strip()
-            notes = "\n".join(read_annotations(document, page, textpage))
+            notes = "\n".join(read_annotations(document, number, page, textpage))
             scan, inner = False, ""
             if len(text) <= MAX_STAMP and _covered(page):
                 scan, inner = True, _inner(textpage, page)
@@ -89,11 +89,12 @@ def _covered(page: PdfPage) -> bool:
     for image in page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_IMAGE], max_depth=4):
         left, bottom, right, top = image.get_bounds()
         area += max(min(right, width) - max(left, 0), 0) * max(min(top, height) - max(bottom, 0), 0)
-    return area >= MIN_SCAN * width * height
+    return bool(area >= MIN_SCAN * width * height)
 
 
 def _inner(textpage: PdfTextPage, page: PdfPage) -> str:
     """Return the text that stands away from the page's margins."""
     left, bottom, right, top = page.get_bbox()
     x, y = MARGIN * (right - left), MARGIN * (top - bottom)
-    return textpage.get_text_bounded(left + x, bottom + y, right - x, top - y).strip()
+    text: str = textpage.get_text_bounded(left + x, bottom + y, right - x, top - y)
+    return text.strip()

@@ -10,7 +10,7 @@ from indexer.corpus import readers
 from indexer.corpus.formats import kind_of
 from indexer.corpus.office.ooxml import plural
 from indexer.corpus.pdf.hyphens import mend
-from indexer.corpus.pdf.pages import PageText, read_page, ranges, stamped
+from indexer.corpus.pdf.pages import PageText, ranges, read_page, stamped
 from indexer.corpus.titles import usable
 from indexer.errors import NothingToRead, ReadError
 
@@ -60,7 +60,7 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
         yield source.document("\n\n".join(texts), title=usable(content.title), page_starts=tuple(starts))
     elif not content.attached:
         count = len(texts)
-        raise ReadError(f"no text on any of its pages ({count}): if it was scanned, run it through OCR first")
+        raise NothingToRead(f"no text on any of its pages ({count}): if it was scanned, run it through OCR first")
     else:
         _warn_of_pages(content.pages, notes)
     yield from _attachments(content.attached, source, notes)

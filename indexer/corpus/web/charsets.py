@@ -69,7 +69,8 @@ def decode_page(data: bytes, override: str | None = None, notes: Notes | None = 
         ReadError: It declares nothing and no encoding fits.
     """
     label = None if override else _declared(data)
-    name = webencodings.LABELS.get(label) if label else None
+    known = webencodings.lookup(label) if label else None
+    name = known.name if known else None
     if label and (name == "replacement" or name is None):
         codec = _REPLACED.get(label)
     else:

@@ -56,7 +56,7 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
 
 def _package(container: Container) -> tuple[str, _Element]:
     """Return the name and the root of the part that lists the book's parts."""
-    root = container.xml("META-INF/container.xml")
+    root = container.optional_xml("META-INF/container.xml")
     names = [attribute(node, "full-path") for node in descendants(root, "rootfile")] if root is not None else []
     names += [name for name in container.names() if name.endswith(".opf")]
     for name in names:
@@ -81,6 +81,8 @@ def _chapters(container: Container, name: str, package: _Element) -> list[str]:
         if attribute(reference, "type").lower() == "toc":
             contents.add(resolve(name, attribute(reference, "href")))
     spine = first(package, "spine")
-    order = [pages.get(attribute(item, "idref"), "") for item in children(spine, "itemref")] if spine is not None else []
+    order = (
+        [pages.get(attribute(item, "idref"), "") for item in children(spine, "itemref")] if spine is not None else []
+    )
     chapters = [chapter for chapter in order if chapter and chapter not in contents]
     return chapters or [page for page in pages.values() if page not in contents and page in container]

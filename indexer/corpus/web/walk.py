@@ -25,8 +25,8 @@ _NAVIGATION_ROLES = frozenset(
 )
 _INLINE = frozenset(
     "a abbr acronym b bdi bdo big button cite code data del dfn em font i img ins kbd label mark math mi mn mo mrow ms "
-    "mtext msub msup msubsup mfrac msqrt mover munder nobr output picture q rb rt rtc ruby s samp slot small span strike "
-    "strong sub sup textpath time tspan tt u var wbr".split()
+    "mtext msub msup msubsup mfrac msqrt mover munder nobr output picture q rb rt rtc ruby s samp slot small span "
+    "strike strong sub sup textpath time tspan tt u var wbr".split()
 )
 _LINES = frozenset(("li", "tr", "dt", "dd", "caption", "text", "figcaption"))
 _PREFORMATTED = frozenset(("pre", "xmp", "listing", "plaintext", "textarea"))
