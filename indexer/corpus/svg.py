@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from indexer.corpus.text import assemble
+from indexer.corpus.text import clean
 from indexer.errors import NothingToRead, ReadError
 
 if TYPE_CHECKING:
@@ -29,18 +29,18 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
         raise ReadError(f"not a readable SVG: {error}") from error
     if root is None:
         raise ReadError("not a readable SVG: there is no element in it")
-    blocks: list[tuple[str, str]] = []
+    lines: list[str] = []
     title = None
     for element in root.iter():
         name = element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
         above = {parent.tag.rpartition("}")[2] for parent in element.iterancestors() if isinstance(parent.tag, str)}
         if name in _WORDS and not above & _WORDS:
             words = " ".join(" ".join(part for part in element.itertext() if isinstance(part, str)).split())
-            blocks.append(("line", words))
+            lines.append(words)
             title = title or (words if name == "title" else None)
         elif label := next((value for key, value in element.attrib.items() if str(key) == "aria-label"), None):
-            blocks.append(("line", str(label)))
-    text = assemble(blocks)
+            lines.append(str(label).strip())
+    text = clean("\n".join(filter(None, lines)))
     if not text.strip():
         raise NothingToRead("a picture without text")
     yield source.document(text, title=title)
