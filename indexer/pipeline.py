@@ -72,6 +72,8 @@ def update(
     splitter: Splitter,
     options: ReadOptions | None = None,
     force: bool = False,
+    checksum: bool = False,
+    exclude: Sequence[str] = (),
     dry_run: bool = False,
     progress: Progress = silent,
 ) -> Report:
@@ -87,6 +89,8 @@ def update(
         splitter: Cuts documents into passages.
         options: How to read the files; None keeps what each root was last read with.
         force: Allow ``/`` and the home folder.
+        checksum: Look at the bytes of every file, whatever its size and times say.
+        exclude: Folders that are never entered, such as the one where the collections are.
         dry_run: Read everything and estimate, and leave the collection as it was.
         progress: Hears of every file and every batch.
 
@@ -98,7 +102,7 @@ def update(
     report = Report()
     with store.writer() as writer:
         with store.snapshot() as snapshot:
-            plan = make_plan(snapshot, roots, options, force)
+            plan = make_plan(snapshot, roots, options, force=force, checksum=checksum, exclude=exclude)
         try:
             _take_in(writer, plan, splitter, dry_run, report, progress)
             _embed(store, writer, open_encoder, dry_run, report, progress)

@@ -47,7 +47,15 @@ class Plan:
     unchanged: int
 
 
-def make_plan(snapshot: Snapshot, roots: Sequence[str], options: ReadOptions | None, force: bool = False) -> Plan:
+def make_plan(
+    snapshot: Snapshot,
+    roots: Sequence[str],
+    options: ReadOptions | None = None,
+    *,
+    force: bool = False,
+    checksum: bool = False,
+    exclude: Sequence[str] = (),
+) -> Plan:
     """Compare the files under roots with a collection.
 
     Args:
@@ -55,17 +63,20 @@ def make_plan(snapshot: Snapshot, roots: Sequence[str], options: ReadOptions | N
         roots: Files and folders; none: all roots that it knows.
         options: How to read; None: as each root was read last.
         force: Allow ``/`` and the home folder.
+        checksum: Look at the bytes of every file, whatever its size and times say.
+        exclude: Folders that are never entered.
 
     Raises:
         UsageError: A root never existed, or is ``/`` or the home folder without ``force``.
     """
     known = {record.path: record for record in snapshot.files()}
     known_roots = snapshot.roots()
-    named = [os.path.abspath(root) for root in roots] or sorted(known_roots)  # noqa: PTH100 - links stay links
+    named = changes.settle(roots, sorted(known_roots)) or sorted(known_roots)
     for root in named:
         if not os.path.lexists(root) and root not in known_roots and not any(changes.within(p, root) for p in known):
             raise UsageError(f"{root} does not exist; name files or folders that do, or - for standard input")
-    what = changes.compare(changes.scan(named, force=force), known, named)
+    found = changes.scan(named, force=force, exclude=exclude)
+    what = changes.compare(found, known, named, checksum=checksum)
     ways = {root: options or _options(root, known_roots) for root in named}
     otherwise = {root for root, way in ways.items() if known_roots.get(root, way.to_dict()) != way.to_dict()}
     return Plan(
@@ -101,7 +112,17 @@ def _reread(file: Found, otherwise: set[str]) -> bool:
 
 def _record(file: Found) -> FileRecord:
     status, reason = file.problem or ("indexed", None)
-    return FileRecord(file.path, file.root, file.size, file.mtime_ns, None, status, reason)
+    return FileRecord(
+        file.path,
+        file.root,
+        file.size,
+        file.mtime_ns,
+        None,
+        status,
+        reason,
+        ctime_ns=file.ctime_ns,
+        inode=file.inode,
+    )
 
 
 def _options(root: str, known: Mapping[str, dict[str, object]]) -> ReadOptions:
