@@ -19,6 +19,8 @@ MIN_CONFIDENCE = 0.1
 """Confidence of chardet from which its answer is taken without a warning; it gives 0.1 to 0.6 to a few sentences."""
 SURE = 0.4
 """Confidence from which charset-normalizer need not agree."""
+MAX_DAMAGE = 0.1
+"""Share of bytes that are in no encoding up to which the rest is read."""
 MIN_LETTERS = 6
 """Bytes beyond ASCII from which chardet can tell languages."""
 MAX_ACCENTS = 0.25
@@ -28,6 +30,7 @@ MAX_STRAY = 0.02
 TIE = 0.02
 """Difference in charset-normalizer's chaos that says nothing."""
 
+_HIGH = bytes(range(128, 256))
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # begins as the mark of UTF-16 does
@@ -183,8 +186,8 @@ def _decoded(data: bytes, declared: str | None, override: str | None, notes: Not
             except UnicodeDecodeError as error:
                 if encoding != "utf-8-sig":
                     raise ReadError(_invalid(data, error, encoding)) from error
-    if declared is not None and (name := lookup(declared)) and name != "utf-8":
-        for encoding in filter(None, (name if name != "iso8859-1" else None, _WIDER.get(name), name)):
+    if declared is not None and (name := lookup(declared)) not in (None, "utf-8", "ascii"):
+        for encoding in filter(None, (name if name != "iso8859-1" else None, _WIDER.get(name or ""), name)):
             text = _try(data, encoding)
             if text is not None and "\0" not in text:
                 return text, encoding
@@ -200,6 +203,10 @@ def _decoded(data: bytes, declared: str | None, override: str | None, notes: Not
                 if not sure:
                     _warn(notes, f"read as {guess}, which is a guess: if it is wrong, name another with --encoding")
                 return text, guess
+        high = len(data) - len(data.translate(None, _HIGH))
+        if high <= MAX_DAMAGE * len(data):  # text with some bytes of something else in it
+            _warn(notes, f"{high} bytes that are no text shown as \ufffd")
+            return data.decode("utf-8", "replace"), "utf-8"
         raise ReadError(_invalid(data, error, "utf-8")) from error
 
 
@@ -245,7 +252,11 @@ def detect(data: bytes) -> tuple[str, bool] | None:
     high = sum(byte > 127 for byte in sample)
     if (answer["confidence"] or 0) < MIN_CONFIDENCE or high < MIN_LETTERS:
         plain = len(sample.translate(None, b" \t\r\n0123456789"))
-        if high <= MAX_ACCENTS * plain and chaos.get("cp1252", 1.0) <= min(chaos.values(), default=0.0) + TIE and _try(data, "cp1252") is not None:
+        if (
+            high <= MAX_ACCENTS * plain
+            and chaos.get("cp1252", 1.0) <= min(chaos.values(), default=0.0) + TIE
+            and _try(data, "cp1252") is not None
+        ):
             return "cp1252", False
     if name and _try(data, _WIDER.get(name, name)) is not None:
         name = _WIDER.get(name, name)
@@ -296,7 +307,7 @@ def _try(data: bytes, encoding: str) -> str | None:
 
 def _mended(data: bytes, notes: Notes | None) -> str | None:
     """Return UTF-8 text with U+FFFD for its few damaged bytes; None where it rather is another encoding."""
-    high = len(data) - len(data.translate(None, bytes(range(128, 256))))
+    high = len(data) - len(data.translate(None, _HIGH))
     text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace")
     lost = text.count("\ufffd")
     whole = sum(char > "\x7f" for char in text) - lost if lost < 10_000 else 0

@@ -11,7 +11,7 @@ from indexer.corpus.terminal import without_codes
 from indexer.errors import ConfigError
 
 KINDS: dict[str, tuple[str, ...]] = {
-    "text": ("txt", "text", "log", "srt", "vtt"),
+    "text": ("txt", "text", "log"),
     "markdown": ("md", "markdown", "mdown", "mkd", "mdx", "qmd"),
     "rst": ("rst", "rest"),
     "html": ("html", "htm", "xhtml", "xht", "shtml"),
@@ -28,12 +28,18 @@ KINDS: dict[str, tuple[str, ...]] = {
     "tsv": ("tsv",),
     "jsonl": ("jsonl", "ndjson"),
     "json": ("json", "geojson", "jsonld"),
+    "mail": ("eml", "emlx", "mbox", "mbx", "mht", "mhtml"),
+    "calendar": ("ics", "ical", "ifb", "vcs", "vcf", "vcard"),
+    "subtitles": ("srt", "vtt", "sbv", "ass", "ssa", "lrc"),
+    "notebook": ("ipynb",),
+    "latex": ("tex", "ltx", "latex"),
+    "svg": ("svg",),
     "code": tuple(
         "py pyi pyx typed rb pl pm php lua tcl r jl js mjs cjs jsx ts mts cts tsx vue svelte java kt kts scala groovy "
         "clj cljs c h cc cpp cxx hh hpp hxx m mm cs fs vb go rs zig nim d swift dart ex exs erl hrl hs ml mli elm "
         "lisp el scm rkt f f90 f95 pas ada v sv vhd vhdl sql sh bash zsh fish ps1 bat cmd awk sed asm s "
         "css scss sass less json5 jsonc yaml yml toml ini cfg conf properties xml xsl xsd proto graphql gql "
-        "cmake mk gradle tf nix dockerfile tex bib diff patch".split()
+        "cmake mk gradle tf nix dockerfile sty cls bib diff patch".split()
     ),
 }
 """Kind → file name endings, without the dot and in lower case. Any other name is ``text`` unless it is binary."""
@@ -54,6 +60,10 @@ MAX_CONTROLS = 0.01
 """Share of control characters up to which a file is damaged text rather than something else."""
 
 _CONTROL_BYTES = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f]")
+_MAIL = re.compile(
+    rb"(?:From [^\n]*\r?\n)?(?:Return-Path|Received|Delivered-To|X-[\w-]+|From|To|Date|Message-ID|MIME-Version|Subject):",
+    re.I,
+)
 _KIND_OF = {ending: kind for kind, endings in KINDS.items() for ending in endings}
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -111,6 +121,17 @@ def kind_of(path: str) -> str | None:
     if len(parts) > 2 and parts[-1] == "gz":  # any known kind may be packed
         parts.pop()
     return _KIND_OF.get(parts[-1]) if len(parts) > 1 else None
+
+
+def kind_by_content(head: bytes) -> str | None:
+    """Return the kind of a file whose name says nothing, told by its first bytes; None where they say nothing."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if _MAIL.match(head) and b"\nSubject:" in head.replace(b"\r", b""):
+        return "mail"
+    for kind, mark in (("calendar", b"BEGIN:VC"), ("subtitles", b"WEBVTT"), ("notebook", b'{"cells":')):
+        if start.startswith(mark):
+            return kind
+    return "html" if re.match(rb"<!doctype html|<html", start, re.IGNORECASE) else None
 
 
 def has_binary_name(path: str) -> bool:

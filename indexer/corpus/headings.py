@@ -118,6 +118,7 @@ def _marked(text: str) -> Iterator[Heading]:
 
 _FINDERS: dict[str, Callable[[str], Iterator[Heading]]] = {
     "markdown": _markdown,
+    "notebook": _markdown,
     "rst": _rst,
     "html": _marked,
     "docx": _marked,

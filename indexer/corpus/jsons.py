@@ -157,7 +157,9 @@ def unescaped(text: str) -> str:
         char: str = json.loads(f'"{match[0]}"')
         return char if char.isprintable() and char > "\x7f" and not "\ud800" <= char[0] <= "\udfff" else match[0]
 
-    return re.sub(r"(?<!\\)(?:\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4})", letter, text)
+    return re.sub(
+        r"(?<!\\)(?:\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4})", letter, text
+    )
 
 
 def _is_json(line: str) -> bool:
@@ -213,13 +215,23 @@ def _has_prose(value: object) -> bool:
     names: set[str] = set()
     level: list[object] = [value]
     for _ in range(3):
-        level = [part for item in level for part in (item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())][:200]
-        names.update(key.lower() for item in [value, *level] if isinstance(item, dict) for key, part in item.items() if part and isinstance(part, str | list | dict))
+        level = [
+            part
+            for item in level
+            for part in (item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())
+        ][:200]
+        names.update(
+            key.lower()
+            for item in [value, *level]
+            if isinstance(item, dict)
+            for key, part in item.items()
+            if part and isinstance(part, str | list | dict)
+        )
     if names & _TEXT_NAMES:
         return True
     texts = list(strings(value))
     total = sum(map(len, texts))
-    prose = sum(len(text) for text in texts if len(text.split()) >= 4 or (len(text) >= 8 and not text.isascii()))
+    prose = sum(len(text) for text in texts if len(text.split()) >= 4 or (len(text) >= 20 and not text.isascii()))
     return total > 0 and prose > 0.6 * total
 
 

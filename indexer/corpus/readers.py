@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from importlib import import_module
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from indexer.corpus import text as texts
 from indexer.corpus.blobs import Blobs
-from indexer.corpus.formats import BINARY_KINDS, ReadOptions, kind_of, looks_binary, printable
+from indexer.corpus.formats import BINARY_KINDS, ReadOptions, kind_by_content, kind_of, looks_binary, printable
 from indexer.corpus.source import Source, Unpacked
-from indexer.errors import NothingToRead, ReadError
+from indexer.errors import NothingToRead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +28,12 @@ READERS: dict[str, str] = {
     "tsv": "indexer.corpus.records:read",
     "jsonl": "indexer.corpus.records:read",
     "json": "indexer.corpus.records:read_json",
+    "mail": "indexer.corpus.mail:read",
+    "calendar": "indexer.corpus.calendars:read",
+    "subtitles": "indexer.corpus.subtitles:read",
+    "notebook": "indexer.corpus.notebooks:read",
+    "latex": "indexer.corpus.latex:read",
+    "svg": "indexer.corpus.svg:read",
     "html": "indexer.corpus.web.html:read",
     "pdf": "indexer.corpus.pdf.reader:read",
     "docx": "indexer.corpus.office.docx:read",
@@ -78,13 +85,29 @@ def read_stream(
     known = kind or kind_of(name)
     if known not in BINARY_KINDS:
         head, stream = _peek(stream)
-        if looks_binary(head):
+        known = known or kind_by_content(head)
+        if known not in BINARY_KINDS and looks_binary(head):
             raise NothingToRead("it is binary: no text to search")
     blobs = Blobs()
     for document in read_source(Source(stream, name, known or "text", options), notes):
-        text = document.text if document.page_starts else blobs.remove(document.text)
-        yield document if text is document.text else replace(document, text=text)
+        yield _without_blobs(document, blobs)
     blobs.note(notes)
+
+
+def _without_blobs(document: Document, blobs: Blobs) -> Document:
+    """Return the document without encoded bytes in its text; its pages and headings stay where they were."""
+    anchors = sorted({0, *document.page_starts, *(place for head in document.headings for place in head[:2])})
+    pieces = [blobs.remove(document.text[start:end]) for start, end in pairwise([*anchors, len(document.text)])]
+    text = "".join(pieces)
+    if text == document.text:
+        return document
+    moved = dict(zip(anchors, accumulate(map(len, pieces), initial=0), strict=False))
+    return replace(
+        document,
+        text=text,
+        page_starts=tuple(moved[start] for start in document.page_starts),
+        headings=tuple(head._replace(start=moved[head.start], end=moved[head.end]) for head in document.headings),
+    )
 
 
 def read_source(source: Source, notes: Notes) -> Iterator[Document]:

@@ -34,8 +34,10 @@ class Remarks:
     """Collects remarks about records up to a limit: what could not be read, and what was left out on purpose."""
 
     def __init__(self, notes: Notes) -> None:
-        """Write to ``notes``."""
+        """Write to ``notes`` when closed."""
         self._notes = notes
+        self._failed: list[tuple[int, str]] = []
+        self._warned: list[tuple[int, str]] = []
         self.failed = 0
         self.warned = 0
 
@@ -43,16 +45,18 @@ class Remarks:
         """Remark a record that could not be read."""
         self.failed += 1
         if self.failed <= MAX_REMARKS:
-            self._notes.problems.append(f"line {line}: {reason}")
+            self._failed.append((line, f"line {line}: {reason}"))
 
     def warn(self, line: int, reason: str) -> None:
         """Remark something that was left out or changed on purpose."""
         self.warned += 1
         if self.warned <= MAX_REMARKS:
-            self._notes.warnings.append(f"line {line}{reason}")
+            self._warned.append((line, f"line {line}{reason}"))
 
     def close(self) -> None:
-        """Add how many remarks are not listed."""
+        """Write the remarks in the order of their lines, and how many are not listed."""
+        self._notes.problems.extend(text for _, text in sorted(self._failed))
+        self._notes.warnings.extend(text for _, text in sorted(self._warned))
         if self.failed > MAX_REMARKS:
             self._notes.problems.append(f"and {self.failed - MAX_REMARKS} more records that could not be read")
         if self.warned > MAX_REMARKS:
@@ -79,7 +83,9 @@ def lines(
     Raises:
         ReadError: Bytes that are not in the encoding which must be theirs.
     """
-    buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", stream), BUFFER)
+    buffered = (
+        stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", stream), BUFFER)
+    )
     head = buffered.peek(BUFFER)
     encoding = options.encoding or _marked(head) or charset or declared(head, name) or wide(head)
     encoding = lookup(encoding) if encoding else None
@@ -151,12 +157,17 @@ class _Decoder:
             self._encoding = found[0] if found else None
             self._is_utf_8 = found is None
             if found and not found[1]:
-                self._remarks.warn(number, f" and on: read as {found[0]}, which is a guess: name another with --encoding")
+                self._remarks.warn(
+                    number, f" and on: read as {found[0]}, which is a guess: name another with --encoding"
+                )
         if self._encoding is not None:
             try:
                 return data.decode(self._encoding), None
             except UnicodeDecodeError as error:
-                return "", f"invalid {self._encoding}: byte 0x{data[error.start]:02x} at offset {error.start} of the line"
+                return (
+                    "",
+                    f"invalid {self._encoding}: byte 0x{data[error.start]:02x} at offset {error.start} of the line",
+                )
         if match is None:
             return line, None
         offset = len(line[: match.start()].encode())

@@ -122,7 +122,9 @@ class _Record:
         elif text is not None:
             self.chosen = [text, *(name for name in record if isinstance(name, tables.Overflow))]
         else:
-            texts = (name for name, value in record.items() if isinstance(value, str | list | dict) and _text(value).strip())
+            texts = (
+                name for name, value in record.items() if isinstance(value, str | list | dict) and _text(value).strip()
+            )
             self.chosen = [name for name in texts if name != self.id_field]
 
     def has(self, name: str) -> bool:

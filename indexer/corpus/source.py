@@ -90,9 +90,7 @@ class Source:
             headings=headings,
         )
 
-    def part(
-        self, data: bytes, name: str, record: str, kind: str | None = None, charset: str | None = None
-    ) -> Self:
+    def part(self, data: bytes, name: str, record: str, kind: str | None = None, charset: str | None = None) -> Self:
         """Return a part of this source, such as an attachment, as a source of its own; ``name`` tells its kind."""
         known = kind or kind_of(name) or "text"
         return type(self)(io.BytesIO(data), self.path, known, self.options, record, name, charset, self.depth + 1)

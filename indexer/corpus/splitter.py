@@ -32,7 +32,7 @@ BLOCK = 64
 _PAUSES = (
     re.compile(r"\n[ \t]*\n\s*"),
     re.compile(r"\n\s*"),
-    re.compile(r"[.!?。！？؟।…]['\")\]”’»」』）]*\s+|[。！？][”’」』）]*"),
+    re.compile(r"[.!?؟।…]['\")\]”’»]*\s+|[。！？｡．።။។۔।॥]['\")\]”’»」』）】》]*"),
     re.compile(r"\s+"),
 )
 
@@ -113,7 +113,7 @@ class Splitter:
         ]
 
     def _spans(self, document: Document, headings: Sequence[Heading]) -> Iterator[tuple[int, int]]:
-        library = self._markdown if document.kind == "markdown" else self._plain
+        library = self._markdown if document.kind in ("markdown", "notebook") else self._plain
         for section_start, section_end in _sections(document, headings):
             for start, end in _blocks(document.text, section_start, section_end, BLOCK * self.passage_tokens):
                 for offset, chunk in library.chunk_indices(self._read(document.text[start:end])):

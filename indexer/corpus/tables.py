@@ -10,7 +10,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from indexer.corpus.record_lines import Spoiled
-from indexer.errors import NothingToRead, ReadError
+from indexer.errors import ReadError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,10 +29,26 @@ MAX_PREAMBLE = 40
 MAX_NAME = 80
 """Longest name of a column in a file that does not say which line holds them."""
 
-_DELIMITERS = {",": 1.0, ";": 1.0, "\t": 1.0, "|": 1.0, "\x1f": 1.0, "\x01": 1.0, "^": 0.9, "~": 0.8, "¦": 0.8, ":": 0.4}
+NO_DELIMITER = "\x1e"
+"""Stands for the delimiter of a table with one column."""
+
+_DELIMITERS = {
+    ",": 1.0,
+    ";": 1.0,
+    "\t": 1.0,
+    "|": 1.0,
+    "\x1f": 1.0,
+    "\x01": 1.0,
+    "^": 0.9,
+    "~": 0.8,
+    "¦": 0.8,
+    ":": 0.4,
+}
 """Delimiter → how likely it is one where it parts the rows evenly."""
 _SEP = re.compile(r"\s*\"?sep=(.|\\t)\"?[,;\s]*\Z", re.IGNORECASE | re.DOTALL)
-_NUMBER = re.compile(r"[-+]?[$€£]?\d[\d.,' ]*%?\Z|\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(?:[T ][\d:.]+Z?)?\Z|\d{1,2}:\d\d(?::\d\d)?\Z")
+_NUMBER = re.compile(
+    r"[-+]?[$€£]?\d[\d.,' ]*%?\Z|\d{1,4}[-./]\d{1,2}[-./]\d{1,4}(?:[T ][\d:.]+Z?)?\Z|\d{1,2}:\d\d(?::\d\d)?\Z"
+)
 _YEAR = re.compile(r"(?:1[5-9]|20|21)\d\d\Z")
 _WELL_KNOWN = frozenset("id _id text title body content abstract summary name description question answer".split())
 
@@ -75,6 +91,8 @@ def rows(
     """
     head = _head(lines)
     form = choose(head, kind)
+    if line := next((n for n, text in enumerate(head[: form.first], 1) if isinstance(text, Spoiled)), None):
+        raise ReadError(f"its first line, which names the columns, cannot be read (line {line})")
     if preamble := _preamble(head[: form.first - 1]):
         yield 1, {"preamble": preamble}
     lines = chain(head[form.first - 1 :], lines)
@@ -96,7 +114,7 @@ def choose(head: Sequence[str], kind: str) -> Form:
     if said := _SEP.match(sample[0].rstrip("\r\n") or " "):
         delimiter = said[1].replace("\\t", "\t")
         return Form(delimiter, *_quoting(head[1:], delimiter), 2, _is_named(head, delimiter, 2))
-    best, best_score = Form(delimiter="\t" if kind == "tsv" else ","), 0.0
+    best, best_score = Form(delimiter="\t"), 0.0
     proposed = "\t" if kind == "tsv" and any("\t" in line for line in sample) else _proposed(sample)
     for delimiter, weight in ({proposed: 0.5} | _DELIMITERS).items():
         if not delimiter or not any(delimiter in line for line in sample):
@@ -111,7 +129,8 @@ def choose(head: Sequence[str], kind: str) -> Form:
     if best_score:
         named = _is_named(head, best.delimiter, best.first)
         return Form(best.delimiter, best.quote, best.escape, best.first, named)
-    return Form(best.delimiter, *_quoting(head, best.delimiter))
+    single = best.delimiter if kind == "tsv" else NO_DELIMITER
+    return Form(single, *_quoting(head, single))
 
 
 def _proposed(sample: Sequence[str]) -> str:
@@ -238,7 +257,7 @@ def _is_named(head: Sequence[str], delimiter: str, first: int) -> bool:
 
 def _preamble(lines: Sequence[str]) -> str:
     said = bool(lines) and _SEP.match(lines[0].rstrip("\r\n") or " ")
-    return "\n".join(filter(None, (line.strip(" \t\r\n;,\"") for line in lines[1 if said else 0 :])))
+    return "\n".join(filter(None, (line.strip(' \t\r\n;,"') for line in lines[1 if said else 0 :])))
 
 
 def _rows(
@@ -297,7 +316,9 @@ def _rows(
                 row.pop()
             if len(row) > len(header):
                 more = [Overflow(f"column {place + 1}") for place in range(len(header), len(row))]
-                remarks.warn(line, f": {len(row)} cells, more than the header's {len(header)}: kept as {', '.join(more)}")
+                remarks.warn(
+                    line, f": {len(row)} cells, more than the header's {len(header)}: kept as {', '.join(more)}"
+                )
                 yield line, dict(zip([*header, *more], row, strict=False))
             else:
                 yield line, dict(zip(header, row, strict=False))
