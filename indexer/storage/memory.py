@@ -426,13 +426,13 @@ class MemoryWriter:
         waiting = self._works()
         for row, number in enumerate(embedded.ids.tolist()):
             text = self._claimed.pop(number, None)
-            if text is None or not (text in waiting or text in state.texts() - state.vectors.keys()):
+            if text is None or text not in waiting:
                 continue  # no longer wanted
             state.vectors[text] = embedded.vectors[row].astype(_DTYPES[manifest.vector_dtype])
             if embedded.terms is not None:
                 state.terms[text] = dict(embedded.terms[row])
             self._given.add(text)
-            waiting.pop(text, None)
+            del waiting[text]
 
     def commit(self) -> int:
         """Make everything so far visible. Return the generation."""

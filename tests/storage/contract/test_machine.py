@@ -276,7 +276,7 @@ def test_like_the_reference(factory):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=50 if factory.reopen is None else 30,
+            max_examples=20 if factory.reopen is None else 10,
             stateful_step_count=25,
             deadline=None,
             report_multiple_bugs=False,

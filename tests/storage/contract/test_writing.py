@@ -335,7 +335,7 @@ class TestEmbedding:
             assert writer.waiting() == Waiting(1, 1)  # "moved" has its vector, under whatever id
             assert embed(store, writer) == ["new"]
             writer.commit()
-            assert writer.stage(parsed("/data/b", ["removed"])) == Staged(1, 0)
+            assert writer.stage(parsed("/data/b", ["gone", "removed"])) == Staged(2, 0)
         with store.snapshot() as snapshot:
             assert sorted(dense(snapshot, "new")) == ["moved", "new"]
 
