@@ -19,7 +19,7 @@ from bench_encode import sources
 
 from indexer import embedding
 from semsearch import encoders
-from semsearch.evaluation import report
+from semsearch.evaluation import result_files
 
 TEXTS = 512
 
@@ -54,15 +54,15 @@ def main() -> None:
             }
             for name, times in seconds.items()
         },
-        "hardware": report.hardware(getattr(opened[names[0]], "device", None)),
+        "hardware": result_files.hardware(getattr(opened[names[0]], "device", None)),
         "load average": list(os.getloadavg()),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": report.versions(),
+        "versions": result_files.versions(),
     }
     for name, values in result["encoders"].items():
         print(f"{name}: {values['sentences/s']} sentences/s, {values['ratio']} of {names[0]}")
     if options.output:
-        report.write(options.output, result)
+        result_files.write(options.output, result)
 
 
 if __name__ == "__main__":

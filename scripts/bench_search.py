@@ -25,7 +25,7 @@ from indexer.embedding.encoder import Encoder, EncoderSpec, HashEncoder
 from indexer.storage.manifest import Manifest
 from indexer.storage.store import Store
 from indexer.types import Document, FileRecord, Passage
-from semsearch.evaluation import report
+from semsearch.evaluation import result_files
 from semsearch.search import fusion
 from semsearch.search.ranking import Ranker
 
@@ -159,8 +159,8 @@ def main() -> None:
         "k": K,
         "milliseconds": figures,
         "first_query_ms": round(first, 1),
-        "versions": report.versions(),
-        "hardware": report.hardware(None),
+        "versions": result_files.versions(),
+        "hardware": result_files.hardware(None),
         "load": [round(x, 1) for x in os.getloadavg()],  # above the number of cores: others were at work
         "seconds": round(time.monotonic() - started, 1),
     }

@@ -21,7 +21,7 @@ import numpy as np
 from indexer import embedding
 from indexer.embedding.about import about
 from semsearch import encoders
-from semsearch.evaluation import report
+from semsearch.evaluation import result_files
 
 RESULTS = Path(__file__).resolve().parent / "results" / "train" / "fast" / "blocks.json"
 DRAWN, USED = 150, 80
@@ -58,8 +58,8 @@ def main() -> None:
         blocks = without[out]
         rounds.append({"blocks": len(blocks), "left out": out, "cosine": round(cosines[out], 4)})
         print(rounds[-1], flush=True)
-    found = {"encoder": options.encoder, "rounds": rounds, "layers": blocks, "versions": report.versions()}
-    report.write(options.output, found)
+    found = {"encoder": options.encoder, "rounds": rounds, "layers": blocks, "versions": result_files.versions()}
+    result_files.write(options.output, found)
     print(blocks)
 
 

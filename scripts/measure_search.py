@@ -29,8 +29,8 @@ from indexer import embedding
 from indexer.embedding.encoder import EncoderSpec
 from semsearch import encoders
 from semsearch.cli.eval import Progress
-from semsearch.evaluation import beir, report, retrieval, runner, tune
-from semsearch.evaluation.beir import Judged
+from semsearch.evaluation import beir, result_files, retrieval, runner, tune
+from semsearch.evaluation.judged import Judged
 from semsearch.evaluation.metrics import resamples
 from semsearch.search.ranking import Weights
 from semsearch.settings import Settings
@@ -67,7 +67,7 @@ def measure(name: str, collections: Sequence[Judged], data: Path, sparse: bool, 
         result = {**result, "name": name, "key": key}
         if name == WORDS_ONLY:
             _only_words(result, judged)
-        report.write(path, result)
+        result_files.write(path, result)
         figures = ", ".join(f"{way} {values[MEASURE]:.4f}" for way, values in result["scores"].items())
         print(f"{name}, {judged.name}: {figures}", flush=True)
 
@@ -79,7 +79,7 @@ def _only_words(result: dict[str, Any], judged: Judged) -> None:
     for way, stop_words in (("bm25s", []), ("bm25s, stop words", "en")):
         values = bm25s_figures(judged, stop_words)
         result["scores"][way] = {name: round(float(each.mean()), 5) for name, each in values.items()}
-        result["items"][f"{judged.name} {way}"] = report.item_values(values[MEASURE])
+        result["items"][f"{judged.name} {way}"] = result_files.item_values(values[MEASURE])
 
 
 def bm25s_figures(judged: Judged, stop_words: str | list[str]) -> dict[str, np.ndarray]:
@@ -132,7 +132,7 @@ def summary() -> dict[str, Any]:
         else:
             entry["lexical_gain"] = difference(result["items"], collection, "lexical", "bm25s")
         found.setdefault(result["name"], {})[collection] = entry
-    return {"measure": MEASURE, "weights": asdict(Weights()), "encoders": found, "versions": report.versions()}
+    return {"measure": MEASURE, "weights": asdict(Weights()), "encoders": found, "versions": result_files.versions()}
 
 
 def table(found: Mapping[str, Any]) -> str:
@@ -179,7 +179,7 @@ def main() -> None:
                 Settings(data=folder), {}, spec=spec_of(name), sparse=options.sparse, progress=progress
             )
             result, _ = evaluation.retrieval(names, tune.result)
-            report.write(RESULTS / f"tune-{Path(name).stem}.json", result)
+            result_files.write(RESULTS / f"tune-{Path(name).stem}.json", result)
             print(f"{name}\n{tune.render(result)}\n", flush=True)
         return
     loaded = sorted((beir.load(name, folders[name]) for name in names), key=lambda each: each.name)

@@ -21,8 +21,8 @@ import torch
 from indexer import embedding
 from indexer.embedding.encoder import EncoderSpec
 from semsearch.cli.eval import Progress
-from semsearch.evaluation import report, runner, transfer
-from semsearch.evaluation.vectors import encode
+from semsearch.evaluation import result_files, runner, transfer_tasks
+from semsearch.evaluation.vector_cache import encode
 
 RESULTS = Path(__file__).resolve().parent / "results" / "eval"
 DECAYS = (1e-5, 1e-4, 1e-3, 1e-2)
@@ -126,7 +126,7 @@ def main() -> None:
     encoder = embedding.open_encoder(embedding.resolve(spec))
     cache = runner.cache_folder() / "vectors"
     path = RESULTS / f"pytorch-mode-{options.name}.json"
-    rows: dict[str, dict[str, float]] = report.read(path)["tasks"] if path.is_file() else {}
+    rows: dict[str, dict[str, float]] = result_files.read(path)["tasks"] if path.is_file() else {}
     for data in loaded:
         started = time.monotonic()
         texts = [text for items in data.parts.values() for text in items.texts]
@@ -136,10 +136,10 @@ def main() -> None:
         rows[data.task.name] = {"scikit-learn": ours, "pytorch": theirs, "difference": round(ours - theirs, 2)}
         print(data.task.name, rows[data.task.name], flush=True)
         scores = {task: row["pytorch"] for task, row in rows.items()}
-        about = report.provenance(
+        about = result_files.provenance(
             encoder, seconds=time.monotonic() - started, seed=transfer.SEED, name=f"{options.name}, PyTorch mode"
         )
-        report.write(path, {"scores": scores, "tasks": rows, **about})
+        result_files.write(path, {"scores": scores, "tasks": rows, **about})
 
 
 if __name__ == "__main__":

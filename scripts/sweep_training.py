@@ -20,7 +20,7 @@ from typing import Any
 from indexer import embedding
 from indexer.embedding.encoder import EncoderSpec
 from semsearch import encoders
-from semsearch.evaluation import report
+from semsearch.evaluation import result_files
 from semsearch.training import adapt, devset, trainer
 from semsearch.training.recipe import Dev, Loss, Recipe
 
@@ -116,7 +116,7 @@ def main() -> None:
             continue
         result = run(recipe, options.data, options.out / recipe.name.replace(" ", "-"))
         found = {**recorded(), recipe.name: result}  # as it is now: several may run at once
-        report.write(RESULTS, {each.name: found[each.name] for each in VARIANTS if each.name in found})
+        result_files.write(RESULTS, {each.name: found[each.name] for each in VARIANTS if each.name in found})
         print(recipe.name, result["scores"], flush=True)
     print(table(recorded()))
 

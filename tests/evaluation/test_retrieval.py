@@ -12,7 +12,7 @@ import pytrec_eval
 
 from indexer.embedding.encoder import HashEncoder
 from indexer.errors import DataError
-from semsearch.evaluation import beir, retrieval
+from semsearch.evaluation import beir, judged_collection, retrieval
 from semsearch.evaluation.runner import Evaluation
 from semsearch.settings import Settings
 
@@ -41,12 +41,9 @@ def folder(path: Path, packed: bool = False) -> Path:
 def test_figures_are_those_of_pytrec_eval(tmp_path: Path) -> None:
     judged = beir.load("made", folder(tmp_path / "made", packed=True))
     encoder = HashEncoder()
-    with retrieval.collection(judged, encoder, tmp_path / "cache") as store:
-        from semsearch.search.searcher import Searcher
-
-        searcher = Searcher(store, encoder)
-        found, scores = retrieval.score(judged, searcher)
-        owners = {row.id: row.record for row in store.passages()}
+    with judged_collection.indexed(judged, encoder, tmp_path / "cache") as collection:
+        found, scores = retrieval.score(collection)
+        owners, searcher = collection.owners, collection._searcher
         assert len(owners) > 30  # some documents have several passages
         evaluator = pytrec_eval.RelevanceEvaluator(
             {q: dict(d) for q, d in judged.relevant.items()}, {"ndcg_cut.10", "map", "recip_rank", "recall.10,100"}
@@ -76,9 +73,11 @@ def test_a_query_without_a_result_scores_zero(tmp_path: Path) -> None:
 
 def test_the_collection_is_made_once(tmp_path: Path) -> None:
     judged = beir.load("made", folder(tmp_path / "made"))
-    retrieval.collection(judged, HashEncoder(), tmp_path / "cache").close()
     told: list[str] = []
-    retrieval.collection(judged, HashEncoder(), tmp_path / "cache", lambda what, share: told.append(what)).close()
+    for _ in range(2):
+        told.clear()
+        with judged_collection.indexed(judged, HashEncoder(), tmp_path / "cache", lambda what, _: told.append(what)):
+            pass
     assert told == []
 
 
@@ -97,7 +96,7 @@ def test_json_shape_and_provenance(tmp_path: Path) -> None:
 def test_quick_keeps_what_is_relevant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beir, "QUICK_QUERIES", 2)
     monkeypatch.setattr(beir, "QUICK_DOCUMENTS", 15)
-    judged = beir.quick(beir.load("made", folder(tmp_path / "made")), tmp_path / "scratch")
+    judged = beir.prepare(beir.load("made", folder(tmp_path / "made")), tmp_path / "scratch", quick=True)
     assert list(judged.queries) == ["q0", "q3"]
     kept = [json.loads(line)["_id"] for line in judged.corpus.read_text(encoding="utf-8").splitlines()]
     assert len(kept) == 15
@@ -110,10 +109,10 @@ def test_quick_keeps_what_is_relevant(tmp_path: Path, monkeypatch: pytest.Monkey
         (
             "qrels/test.tsv",
             "query-id\tcorpus-id\tscore\nq0\td999\t1\n",
-            "line 2: document 'd999' is not in corpus.jsonl",
+            "none of the 1 documents that",
         ),
         ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq99\td1\t1\n", "line 2: query 'q99' is not in queries.jsonl"),
-        ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq0\td1\n", "line 2 has 2 tab-separated columns where 3"),
+        ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq0\td1\n", "line 2 has 2 columns where 3"),
         ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq0\td1\thigh\n", "line 2: the grade is 'high'"),
         ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq0\td1\t0\n", "calls no document relevant"),
         ("queries.jsonl", '{"_id": "q0", "te', "line 1 is not JSON"),
@@ -180,7 +179,7 @@ def test_own_judgements(tmp_path: Path) -> None:
     [
         ("a query\tgone.md", "not in the collection: line 1 'gone.md'"),
         ("\tjet-noise.md", "line 1: the query is empty"),
-        ("only a query", "line 1 has 1 tab-separated columns where 2"),
+        ("only a query", "line 1 has 1 tab-separated column where 2"),
         ("", "calls nothing relevant"),
     ],
 )

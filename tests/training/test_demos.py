@@ -7,7 +7,7 @@ import pytest
 
 from indexer.embedding.encoder import EncoderSpec, HashEncoder
 from indexer.errors import ConfigError, DataError, UsageError
-from semsearch.evaluation.readers import Items
+from semsearch.evaluation.senteval_files import Items
 from semsearch.training import demos
 from semsearch.training.demos import Candidate
 
