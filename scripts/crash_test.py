@@ -28,10 +28,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads do not survive a fork
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -46,6 +45,9 @@ from indexer.storage import faiss_index, store  # noqa: F401 - loaded before the
 from indexer.storage.manifest import Manifest
 from indexer.storage.store import Store
 from indexer.types import Document, FileRecord, Passage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ENCODER = HashEncoder(EncoderSpec(model="hash:16"))
 PATHS = [f"/data/{n}.txt" for n in range(12)]

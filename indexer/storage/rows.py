@@ -21,7 +21,7 @@ COMMON = frozenset(
     with would you your""".split()
 )
 """English words that say nothing of what a text is about: question words too. A query is not searched for them (on
-development collections that is worth 1 point of nDCG@10 to a search by words, see scripts/LOG.md)."""
+development collections that is worth 1 point of nDCG@10 to a search by words, see scripts/research/LOG.md)."""
 _WORD = re.compile(r"\w+")
 _WANTED = re.compile(r'"([^"]*)"|(\w+)(\*(?!\S))?')
 

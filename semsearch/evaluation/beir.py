@@ -66,10 +66,10 @@ def load(name: str, folder: Path) -> Judged:
             an official collection has another size.
     """
     corpus, query_file = _file(folder / "corpus.jsonl"), _file(folder / "queries.jsonl")
-    documents = Counter(row.identifier for row in _records(corpus))
+    documents = Counter(row.identifier for row in records(corpus))
     asked = Counter[str]()
     texts: dict[str, str] = {}
-    for query in _records(query_file):
+    for query in records(query_file):
         asked[query.identifier] += 1
         texts[query.identifier] = query.text
     path, grades = qrels.read(folder, texts, documents)
@@ -128,7 +128,7 @@ def prepare(judged: Judged, scratch: Path, *, quick: bool = False) -> Judged:
     corpus = judged.corpus
     if corpus is None:
         return judged
-    last = {row.identifier: row.line for row in _records(corpus)}
+    last = {row.identifier: row.line for row in records(corpus)}
     wanted = set(last)
     if quick:
         judged = _some_queries(judged)
@@ -136,9 +136,9 @@ def prepare(judged: Judged, scratch: Path, *, quick: bool = False) -> Judged:
         others = [document for document in last if document not in found]
         more = max(0, min(len(others), QUICK_DOCUMENTS - len(found)))
         wanted = found | {others[i * len(others) // more] for i in range(more)}
-    elif all(row.tidy and last[row.identifier] == row.line for row in _records(corpus)):
+    elif all(row.tidy and last[row.identifier] == row.line for row in records(corpus)):
         return judged
-    kept = (row for row in _records(corpus) if row.identifier in wanted and last[row.identifier] == row.line)
+    kept = (row for row in records(corpus) if row.identifier in wanted and last[row.identifier] == row.line)
     aside = scratch / f".{judged.name}.{os.getpid()}.tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     empty = _write_documents(aside, kept)
@@ -163,7 +163,7 @@ def _some_queries(judged: Judged) -> Judged:
     )
 
 
-def _write_documents(path: Path, rows: Iterable[_Record]) -> int:
+def _write_documents(path: Path, rows: Iterable[Record]) -> int:
     """Write records in the layout; return how many were left out because they hold no text."""
     empty = 0
     with path.open("w", encoding="utf-8", errors="surrogatepass", newline="\n") as file:
@@ -209,7 +209,7 @@ def from_hub(name: str, scratch: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class _Record:
+class Record:
     """One line of a corpus or of queries."""
 
     line: int
@@ -220,7 +220,12 @@ class _Record:
     """Whether our own reader, which is told that ``_id`` identifies, reads the same out of the line."""
 
 
-def _records(path: Path) -> Iterator[_Record]:
+def records(path: Path) -> Iterator[Record]:
+    """Read the lines of a corpus or of queries.
+
+    Raises:
+        DataError: The file cannot be read, or a line is no object with an identifier.
+    """
     marked = first_bytes(path) in (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb")  # of byte order marks
     for number, line in text_lines(path, HOW_TO_FETCH):
         try:
@@ -237,7 +242,7 @@ def _records(path: Path) -> Iterator[_Record]:
         text = _string(row.get(next((name for name in TEXT_FIELDS if name in row), "text")))
         plain = isinstance(row.get("_id"), str | int) and isinstance(row.get("text"), str)
         tidy = plain and not marked and str(row["_id"]) == identifier and (bool(text.strip()) or set(row) <= LAYOUT)
-        yield _Record(number, identifier, title, text, tidy and bool(title.strip() or text.strip()))
+        yield Record(number, identifier, title, text, tidy and bool(title.strip() or text.strip()))
 
 
 def _identifier(value: object) -> str:

@@ -111,7 +111,7 @@ def test_a_study_runs_resumes_and_writes_tables_and_plots(tmp_path: Path, shared
 
 def test_the_scaling_study_is_the_paper_s() -> None:
     """Eight sizes of OPT, each without and with the demonstration published for it."""
-    plan = study.read(Path(__file__).parents[2] / "scripts" / "scaling_study.toml")
+    plan = study.read(Path(__file__).parents[2] / "scripts" / "research" / "scaling_study.toml")
     assert len(plan.entries) == 16
     shown = {entry.spec.demonstrations for entry in plan.entries if entry.method == "PromptEOL+ICL"}
     assert len(shown) == 8

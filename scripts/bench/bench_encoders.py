@@ -1,6 +1,6 @@
 """How fast encoders are beside one another: the time of the first, divided by each one's, on the same sentences.
 
-    python scripts/bench_encoders.py --data DATA [--output FILE] sts fast all-minilm-folder/
+    python scripts/bench/bench_encoders.py --data DATA [--output FILE] sts fast all-minilm-folder/
 
 An encoder is anything that `semsearch eval gate --against` takes. All are loaded in one process and encode 512 STS-B
 sentences in turn, in changing order; reported are medians over the repeats.

@@ -1,6 +1,6 @@
 """Which blocks of an encoder to leave out: one after the other, each time the one whose absence changes vectors least.
 
-    python scripts/choose_blocks.py --data DATA --keep 19 sts
+    python scripts/research/choose_blocks.py --data DATA --keep 19 sts
 
 An encoder is anything that `semsearch eval gate --against` takes. How much vectors change is the mean cosine with those
 of the whole model, over sentences of nli/triplets.jsonl.gz. The list printed last is what `layers` takes in a recipe;
@@ -12,9 +12,9 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,7 +23,10 @@ from indexer.embedding.about import about
 from semsearch import encoders
 from semsearch.evaluation import result_files
 
-RESULTS = Path(__file__).resolve().parent / "results" / "train" / "fast" / "blocks.json"
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RESULTS = Path(__file__).resolve().parent.parent / "results" / "train" / "fast" / "blocks.json"
 DRAWN, USED = 150, 80
 """Sentences: the first 80 of 150 drawn (as when the shipped list was chosen)."""
 

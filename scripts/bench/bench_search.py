@@ -1,6 +1,6 @@
 """Time of a query in a warm process, to ranked ids, over a large collection of made-up passages.
 
-    python scripts/bench_search.py [--passages 100000] [--queries 200] [--threads 2] [--folder DIR] [--output FILE]
+    python scripts/bench/bench_search.py [--passages 100000] [--queries 200] [--threads 2] [--folder DIR] [--output F]
 
 Passages of about 80 words drawn by Zipf's law from 50,000, with random unit vectors of 576 dimensions; queries of two
 to eight words drawn by the same law, so that some consist of words that stand everywhere. Dense, lexical and hybrid
@@ -16,8 +16,8 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from indexer.types import Document, FileRecord, Passage
 from semsearch.evaluation import result_files
 from semsearch.search import fusion
 from semsearch.search.ranking import Ranker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
 
 DIM, VOCABULARY, WORDS, PER_FILE, K = 576, 50_000, 80, 100, 10
 
@@ -105,7 +108,7 @@ def timed(answer: Callable[[str], object], queries: Sequence[str]) -> dict[str, 
 
 
 def peer(encoder: Encoder, every: Sequence[str], vectors: np.ndarray) -> Callable[[str], object]:
-    """faiss and bm25s, fused by ranks."""
+    """FAISS and bm25s, fused by ranks."""
     import bm25s
     import faiss
 

@@ -1,8 +1,8 @@
 """How fast texts become vectors: ours in each precision, the same weights elsewhere, and what the machine could do.
 
-    python scripts/bench_encode.py --data DATA --output scripts/results/bench_encode.json
-    python scripts/bench_encode.py --quick                      # a first look, generated texts
-    python scripts/bench_encode.py --shape 7b                   # CUDA: random weights of a larger model as well
+    python scripts/bench/bench_encode.py --data DATA --output scripts/results/bench_encode.json
+    python scripts/bench/bench_encode.py --quick                      # a first look, generated texts
+    python scripts/bench/bench_encode.py --shape 7b                   # CUDA: random weights of a larger model as well
 
 Every system loads once in a process of its own and then waits. In each repeat every system encodes the same texts,
 one system at a time in changing order, with the machine's matrix product timed in between. Reported are medians over
@@ -100,7 +100,7 @@ def ours(precision: str, spec: EncoderSpec, device: str) -> Run:
 
     encoders: dict[EncoderSpec, object] = {}
 
-    def run(workload: str, texts: list[str]) -> int:
+    def run(_workload: str, _texts: list[str]) -> int:
         wanted = spec_for(workload, replace(spec, precision=precision))
         if wanted not in encoders:
             encoders.clear()
@@ -122,7 +122,7 @@ def sentence_transformers(spec: EncoderSpec, device: str) -> Run:
 
     models: dict[EncoderSpec, SentenceTransformer] = {}
 
-    def run(workload: str, texts: list[str]) -> int:
+    def run(_workload: str, _texts: list[str]) -> int:
         wanted = spec_for(workload, replace(spec, precision="bf16"))
         if wanted not in models:
             models.clear()
@@ -149,7 +149,7 @@ def transformers(spec: EncoderSpec, device: str) -> Run:
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
 
     @torch.inference_mode()
-    def run(workload: str, texts: list[str]) -> int:
+    def run(_workload: str, _texts: list[str]) -> int:
         template = PromptTemplate.of(spec_for(workload, spec))
         for start in range(0, len(texts), 32):
             prompts = [template.render(text) for text in texts[start : start + 32]]
@@ -170,7 +170,7 @@ def llama_cpp(gguf: Path, spec: EncoderSpec, device: str) -> Run:
         n_ubatch=2048, n_threads=os.cpu_count(), n_gpu_layers=-1 if device == "cuda" else 0, verbose=False,
     )  # fmt: skip
 
-    def run(workload: str, texts: list[str]) -> int:
+    def run(_workload: str, _texts: list[str]) -> int:
         template = PromptTemplate.of(spec_for(workload, spec))
         model.embed([template.render(text) for text in texts])
         return 0
@@ -191,7 +191,7 @@ def random_shape(name: str, device: str) -> Run:
     assert forward is not None
     rng = random.Random(2)
 
-    def run(workload: str, texts: list[str]) -> int:
+    def run(_workload: str, _texts: list[str]) -> int:
         before = forward.tokens
         for _ in range(4):  # batches of 128-token prompts
             forward([[rng.randrange(32000) for _ in range(128)] for _ in range(forward.batch_tokens // 4 // 128)]).cpu()
@@ -223,8 +223,10 @@ def matrix_products(device: str) -> Callable[[], float]:
 
 
 def worker(name: str, options: argparse.Namespace) -> None:
-    """Reads {"workload", "texts"} lines, answers {"seconds", "tokens", "memory"} lines, the matrix product's peak for
-    a line without texts."""
+    """Answer {"workload", "texts"} lines with {"seconds", "tokens", "memory"} lines.
+
+    A line without texts is answered with the matrix product's peak.
+    """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to stderr
     import torch
@@ -294,7 +296,7 @@ class Cost:
         self.skip_last = skip_last
 
     def __call__(self, tokens: int, lengths: list[int]) -> float:
-        """tokens that were run, and the prompts' lengths (a shared prefix's attention is counted only once each)."""
+        """Tokens that were run, and the prompts' lengths (a shared prefix's attention is counted only once each)."""
         weights = 2 * self.block * self.layers * tokens
         own = tokens / sum(lengths)
         attention = sum(2 * self.dim * n * (n + 1) for n in lengths) * self.layers * own
@@ -432,7 +434,7 @@ def provenance(
     for name in packages:
         if importlib.util.find_spec(name.replace("-", "_").replace("llama_cpp_python", "llama_cpp")):
             installed[name] = version(name)
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     commit = subprocess.run(["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True)
     model_name = ""
     if Path("/proc/cpuinfo").exists():
