@@ -17,7 +17,7 @@ from indexer import pipeline
 from indexer.corpus.readers import ReadOptions
 from indexer.embedding.encoder import TERMS, Encoder
 from indexer.storage.manifest import Manifest
-from indexer.storage.store import Store
+from indexer.storage.local.store import Store
 from semsearch.collections import PASSAGE_TOKENS, splitter_for
 from semsearch.evaluation import vector_cache
 from semsearch.evaluation.judged import Judged, digest, read_judgements
