@@ -100,7 +100,7 @@ def ours(precision: str, spec: EncoderSpec, device: str) -> Run:
 
     encoders: dict[EncoderSpec, object] = {}
 
-    def run(_workload: str, _texts: list[str]) -> int:
+    def run(workload: str, texts: list[str]) -> int:
         wanted = spec_for(workload, replace(spec, precision=precision))
         if wanted not in encoders:
             encoders.clear()
@@ -122,7 +122,7 @@ def sentence_transformers(spec: EncoderSpec, device: str) -> Run:
 
     models: dict[EncoderSpec, SentenceTransformer] = {}
 
-    def run(_workload: str, _texts: list[str]) -> int:
+    def run(workload: str, texts: list[str]) -> int:
         wanted = spec_for(workload, replace(spec, precision="bf16"))
         if wanted not in models:
             models.clear()
@@ -149,7 +149,7 @@ def transformers(spec: EncoderSpec, device: str) -> Run:
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
 
     @torch.inference_mode()
-    def run(_workload: str, _texts: list[str]) -> int:
+    def run(workload: str, texts: list[str]) -> int:
         template = PromptTemplate.of(spec_for(workload, spec))
         for start in range(0, len(texts), 32):
             prompts = [template.render(text) for text in texts[start : start + 32]]
@@ -170,7 +170,7 @@ def llama_cpp(gguf: Path, spec: EncoderSpec, device: str) -> Run:
         n_ubatch=2048, n_threads=os.cpu_count(), n_gpu_layers=-1 if device == "cuda" else 0, verbose=False,
     )  # fmt: skip
 
-    def run(_workload: str, _texts: list[str]) -> int:
+    def run(workload: str, texts: list[str]) -> int:
         template = PromptTemplate.of(spec_for(workload, spec))
         model.embed([template.render(text) for text in texts])
         return 0

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from indexer.embedding.encoder import Encoder, EncoderSpec, HashEncoder
-from indexer.storage.manifest import Manifest
 from indexer.storage.local.store import Store
+from indexer.storage.manifest import Manifest
 from indexer.types import Document, FileRecord, Passage
 from semsearch.evaluation import result_files
 from semsearch.search import fusion
