@@ -99,7 +99,10 @@ def load(name: str, folder: Path) -> Judged:
         *_said(len(grades) - len(relevant), "judged queries have no relevant document and are left out"),
     ]
     if own and not alike:
-        notes += _said(len(own), "queries are documents too; each is left out of what it finds, as BEIR's tools do")
+        notes += _said(
+            len(own),
+            "documents have a query's identifier; each is left out of what that query finds, as BEIR's tools do",
+        )
     digests = {each.name.removesuffix(".gz"): digest(each) for each in (corpus, query_file, path)}
     queries = {query: text for query, text in texts.items() if query in relevant}
     return Judged(

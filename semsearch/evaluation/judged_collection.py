@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from indexer import pipeline
 from indexer.corpus.readers import ReadOptions
 from indexer.embedding.encoder import TERMS, Encoder
-from indexer.storage.manifest import Manifest
 from indexer.storage.local.store import Store
-from semsearch.collections import PASSAGE_TOKENS, splitter_for
+from indexer.storage.manifest import Manifest
+from semsearch import collections
+from semsearch.collections import PASSAGE_TOKENS, Runtime, splitter_for
 from semsearch.evaluation import vector_cache
 from semsearch.evaluation.judged import Judged, digest, read_judgements
 from semsearch.evaluation.progress import Progress, silent
@@ -26,9 +28,10 @@ from semsearch.search.ranking import ARMS, Mode, Weights
 from semsearch.search.searcher import Searcher
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from semsearch.search.ranking import Candidates, Ranked
+    from semsearch.settings import Settings
 
 MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")
 """Always scored, and gated."""
@@ -77,7 +80,7 @@ class JudgedCollection:
 
     def __init__(self, judged: Judged, searcher: Searcher) -> None:
         """Judge what ``searcher`` finds."""
-        self.judged, self._searcher = judged, searcher
+        self.judged, self.searcher = judged, searcher
         by_record = judged.corpus is not None
         self.owners = {row.id: (row.record if by_record else row.path) or "" for row in searcher.store.passages()}
         """Passage → the document that is judged: its record, or the file where a person judged files."""
@@ -88,12 +91,17 @@ class JudgedCollection:
 
     def __exit__(self, *_error: object) -> None:
         """Close the collection."""
-        self._searcher.close()
+        self.searcher.close()
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder that queries are encoded with; loaded when it is first asked for."""
+        return self.searcher.encoder
 
     def find(self, depth: int) -> Found:
         """Search with every retriever of the collection, ``depth`` passages each."""
-        weights = asdict(Weights.of(self._searcher.store.path))
-        ranker = self._searcher.ranker
+        weights = asdict(Weights.of(self.searcher.store.path))
+        ranker = self.searcher.ranker
         retrievers = [name for name in ARMS if ranker.has(name)]
         candidates = ranker.candidates(list(self.judged.queries.values()), retrievers, depth)
         return Found(self.judged, candidates, self.owners, weights)
@@ -101,11 +109,11 @@ class JudgedCollection:
     def latency(self, mode: Mode) -> dict[str, float]:
         """Return percentiles of the time of single queries, from text to hits, in milliseconds."""
         texts = list(self.judged.queries.values())[:TIMED_QUERIES]
-        self._searcher.search(texts[0], 10, mode)  # whatever is opened at the first query is not the query's time
+        self.searcher.search(texts[0], 10, mode)  # whatever is opened at the first query is not the query's time
         times = []
         for text in texts:
             started = time.perf_counter()
-            self._searcher.search(text, 10, mode)
+            self.searcher.search(text, 10, mode)
             times.append(1000 * (time.perf_counter() - started))
         return {f"p{p}": round(float(np.percentile(times, p)), 2) for p in (50, 90, 99)}
 
@@ -132,24 +140,37 @@ def indexed(
     return JudgedCollection(judged, Searcher(store, encoder))
 
 
-def existing(judgements: Path, searcher: Searcher) -> JudgedCollection:
-    """Return an open collection with a person's judgements of its files."""
-    store = searcher.store
-    judged = read_judgements(judgements, [file.path for file in store.files("indexed")], sorted(store.roots()))
-    return JudgedCollection(judged, searcher)
+@contextmanager
+def existing(judgements: Path, settings: Settings, flags: Mapping[str, Any]) -> Iterator[JudgedCollection]:
+    """Open the collection of the settings with a person's judgements of its files.
+
+    Raises:
+        CollectionNotFound: There is no such collection.
+        DataError: The judgements do not belong to it.
+    """
+    runtime = Runtime(device=settings.device, batch_tokens=settings.batch_tokens)
+    with collections.searcher(settings, flags=flags, runtime=runtime) as searcher:
+        yield _judged_by(judgements, searcher)
 
 
 def reindexed(
-    judgements: Path, searcher: Searcher, encoder: Encoder, cache: Path, progress: Progress = silent
+    judgements: Path, settings: Settings, encoder: Encoder, cache: Path, progress: Progress = silent
 ) -> JudgedCollection:
-    """Index the roots of an open collection again, read in the same way, with another encoder, in ``cache``."""
+    """Index the roots of the settings' collection again, read in the same way, with another encoder, in ``cache``."""
+    with collections.searcher(settings, flags={}, runtime=Runtime()) as searcher:
+        store = searcher.store
+        path = cache / f"{Path(store.path).name}-{vector_cache.key(encoder, 'indexer/corpus')}"
+        shutil.rmtree(path, ignore_errors=True)
+        other = _opened(path, encoder, _passage_tokens(store), store.manifest.sparse)
+        for root, options in store.roots().items():
+            _update(other, [root], encoder, ReadOptions.from_dict(options), Path(root).name, progress)
+    return _judged_by(judgements, Searcher(other, encoder))
+
+
+def _judged_by(judgements: Path, searcher: Searcher) -> JudgedCollection:
     store = searcher.store
-    path = cache / f"{Path(store.path).name}-{vector_cache.key(encoder, 'indexer/corpus')}"
-    shutil.rmtree(path, ignore_errors=True)
-    other = _opened(path, encoder, _passage_tokens(store), store.manifest.sparse)
-    for root, options in store.roots().items():
-        _update(other, [root], encoder, ReadOptions.from_dict(options), Path(root).name, progress)
-    return existing(judgements, Searcher(other, encoder))
+    judged = read_judgements(judgements, [file.path for file in store.files("indexed")], sorted(store.roots()))
+    return JudgedCollection(judged, searcher)
 
 
 def _opened(path: Path, encoder: Encoder, passage_tokens: int = PASSAGE_TOKENS, sparse: int | None = None) -> Store:

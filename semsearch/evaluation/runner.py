@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from indexer import embedding
 from indexer.embedding import models
 from indexer.errors import DataError, UsageError
-from semsearch import collections, encoders
-from semsearch.collections import Runtime
+from semsearch import encoders
 from semsearch.evaluation import beir, judged_collection, result_files, retrieval, sts, task_data, transfer_tasks
 from semsearch.evaluation.metrics import Score
 from semsearch.evaluation.progress import Progress, silent
@@ -162,17 +161,13 @@ class Evaluation:
                 "a collection is judged with --judgements FILE: lines of query<TAB>relevant path[<TAB>grade]"
             )
         settings = self._settings.override({"collection": collection or None})
-        runtime = Runtime(device=settings.device, batch_tokens=settings.batch_tokens)
-        with collections.searcher(
-            settings, flags=self._flags if self._spec is None else {}, runtime=runtime
-        ) as searcher:
-            if self._spec is None:
-                found = judged_collection.existing(judgements, searcher)
-                return self._judge(judge, [found.judged], lambda _: found, lambda: searcher.encoder)
-            encoder = self._open(self._chosen("search"))
-            cache = self._cache / "collections"
-            other = judged_collection.reindexed(judgements, searcher, encoder, cache, self._progress)
-            return self._judge(judge, [other.judged], lambda _: other, lambda: encoder)
+        if self._spec is None:
+            with judged_collection.existing(judgements, settings, self._flags) as found:
+                return self._judge(judge, [found.judged], lambda _: found, lambda: found.encoder)
+        encoder = self._open(self._chosen("search"))
+        cache = self._cache / "collections"
+        other = judged_collection.reindexed(judgements, settings, encoder, cache, self._progress)
+        return self._judge(judge, [other.judged], lambda _: other, lambda: encoder)
 
     def named(self, names: Sequence[str]) -> Outcome:
         """Score tasks or retrieval collections, whichever the names are; the seven STS tasks where none is named.

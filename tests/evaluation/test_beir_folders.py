@@ -149,7 +149,9 @@ def test_the_query_itself_is_left_out_of_what_it_finds(tmp_path: Path) -> None:
     task = evaluated(tmp_path)
     assert lexical(task) == (1.0, 5)
     assert task["scores"]["lexical"]["RR"] == 1.0
-    assert task["notes"] == ["5 queries are documents too; each is left out of what it finds, as BEIR's tools do"]
+    assert task["notes"] == [
+        "5 documents have a query's identifier; each is left out of what that query finds, as BEIR's tools do"
+    ]
 
 
 def test_leaving_out_equals_pytrec_eval_on_results_without_the_query() -> None:

@@ -13,6 +13,7 @@ import pytrec_eval
 from indexer.embedding.encoder import HashEncoder
 from indexer.errors import DataError
 from semsearch.evaluation import beir, judged_collection, retrieval
+from semsearch.evaluation.judged import read_judgements
 from semsearch.evaluation.runner import Evaluation
 from semsearch.settings import Settings
 
@@ -43,7 +44,7 @@ def test_figures_are_those_of_pytrec_eval(tmp_path: Path) -> None:
     encoder = HashEncoder()
     with judged_collection.indexed(judged, encoder, tmp_path / "cache") as collection:
         found, scores = retrieval.score(collection)
-        owners, searcher = collection.owners, collection._searcher
+        owners, searcher = collection.owners, collection.searcher
         assert len(owners) > 30  # some documents have several passages
         evaluator = pytrec_eval.RelevanceEvaluator(
             {q: dict(d) for q, d in judged.relevant.items()}, {"ndcg_cut.10", "map", "recip_rank", "recall.10,100"}
@@ -188,3 +189,25 @@ def test_judgements_that_do_not_fit(tmp_path: Path, line: str, what: str) -> Non
     (tmp_path / "judged.tsv").write_text(line + "\n", encoding="utf-8")
     with pytest.raises(DataError, match=what):
         Evaluation(settings, {}).own("mine", tmp_path / "judged.tsv")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfa query\tnotes/jet noise .md\t1.0\r\n",
+        b"a query\tjet noise .md\t1\n",
+        "a query\tnotes/../notes/jet noise .md\n".encode("utf-16"),
+        b"a query\tjet noise .md\t0\na query\tjet noise .md\t2\n",
+        b"a query\talone.md\na query\tjet noise .md\n",
+    ],
+    ids=["marked, with line ends of Windows", "by name", "UTF-16", "judged twice", "a root that is a file"],
+)
+def test_judgements_as_people_write_them(tmp_path: Path, content: bytes) -> None:
+    file, alone = tmp_path / "notes" / "jet noise .md", tmp_path / "elsewhere" / "alone.md"
+    (tmp_path / "judged").mkdir()
+    (tmp_path / "judged" / "j.tsv").write_bytes(content)
+    roots = [str(tmp_path), str(file.parent), str(alone)]
+    judged = read_judgements(tmp_path / "judged" / "j.tsv", [str(file), str(alone)], roots)
+    assert str(file) in judged.relevant["a query"]
+    assert set(judged.relevant["a query"]) <= {str(file), str(alone)}
+    assert (str(alone) in judged.relevant["a query"]) == (b"alone" in content)

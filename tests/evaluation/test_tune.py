@@ -113,7 +113,7 @@ def test_the_curve_is_what_searching_with_each_weight_gives(tmp_path: Path) -> N
     judged = beir.load("made", folder(tmp_path / "made"))
     encoder = HashEncoder()
     with judged_collection.indexed(judged, encoder, tmp_path / "cache") as collection:
-        searcher, texts = collection._searcher, list(judged.queries.values())
+        searcher, texts = collection.searcher, list(judged.queries.values())
         weights = [Weights(0.0, 1.0), Weights(0.3, 0.7), Weights(1.0, 0.0)]
         curve = tune.curve(judged, collection.find(100), [vars(each) for each in weights])
         for row, each in zip(curve, weights, strict=True):
@@ -175,7 +175,7 @@ def test_weights_that_cannot_be_meant() -> None:
 def test_candidates_of_some_retrievers_are_as_if_only_these_were_asked(tmp_path: Path) -> None:
     judged = beir.load("made", folder(tmp_path / "made"))
     with judged_collection.indexed(judged, HashEncoder(), tmp_path / "cache", sparse=True) as collection:
-        ranker, texts = collection._searcher.ranker, list(judged.queries.values())
+        ranker, texts = collection.searcher.ranker, list(judged.queries.values())
         every = ranker.candidates(texts, ["dense", "lexical", "sparse"], 7)
         some: list[Candidates] = ranker.candidates(texts, ["lexical", "sparse"], 7)
         for one, other in zip(every, some, strict=True):
