@@ -58,8 +58,7 @@ def test_hybrid_is_the_formula_over_all_passages(store, query, weights):
     dense = vectors @ ENCODER.encode([query], role="query")[0]
     found = view.snapshot.lexical([query], 100)
     lexical = dict(zip(found.ids[0].tolist(), found.scores[0].tolist(), strict=True))
-    pairs = (vectors @ vectors.T)[np.triu_indices(len(ids), 1)]
-    scaled = (dense - pairs.mean()) / (STRONG * pairs.std())
+    scaled = (dense - view.calibration.mean) / (STRONG * view.calibration.spread)
     share = np.array([lexical.get(int(number), 0.0) for number in ids]) / (float(found.full[0]) or 1.0)
     expected = (weights.dense * scaled + weights.lexical * share) / (weights.dense + weights.lexical)
     result = ranked(view, query)
