@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from semsearch.encoders import describe
+from semsearch.search.sentences import unwrapped
 from semsearch.status import Status, Unreadable
 
 if TYPE_CHECKING:
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
     from indexer.types import FileRecord, Problem
     from semsearch.search.explain import Explanation, Words
     from semsearch.search.hits import Duplicate, Hit
+    from semsearch.search.sentences import Span
 
 EXCERPT = 6
 """Lines of a passage shown around its most telling sentence, unless it is asked for whole."""
 WIDTH = 320
 """Most characters of such an excerpt: prose often comes in one long line."""
+ABOVE = 1
+"""Lines shown above the one that matters."""
 TERMS = 12
 """Most words shown of those that a passage shares with a query."""
 NAMES = 3
@@ -61,12 +65,12 @@ def hits(found: Sequence[Hit], console: Console, full: bool = False) -> None:
     """
     for hit in found:
         head = Text.assemble((f"{hit.rank:>2}", "bold"), f"  {hit.score:.3f}  ", (quiet(place(hit)), "cyan"))
-        body = Text(quiet(hit.text))
+        body = Text(unwrapped(quiet(hit.text)))  # lines are broken once, for this terminal
         if hit.highlight:
             body.stylize("bold yellow", *hit.highlight)
         for match in hit.matches:
             body.stylize("underline", *match)
-        start, end = (0, len(hit.text)) if full else excerpt(hit.text, hit.highlight)
+        start, end = (0, len(hit.text)) if full else excerpt(body.plain, hit.highlight, hit.matches)
         body = Text("… " if start else "") + body[start:end] + Text(" …" if end < len(hit.text) else "")
         notes = why(hit.explanation) if hit.explanation else []
         console.print(head, soft_wrap=True)
@@ -75,7 +79,8 @@ def hits(found: Sequence[Hit], console: Console, full: bool = False) -> None:
                 line.rstrip()
                 console.print(Text("    ") + line, soft_wrap=True)
         for twin in hit.duplicates:  # a path stays in one piece, to be copied or clicked
-            console.print(Text(f"    also: {quiet(place(twin))}", "dim"), soft_wrap=True)
+            differs = f" ({quiet(twin.difference)})" if twin.difference else ""
+            console.print(Text(f"    also: {quiet(place(twin))}{differs}", "dim"), soft_wrap=True)
         console.print()
 
 
@@ -276,17 +281,26 @@ def _problem(record: FileRecord) -> dict[str, Any]:
     return {"path": record.path, "reason": record.reason}
 
 
-def excerpt(text: str, highlight: tuple[int, int] | None) -> tuple[int, int]:
+def excerpt(text: str, highlight: Span | None, matches: Sequence[Span] = ()) -> Span:
     """Return the span of ``text`` to show.
 
-    It has at most EXCERPT lines and WIDTH characters, from a little before the highlight, cut at lines' or words' ends.
+    It has at most EXCERPT lines and WIDTH characters, is cut at ends of lines or words, and holds a match where there is
+    one: of the highlight before others, and where the most stand together.
     """
     if text.count("\n") < EXCERPT and len(text) <= WIDTH:
         return 0, len(text)
-    first, last = highlight or (0, 0)
+    first, last = _focus(text, highlight, matches)
     start = text.rfind("\n", 0, first) + 1
-    if last - start > WIDTH:  # the line begins far before the sentence
+    if _is_far(text, start, last):  # the line begins far before
         start = first
+        if not highlight or start != highlight[0]:
+            before = text.find(" ", max(0, first - WIDTH // 4), first)
+            start = before + 1 if before >= 0 else first
+    for _ in range(ABOVE):
+        above = text.rfind("\n", 0, max(0, start - 1)) + 1
+        if not start or text[start - 1] != "\n" or _is_far(text, above, last + WIDTH // 4):
+            break
+        start = above
     end = start
     for _ in range(EXCERPT):
         end = text.find("\n", end + 1)
@@ -294,5 +308,26 @@ def excerpt(text: str, highlight: tuple[int, int] | None) -> tuple[int, int]:
             end = len(text)
             break
     if end - start > WIDTH:
-        end = max(text.rfind(" ", start + 1, start + WIDTH), text.rfind("\n", start + 1, start + WIDTH), start + 1)
+        end = max(text.rfind(sign, last, start + WIDTH) for sign in " \n")
+        end = start + WIDTH if end < 0 else end
     return start, end
+
+
+def _focus(text: str, highlight: Span | None, matches: Sequence[Span]) -> Span:
+    """Return the span that an excerpt must show: the highlight or, where that does not show a match, one of them."""
+    inside = [span for span in matches if highlight and highlight[0] <= span[0] < highlight[1]]
+    if highlight and (not matches or (inside and not _is_far(text, highlight[0], inside[-1][1]))):
+        return highlight[0], inside[-1][1] if inside else highlight[0]
+    spans = inside or matches
+    if not spans:
+        return 0, 0
+
+    def together(first: Span) -> int:
+        return sum(first[0] <= start and end - first[0] <= WIDTH // 2 for start, end in spans)
+
+    return max(spans, key=lambda span: (together(span), -span[0]))
+
+
+def _is_far(text: str, start: int, end: int) -> bool:
+    """Return whether ``end`` would not be shown in an excerpt that begins at ``start``."""
+    return end - start > WIDTH or text.count("\n", start, end) >= EXCERPT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,15 @@ class EncodeStats:
     """Tokens sent through the model, the shared prefix counted once a batch."""
     truncated: int = 0
     """Texts cut to ``max_tokens``."""
+
+
+class TokenVectors(NamedTuple):
+    """The tokens of one text as the model first sees them, before its layers."""
+
+    vectors: Vectors
+    """(t, e) unit length."""
+    weights: Vectors
+    """(t,) above 0: near 1 for a rare token, small for one that is everywhere."""
 
 
 class Encoder(Protocol):
@@ -67,6 +76,14 @@ class Encoder(Protocol):
 
     def count_tokens(self, texts: Sequence[str]) -> Positions:
         """Return (n,) int64: the tokens of each text alone, without template and special tokens."""
+        ...
+
+    def token_vectors(self, texts: Sequence[str]) -> list[TokenVectors]:
+        """Return the input vectors of each text's tokens. The model is not run: it costs little more than counting.
+
+        They say how alike words are, and nothing of the text around them. There are none (t = 0) where the model keeps
+        its input vectors out of reach.
+        """
         ...
 
     def terms(self, texts: Sequence[str], k: int, role: Role = "passage") -> list[list[tuple[str, float]]]:

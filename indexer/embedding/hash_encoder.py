@@ -11,7 +11,7 @@ from threading import Lock
 
 import numpy as np
 
-from indexer.embedding.encoder import MAX_TERMS, EncodeStats, Positions, Terms, Vectors
+from indexer.embedding.encoder import MAX_TERMS, EncodeStats, Positions, Terms, TokenVectors, Vectors
 from indexer.embedding.spec import EncoderSpec, Role
 from indexer.errors import ConfigError, ModelError
 
@@ -52,9 +52,8 @@ class HashEncoder:
         for row, text in enumerate(texts):
             words = _words(text)
             for word in words[: self.spec.max_tokens] or [""]:
-                digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-                value = int.from_bytes(digest, "little")
-                vectors[row, (value >> 1) % self.dim] += 1.0 if value & 1 else -1.0
+                place, sign = self._place(word)
+                vectors[row, place] += sign
             if not vectors[row].any():  # words that cancel out
                 vectors[row, 0] = 1.0
             read += len(words)
@@ -78,6 +77,17 @@ class HashEncoder:
     def count_tokens(self, texts: Sequence[str]) -> Positions:
         """Return (n,) int64: the words of each text."""
         return np.array([len(_words(text)) for text in texts], np.int64)
+
+    def token_vectors(self, texts: Sequence[str]) -> list[TokenVectors]:
+        """Return the vector of each word of each text, all of the same weight."""
+        found = []
+        for text in texts:
+            vectors = np.zeros((len(_words(text)), self.dim), np.float32)
+            for row, word in enumerate(_words(text)):
+                place, sign = self._place(word)
+                vectors[row, place] = sign
+            found.append(TokenVectors(vectors, np.ones(len(vectors), np.float32)))
+        return found
 
     def terms(self, texts: Sequence[str], k: int, role: Role = "passage") -> list[list[tuple[str, float]]]:
         """Return the k most frequent words of each text with their shares."""
@@ -106,6 +116,12 @@ class HashEncoder:
         for start in range(0, len(texts), BATCH):
             rows = np.arange(start, min(start + BATCH, len(texts)))
             yield rows, *self.encode_terms([texts[i] for i in rows], role, max_terms)
+
+    def _place(self, word: str) -> tuple[int, float]:
+        """Return the dimension that a word counts in, and whether it counts up or down."""
+        digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        value = int.from_bytes(digest, "little")
+        return (value >> 1) % self.dim, 1.0 if value & 1 else -1.0
 
 
 def _words(text: str) -> list[str]:

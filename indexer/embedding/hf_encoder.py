@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from indexer.embedding import precision as precisions
-from indexer.embedding.encoder import MAX_TERMS, EncodeStats, Positions, Terms, Vectors
+from indexer.embedding.encoder import MAX_TERMS, EncodeStats, Positions, Terms, TokenVectors, Vectors
 from indexer.embedding.forward.last_token import SAMPLE, LastTokenForward, fast_forward
 from indexer.embedding.forward.plain import Forward, PlainForward
 from indexer.embedding.forward.vocabulary import Vocabulary
@@ -27,6 +27,11 @@ from indexer.errors import ModelError
 WINDOW = 8192
 """Texts that are tokenised, and sorted by length, together."""
 BATCH_TOKENS = {"cpu": 1024, "mps": 8192, "cuda": 65536}
+
+SIF = 1e-3
+"""The constant a of SIF weights; the paper's."""
+ZIPF_SHIFT = 100
+"""Tokens at the head of a vocabulary that are about equally frequent."""
 
 Rows = list[list[int]]
 """For each vector of a batch the positions of its texts: several where texts are equal."""
@@ -147,6 +152,30 @@ class HFEncoder:
     def count_tokens(self, texts: Sequence[str]) -> Positions:
         """Return (n,) int64: the tokens of each text alone."""
         return self.tokens.count(texts)
+
+    def token_vectors(self, texts: Sequence[str]) -> list[TokenVectors]:
+        """Return the rows of the input embedding for each text's tokens.
+
+        A token's weight is a / (a + p), as in SIF. Vocabularies are numbered by frequency, so that p is taken from
+        Zipf's law.
+
+        Source: Arora, Liang and Ma, "A Simple but Tough-to-Beat Baseline for Sentence Embeddings", ICLR 2017.
+        """
+        if not texts:
+            return []
+        ids = self.tokens.ids(texts)
+        matrix: Tensor = self._model.get_input_embeddings().weight  # (v, e)
+        if matrix.is_meta:  # parts of the model that accelerate loads when they are used
+            ids = [[] for _ in texts]
+        flat = torch.tensor([i for row in ids for i in row], dtype=torch.long)
+        with torch.inference_mode():
+            rows = torch.nn.functional.normalize(matrix[flat.to(matrix.device)].float()).cpu().numpy()
+        numbers = flat.numpy()
+        chance = 1 / (numbers + ZIPF_SHIFT) / np.log(1 + len(matrix) / ZIPF_SHIFT)
+        weights = (SIF / (SIF + chance)).astype(np.float32)
+        ends = np.cumsum([len(row) for row in ids])[:-1]
+        pairs = zip(np.split(rows, ends), np.split(weights, ends), strict=True)
+        return [TokenVectors(vectors, weight) for vectors, weight in pairs]
 
     def terms(self, texts: Sequence[str], k: int, role: Role = "passage") -> list[list[tuple[str, float]]]:
         """Return the k most likely next tokens after each prompt with their probabilities, best first."""

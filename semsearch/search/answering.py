@@ -74,7 +74,7 @@ def search(view: View, requests: Sequence[SearchRequest], models: Models) -> lis
             def deeper(depth: int, query: Asked = query, request: SearchRequest = first) -> Ranked:
                 return rank(view, request, [query], depth)[0]
 
-            found = reranked(query.text, choose(view, first, wanted, ranked, deeper), judge)
+            found = reranked(query.text, choose(view, first, wanted, ranked, deeper, query.text), judge)
             answered[i] = _Answered(query, first, found[: min(first.k, wanted)], fused=first.mode == "hybrid")
     done = [each for each in answered if each is not None]
     hits = _present(view, done, models)

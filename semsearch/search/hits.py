@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, overload
 if TYPE_CHECKING:
     from indexer.types import StoredPassage
     from semsearch.search.explain import Explanation
-    from semsearch.search.snippets import Mark, Span
+    from semsearch.search.selection import Folded
+    from semsearch.search.sentences import Span
+    from semsearch.search.snippets import Mark
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,16 @@ class Duplicate:
     document: str | None
     passage: int
     kind: str
+    difference: str | None = None
+    """Words in which its text differs from the hit's, as "1.0 → 2.0, + never"; None where they are equal."""
 
     @classmethod
-    def of(cls, row: StoredPassage) -> Duplicate:
-        """Return a stored passage as a duplicate."""
-        at = row.passage
-        return cls(row.path, at.line_start, at.line_end, at.page, row.record, row.id, row.kind)
+    def of(cls, folded: Folded) -> Duplicate:
+        """Return a folded passage as a duplicate."""
+        row, at = folded.row, folded.row.passage
+        return cls(
+            row.path, at.line_start, at.line_end, at.page, row.record, row.id, row.kind, difference=folded.difference
+        )
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class Hit:
         row: StoredPassage,
         score: float,
         mark: Mark,
-        duplicates: Sequence[StoredPassage] = (),
+        duplicates: Sequence[Folded] = (),
         explanation: Explanation | None = None,
     ) -> Hit:
         """Return a stored passage as the hit of this rank."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from semsearch.search.request import HitOptions
     from semsearch.search.rerank import Reranker
     from semsearch.search.retrieve import Ranked
+    from semsearch.search.selection import Folded
     from semsearch.search.view import View
 
 MAX_DEPTH = 10_000
@@ -27,7 +28,7 @@ class Found:
     """A passage that will be a hit."""
 
     row: StoredPassage
-    duplicates: Sequence[StoredPassage]
+    duplicates: Sequence[Folded]
     score: float
     raw: Mapping[str, float]
     """Retriever → its own score; NaN where it has none."""
@@ -48,7 +49,9 @@ def first_depth(options: HitOptions, hits: int, passages: int) -> int:
     return max(1, min(2 * hits + 10 if drops else hits, passages))
 
 
-def choose(view: View, options: HitOptions, hits: int, ranked: Ranked, deeper: Callable[[int], Ranked]) -> list[Found]:
+def choose(
+    view: View, options: HitOptions, hits: int, ranked: Ranked, deeper: Callable[[int], Ranked], text: str = ""
+) -> list[Found]:
     """Return at most ``hits`` passages, looking deeper into the ranking as long as it takes to have enough.
 
     Args:
@@ -57,6 +60,7 @@ def choose(view: View, options: HitOptions, hits: int, ranked: Ranked, deeper: C
         hits: Passages wanted.
         ranked: The ranking down to ``first_depth``.
         deeper: Gives the ranking down to a depth.
+        text: The query; passages that differ in a word which it names are no duplicates.
     """
     passages = view.counts.passages
     depth, limit = first_depth(options, hits, passages), min(MAX_DEPTH, passages)
@@ -64,7 +68,7 @@ def choose(view: View, options: HitOptions, hits: int, ranked: Ranked, deeper: C
         at = {id_: i for i, id_ in enumerate(ranked.ids.tolist())}
         rows = view.snapshot.get(ranked.ids)
         sure = _sure(view, options, ranked, rows, at)
-        kept = select(sure, view.vectors, hits, options.collapse, options.per_document)
+        kept = select(sure, view.vectors, hits, options.collapse, options.per_document, text)
         enough = len(kept) + len(rows) - len(sure) >= hits
         if enough or len(ranked.ids) < depth or depth >= limit:
             break

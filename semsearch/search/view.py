@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semsearch.search.calibration import Calibration
+from semsearch.search.calibration import SAMPLE, Calibration, Prior
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ class View:
     @cached_property
     def calibration(self) -> Calibration:
         """How similar passages of the collection are that were paired at random."""
-        return Calibration.of(self.snapshot)
+        return Calibration.of(self.snapshot.sample(SAMPLE, 0), Prior.of(self.snapshot.manifest.spec))
 
     @property
     def has_vectors(self) -> bool:

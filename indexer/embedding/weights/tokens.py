@@ -74,6 +74,10 @@ class Tokens:
             truncated += len(kept) < len(texts[i])
         return Prompts([row or [self.pad_id] for row in ids], truncated)  # a bare empty text has no token at all
 
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of each text as they are in the middle of a line, without special ones."""
+        return [encoding.ids for encoding in self._encode([f" {text}" for text in texts], special=False)]
+
     def cut(self, text: str, max_tokens: int) -> str:
         """The longest beginning of ``text`` that ends at a token's end and has at most ``max_tokens`` tokens."""
         encoding = self._encode([text], special=False)[0]
