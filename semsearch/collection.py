@@ -364,7 +364,10 @@ class Collection(Held):
         from indexer import exchange
 
         with self.store.snapshot() as snapshot:
-            return exchange.export(snapshot, Path(folder), format)
+            passages = exchange.export(snapshot, Path(folder), format)
+        if weights := Weights.kept(self.store):
+            weights.write(Path(folder))
+        return passages
 
     @classmethod
     def import_(
@@ -380,6 +383,7 @@ class Collection(Held):
         Raises:
             UsageError: There is a collection of that name.
             DataError: The folder is no whole export.
+            CorruptError: The weights that lie with it are none.
         """
         given = load_settings() if settings is None else settings
         chosen = given.override({"collection": name, "home": home})
@@ -392,7 +396,10 @@ class Collection(Held):
             lambda manifest: storage.create_store(chosen.place(), manifest),
             lambda store: cast("Kept", store).delete(),
         )
-        return cls(settings=chosen)
+        made = cls(settings=chosen)
+        if weights := Weights.read(Path(folder)):
+            made.keep_weights(weights)
+        return made
 
     def rename(self, name: str) -> None:
         """Give the collection another name."""
