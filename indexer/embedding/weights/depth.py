@@ -7,12 +7,24 @@ Deeper Layers*).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from indexer.errors import ModelError
+
+
+def total(folder: Path) -> int | None:
+    """Read from a model's config.json how many blocks it has; None where it does not say."""
+    try:
+        values = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    found = values.get("num_hidden_layers") or values.get("n_layer") or values.get("num_layers")
+    return found if isinstance(found, int) else None
 
 
 def needed(config: Any, blocks: Sequence[int]) -> int:

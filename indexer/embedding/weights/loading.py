@@ -48,7 +48,7 @@ def load(
             found = llama.load(located.model, spec.blocks, dtype)
         model = found if found is not None else _read(located, spec, dtype or "auto", on_gpu)
         if located.adapter is not None and merging:
-            lora.merge(model, located.adapter)
+            lora.merge(model, located.adapter, spec.blocks, depth.total(located.model))
         if precision == "nf4":
             _quantise_nf4(model, device)
         else:
@@ -56,7 +56,7 @@ def load(
         if device_map is None:
             model = model.to(device)
     if located.adapter is not None and beside:
-        model = lora.attach(model, located.adapter)
+        model = lora.attach(model, located.adapter, spec.blocks, depth.total(located.model))
     return model.eval().requires_grad_(False)
 
 
