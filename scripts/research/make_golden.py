@@ -46,7 +46,7 @@ def main() -> None:
         )
     origin = {
         "script": "scripts/research/make_golden.py",
-        "model": models.EMBEDDED[models.DEFAULT_MODEL].digest,
+        "model": packaged.EMBEDDED[DEFAULT_MODEL].digest,
         "precision": "fp32",
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         "machine": platform.machine(),
