@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indexer.embedding.encoder import EncoderSpec, HashEncoder
+from indexer.embedding import EncoderSpec, HashEncoder
 from indexer.storage.manifest import Manifest
 from indexer.types import Document, Embedded, FileRecord, Parsed, ParsedDocument, Passage
 
