@@ -37,7 +37,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding.spec import EncoderSpec
 
 BASELINE = "sentence-transformers bf16"
 JOCKEY = (("A jockey riding a horse.", "Equestrian"),)
@@ -65,7 +65,7 @@ def sources(data: Path | None) -> tuple[list[str], str]:
 
 def workloads(data: Path | None, folder: Path, size: float) -> dict[str, list[str]]:
     """Name → texts. ``size`` scales their numbers."""
-    from indexer.embedding import tokens
+    from indexer.embedding.weights import tokens
 
     sentences, long = sources(data)
     offsets = tokens.load(folder).backend.encode(long, add_special_tokens=False).offsets
@@ -118,7 +118,7 @@ def sentence_transformers(spec: EncoderSpec, device: str) -> Run:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from indexer.embedding.export import export
+    from indexer.embedding.sentence_transformers_export import export
 
     models: dict[EncoderSpec, SentenceTransformer] = {}
 
@@ -140,8 +140,9 @@ def transformers(spec: EncoderSpec, device: str) -> Run:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    from indexer.embedding import models, resolve
-    from indexer.embedding.prompt import PromptTemplate
+    from indexer.embedding import resolve
+    from indexer.embedding.prompts.prompt import PromptTemplate
+    from indexer.embedding.weights import models
 
     folder = models.locate(resolve(spec)).model
     model = AutoModel.from_pretrained(folder, dtype=torch.bfloat16).eval().to(device)
@@ -163,7 +164,7 @@ def transformers(spec: EncoderSpec, device: str) -> Run:
 def llama_cpp(gguf: Path, spec: EncoderSpec, device: str) -> Run:
     import llama_cpp
 
-    from indexer.embedding.prompt import PromptTemplate
+    from indexer.embedding.prompts.prompt import PromptTemplate
 
     model = llama_cpp.Llama(
         str(gguf), embedding=True, pooling_type=llama_cpp.LLAMA_POOLING_TYPE_LAST, n_ctx=2048, n_batch=2048,
@@ -183,7 +184,7 @@ def random_shape(name: str, device: str) -> Run:
     import torch
     from transformers import AutoModel, LlamaConfig
 
-    from indexer.embedding.forward import fast_forward
+    from indexer.embedding.forward.last_token import fast_forward
 
     config = LlamaConfig(**SHAPES[name], vocab_size=32000)
     with torch.device(device):
@@ -326,9 +327,10 @@ def main() -> None:
 
     import torch
 
-    from indexer.embedding import models, resolve, tokens
+    from indexer.embedding import resolve
     from indexer.embedding.precision import available, pick_device
-    from indexer.embedding.prompt import PromptTemplate
+    from indexer.embedding.prompts.prompt import PromptTemplate
+    from indexer.embedding.weights import models, tokens
 
     device = pick_device(options.device).type
     spec = EncoderSpec(model=options.model)

@@ -21,7 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.embedding.encoder import Encoder, EncoderSpec, HashEncoder
+from indexer.embedding.encoder import Encoder
+from indexer.embedding.hash_encoder import HashEncoder
+from indexer.embedding.spec import EncoderSpec
 from indexer.storage.manifest import Manifest
 from indexer.storage.local.store import Store
 from indexer.types import Document, FileRecord, Passage

@@ -12,7 +12,8 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from indexer.embedding import models
+from indexer.embedding.spec import DEFAULT_MODEL
+from indexer.embedding.weights import packaged
 
 PROMPTS = {  # text → whole prompt, by hand: the paper's template and normalisation
     "": 'This sentence : "" means in one word:"',
@@ -24,7 +25,7 @@ PROMPTS = {  # text → whole prompt, by hand: the paper's template and normalis
 
 
 def main() -> None:
-    folder = models.embedded()
+    folder = packaged.embedded()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     rows = []
@@ -45,7 +46,7 @@ def main() -> None:
         )
     origin = {
         "script": "scripts/make_golden.py",
-        "model": models.EMBEDDED[models.DEFAULT_MODEL].digest,
+        "model": packaged.EMBEDDED[DEFAULT_MODEL].digest,
         "precision": "fp32",
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         "machine": platform.machine(),

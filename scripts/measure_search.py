@@ -26,9 +26,10 @@ import numpy as np
 from record_baselines import entries, fetch_minilm
 
 from indexer import embedding
-from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding.spec import EncoderSpec
 from semsearch import encoders
 from semsearch.cli.eval import Progress
+from semsearch.encoders import NOTHING
 from semsearch.evaluation import beir, report, retrieval, runner, tune
 from semsearch.evaluation.beir import Judged
 from semsearch.evaluation.metrics import resamples
@@ -52,7 +53,7 @@ def spec_of(name: str) -> EncoderSpec:
 def measure(name: str, collections: Sequence[Judged], data: Path, sparse: bool, progress: Progress) -> None:
     """Score one encoder on every collection that has no result of it yet."""
     spec = embedding.resolve(spec_of(name))
-    evaluation = runner.Evaluation(Settings(data=data), {}, spec=spec, sparse=sparse, progress=progress)
+    evaluation = runner.Evaluation(Settings(data=data), NOTHING, spec=spec, sparse=sparse, progress=progress)
     for judged in collections:
         path = RESULTS / f"{Path(name).stem}-{judged.name}.json"
         key = {
@@ -176,7 +177,7 @@ def main() -> None:
     if options.dev:
         for name in options.encoders or [WORDS_ONLY]:
             evaluation = runner.Evaluation(
-                Settings(data=folder), {}, spec=spec_of(name), sparse=options.sparse, progress=progress
+                Settings(data=folder), NOTHING, spec=spec_of(name), sparse=options.sparse, progress=progress
             )
             result, _ = evaluation.retrieval(names, tune.result)
             report.write(RESULTS / f"tune-{Path(name).stem}.json", result)

@@ -17,7 +17,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding.spec import EncoderSpec
 from semsearch.cli.eval import Progress
 from semsearch.evaluation import report, runner, study
 from semsearch.evaluation.tasks import STS, TASKS, TRANSFER
@@ -31,7 +31,7 @@ JOCKEY = (("A jockey riding a horse.", "Equestrian"),)
 
 
 def entries(minilm: Path) -> list[study.Entry]:
-    mean = EncoderSpec(model=str(minilm), template="{text}", normalise=False, pooling="mean", max_tokens=254)
+    mean = EncoderSpec(model=str(minilm), template="{text}", normalize_text=False, pooling="mean", max_tokens=254)
     return [
         study.Entry(name="SmolLM2-135M PromptEOL", spec=EncoderSpec(), method="PromptEOL", parameters=134_515_008),
         study.Entry(

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 from indexer.corpus.splitter import Splitter
-from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding.spec import EncoderSpec
 from indexer.types import Document
 from semsearch.collections import splitter_for
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from indexer import embedding
-from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding.spec import EncoderSpec
 from semsearch.cli.eval import Progress
 from semsearch.evaluation import report, runner, transfer
 from semsearch.evaluation.vectors import encode
@@ -119,8 +119,8 @@ def main() -> None:
     options = parser.parse_args()
 
     spec = EncoderSpec(
-        model=options.model, pooling=options.pooling, template=options.template, normalise=not options.no_normalise,
-        max_tokens=options.max_tokens,
+        model=options.model, pooling=options.pooling, template=options.template,
+        normalize_text=not options.no_normalise, max_tokens=options.max_tokens,
     )  # fmt: skip
     loaded = runner.load(options.tasks.split(","), options.data, quick=False)
     encoder = embedding.open_encoder(embedding.resolve(spec))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from indexer import embedding
-from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding.spec import EncoderSpec
 from semsearch import encoders
 from semsearch.evaluation import report
 from semsearch.training import adapt, devset, trainer

@@ -135,7 +135,9 @@ def kind_by_content(head: bytes) -> str | None:
 
 
 def has_binary_name(path: str) -> bool:
-    return kind_of(path) is None and os.path.splitext(path)[1][1:].lower() in BINARY
+    """Return whether a file's name says that it holds no text; a packed file is judged by what is packed."""
+    name = os.path.basename(path).lower()
+    return kind_of(path) is None and os.path.splitext(name.removesuffix(".gz"))[1][1:] in BINARY
 
 
 def looks_binary(head: bytes) -> bool:

@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexer.embedding import models
-from indexer.embedding.encoder import EncoderSpec
-from indexer.embedding.presets import presets
-from indexer.embedding.prompt import PromptTemplate
+from indexer.embedding.prompts.presets import presets
+from indexer.embedding.prompts.prompt import PromptTemplate
+from indexer.embedding.spec import EncoderSpec
+from indexer.embedding.weights import models, packaged
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,18 @@ class Listing:
 def listing() -> Listing:
     """The models, adapters and presets that go by a name. Touches no network."""
     return Listing(
-        {name: models.embedded_folder(name) for name in models.EMBEDDED}, models.shipped_adapters(), presets()
+        {name: packaged.embedded_folder(name) for name in packaged.EMBEDDED}, models.shipped_adapters(), presets()
     )
 
 
 def about(spec: EncoderSpec) -> About:
     """Resolve a spec and look at its files; an embedded model is not fetched. Raises ModelError."""
     spec = models.resolve(spec)
-    template = PromptTemplate(PromptTemplate.of(spec).template, spec.demonstrations, normalise=False)
+    template = PromptTemplate(PromptTemplate.of(spec).template, spec.demonstrations, normalize_text=False)
     prompt = template.render("{text}")
     if spec.model.startswith("hash:"):
         return About(spec, None, 0, None, None, int(spec.model.removeprefix("hash:")), prompt)
-    folder = models.embedded_folder(spec.model) if spec.model in models.EMBEDDED else models.locate(spec).model
+    folder = packaged.embedded_folder(spec.model) if spec.model in packaged.EMBEDDED else models.locate(spec).model
     if folder is None:
         return About(spec, None, 0, None, None, None, prompt)
     config = json.loads((folder / "config.json").read_text("utf-8"))

@@ -6,7 +6,7 @@ import importlib.util
 
 import torch
 
-from indexer.embedding.encoder import Precision
+from indexer.embedding.spec import Precision
 from indexer.errors import PrecisionError
 
 DTYPES: dict[Precision, torch.dtype] = {

@@ -24,6 +24,9 @@ MAX_PHRASE = 4
 """Characters of an unspaced script that are looked for as one word; more are a sentence, looked for in pairs."""
 MAX_LONG_PHRASE = 8
 """The same for katakana, and for scripts that need more characters for a word, as Thai does."""
+MAX_SHORT = 2
+"""Letters of a word that makes one word with those it is joined to by hyphens, as in ``e-mail`` and ``COVID-19``.
+Longer ones (``gradient-based``) are looked for each alone: on development collections that finds more."""
 
 COMMON = frozenset(
     """a an and are as at be by can could did do does for from had has have how i if in into is it its me my no not of
@@ -32,7 +35,7 @@ COMMON = frozenset(
 )
 """English words that say nothing of what a text is about: question words too. A query is not searched for them (on
 development collections that is worth 1 point of nDCG@10 to a search by words, see scripts/LOG.md)."""
-KEYWORDS = frozenset("as at by can do does for from if in into not of on or so than that then this when with".split())
+KEYWORDS = frozenset("as for from if in not or this with".split())
 """Common words that can be the name of something, as in "with statement"."""
 SHORTENED = frozenset("d ll m re s t ve".split())
 """Letters behind an apostrophe that are no word: it's, don't, we'll."""
@@ -93,10 +96,10 @@ def query(text: str) -> Query:
     """Return the things that a query looks for.
 
     These are its words, ``"several words"`` in a row, and ``begin*`` for every word that begins so. Words that are
-    joined (``node.js``, ``state-of-the-art``, ``3.11.7``) are looked for in a row and, but for numbers and
-    ``snake_case``, also each alone. COMMON words are left out; but not in a phrase, not where no others are, and not
-    where they are written in capitals amid lower case (WHO, CAN, IT, vitamin A). Anything else, operators among it,
-    only separates words. The first MAX_WORDS words count.
+    joined (``node.js``, ``3.11.7``, ``e-mail``, ``snake_case``) are looked for in a row; those of ``node.js`` and of
+    paths also alone, and longer words between hyphens only alone. COMMON words are left out; but not in a phrase, not
+    where no others are, and not where they are written in capitals amid lower case (WHO, CAN, IT, vitamin A). Anything
+    else, operators among it, only separates words. The first MAX_WORDS words count.
     """
     items: list[_Item] = []
     room = MAX_WORDS
@@ -198,10 +201,16 @@ def _compound(written: Plain, start: int, end: int, starred: bool) -> list[_Item
     whole = None if starred else joined(text, spans)
     prefix = starred and spans[-1][1] - spans[-1][0] >= MIN_PREFIX
     said = _said(written, start, end) + "*" * prefix
-    items = [_Item(Wanted(said, (terms,) if whole is None else (terms, (whole,)), prefix))]
-    if "_" not in text[start:end]:
-        items += [_word(written, *span) for span in spans if _LETTERS.search(text, *span)]
-    return items
+    together = _Item(Wanted(said, (terms,) if whole is None else (terms, (whole,)), prefix))
+    alone = [_word(written, *span) for span in spans if _LETTERS.search(text, *span)]
+    signs = {text[last] for _, last in spans[:-1]}
+    if "_" in signs or prefix or not alone:
+        return [together]
+    if signs == {"-"}:
+        if all(last - first > MAX_SHORT for first, last in spans):
+            return [_word(written, *span) for span in spans]
+        return [together]
+    return [together, *alone]
 
 
 def _shortened(written: Plain, spans: list[tuple[int, int]]) -> list[_Item]:

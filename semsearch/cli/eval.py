@@ -20,6 +20,7 @@ from semsearch.render import duration
 from semsearch.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from semsearch.encoders import EncoderOverrides
     from semsearch.evaluation.runner import Evaluation
 
 LOG_SECONDS = 20.0
@@ -40,7 +41,7 @@ class Setup:
     """What the options that the commands share came to."""
 
     settings: Settings
-    flags: Mapping[str, Any]
+    flags: EncoderOverrides
     """Of the encoder."""
     quick: bool
     output: Path | None

@@ -18,7 +18,7 @@ from ir_measures import AP, RR, R, nDCG
 
 from indexer import pipeline
 from indexer.corpus.readers import ReadOptions
-from indexer.embedding.encoder import TERMS, Encoder
+from indexer.embedding.encoder import MAX_TERMS, Encoder
 from indexer.storage.manifest import Manifest
 from indexer.storage.local.store import Store
 from semsearch.collections import PASSAGE_TOKENS, splitter_for
@@ -141,7 +141,7 @@ def collection(
     assert judged.corpus is not None
     name = f"{judged.name}{'-sparse' if sparse else ''}-{digest(judged.corpus)[:12]}"
     path = cache / f"{name}-{vectors.key(encoder, 'indexer/corpus')}"
-    store = _opened(path, encoder, sparse=TERMS if sparse else None)
+    store = _opened(path, encoder, sparse=MAX_TERMS if sparse else None)
     _update(store, [str(judged.corpus)], encoder, ReadOptions(id_field="_id"), judged.name, progress)
     vectors.prune(path)
     return store

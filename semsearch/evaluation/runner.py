@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from indexer import embedding
-from indexer.embedding import models
-from indexer.embedding.encoder import Encoder, EncoderSpec
+from indexer.embedding.encoder import Encoder
+from indexer.embedding.spec import EncoderSpec
+from indexer.embedding.weights import packaged
 from indexer.errors import DataError, UsageError
 from semsearch import collections, encoders
 from semsearch.collections import Runtime
-from semsearch.encoders import Purpose
+from semsearch.encoders import EncoderOverrides, Purpose
 from semsearch.evaluation import beir, report, retrieval, sts, transfer
 from semsearch.evaluation import data as evaluation_data
 from semsearch.evaluation.beir import Judged
@@ -38,7 +39,7 @@ def silent(what: str, share: float) -> None:
 
 def cache_folder() -> Path:
     """Where vectors and the collections of retrieval tasks are kept between runs."""
-    return models.cache_folder() / "evaluation"
+    return packaged.cache_folder() / "evaluation"
 
 
 def load(names: Sequence[str], folder: Path | None, quick: bool) -> list[Data]:
@@ -90,7 +91,7 @@ class Evaluation:
     def __init__(
         self,
         settings: Settings,
-        flags: Mapping[str, Any],
+        flags: EncoderOverrides,
         quick: bool = False,
         *,
         spec: EncoderSpec | None = None,
@@ -146,7 +147,7 @@ class Evaluation:
         settings = self._settings.override({"collection": collection or None})
         runtime = Runtime(device=settings.device, batch_tokens=settings.batch_tokens)
         with collections.searcher(
-            settings, flags=self._flags if self._spec is None else {}, runtime=runtime
+            settings, flags=self._flags if self._spec is None else encoders.NOTHING, runtime=runtime
         ) as searcher:
             store = searcher.store
             judged = beir.own(judgements, [file.path for file in store.files("indexed")], sorted(store.roots()))
@@ -188,7 +189,8 @@ class Evaluation:
     def against(self, encoder: str, names: Sequence[str], collection: str | None, judgements: Path | None) -> Outcome:
         """The same with the encoder of a name: see ``encoders.named``."""
         spec = encoders.named(encoder)
-        other = Evaluation(self._settings, {}, self._quick, spec=spec, cache=self._cache, progress=self._progress)
+        nothing = encoders.NOTHING
+        other = Evaluation(self._settings, nothing, self._quick, spec=spec, cache=self._cache, progress=self._progress)
         if collection is not None or judgements is not None:
             return other.own(collection, judgements)
         return other.named(names)

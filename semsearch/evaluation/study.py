@@ -20,12 +20,13 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from indexer import embedding
-from indexer.embedding.encoder import Encoder, EncoderSpec
+from indexer.embedding.encoder import Encoder
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError, DataError
 from semsearch import encoders
 from semsearch.evaluation import report, runner
@@ -35,7 +36,7 @@ from semsearch.evaluation.vectors import Progress
 from semsearch.settings import Settings
 
 KINDS = {"sts": STS, "transfer": TRANSFER}
-SPEC_FIELDS = {field.name for field in fields(EncoderSpec)} - {"weights", "adapter_weights"}
+SPEC_FIELDS = set(EncoderSpec.keys()) - {"weights", "adapter_weights"}
 OTHER_FIELDS = {"name", "preset", "method", "parameters", "device", "batch_tokens", "device_map"}
 
 
@@ -91,8 +92,9 @@ def _entry(table: Mapping[str, Any], path: Path) -> Entry:
     _known(table, SPEC_FIELDS | OTHER_FIELDS, where)
     if not isinstance(table.get("name"), str):
         raise ConfigError(f"{where}: every encoder needs a name, in quotes")
-    flags = {"preset": table.get("preset"), "adapter": table.get("adapter", None if table.get("preset") else "none")}
-    spec = encoders.choose(Settings(), flags, "sts")
+    adapter = table.get("adapter", None if table.get("preset") else "none")
+    chosen = encoders.EncoderOverrides(preset=table.get("preset"), adapter=adapter)
+    spec = encoders.choose(Settings(), chosen, "sts")
     own = {name: table[name] for name in SPEC_FIELDS & set(table) if name != "adapter"}
     try:
         spec = EncoderSpec.from_dict(spec.to_dict() | own, where)

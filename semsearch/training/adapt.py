@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from indexer import embedding
-from indexer.embedding import models
-from indexer.embedding.encoder import Encoder, EncoderSpec
+from indexer.embedding.encoder import Encoder
+from indexer.embedding.spec import EncoderSpec
+from indexer.embedding.weights import models
 from indexer.errors import DataError, UsageError
 from indexer.pipeline import Observer
 from indexer.storage.manifest import Manifest

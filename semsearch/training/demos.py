@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from indexer import embedding
-from indexer.embedding import presets
-from indexer.embedding.encoder import Encoder, EncoderSpec
+from indexer.embedding.encoder import Encoder
+from indexer.embedding.prompts import presets
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError, DataError, UsageError
 from semsearch.evaluation import readers
 from semsearch.evaluation.data import find_downstream

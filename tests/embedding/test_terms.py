@@ -11,8 +11,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from indexer.embedding import open_encoder
-from indexer.embedding.encoder import PROMPTEOL, EncoderSpec, HashEncoder
-from indexer.embedding.vocabulary import STOP_WORDS
+from indexer.embedding.forward.vocabulary import STOP_WORDS
+from indexer.embedding.hash_encoder import HashEncoder
+from indexer.embedding.spec import PROMPTEOL, EncoderSpec
 from indexer.errors import ModelError
 
 Tiny = Callable[[str], Path]
@@ -132,7 +133,7 @@ def test_sparse_terms_are_those_of_the_definition(tiny: Tiny, family: str) -> No
 def test_at_most_so_many_terms_the_heaviest(tiny: Tiny) -> None:
     opened = open_encoder(spec(tiny("llama")))
     _, whole = opened.encode_terms(TEXTS)
-    _, few = opened.encode_terms(TEXTS, most=2)
+    _, few = opened.encode_terms(TEXTS, max_terms=2)
     assert [list(terms.items())[:2] for terms in whole] == [list(terms.items()) for terms in few]
     assert opened.encode_terms([])[1] == []
 

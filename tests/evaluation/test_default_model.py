@@ -13,8 +13,10 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from indexer import embedding
-from indexer.embedding import models
-from indexer.embedding.encoder import Encoder, EncoderSpec, HashEncoder, Role
+from indexer.embedding.encoder import Encoder
+from indexer.embedding.hash_encoder import HashEncoder
+from indexer.embedding.spec import EncoderSpec, Role
+from indexer.embedding.weights import models
 from semsearch.cli import run
 from semsearch.evaluation import gate, runner
 from semsearch.evaluation.data import Data

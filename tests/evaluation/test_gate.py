@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.embedding.encoder import HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
 from indexer.errors import DataError, UsageError
 from semsearch.evaluation import gate, report, runner
 from semsearch.evaluation.data import Data

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.embedding.encoder import HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
 from indexer.errors import ConfigError, DataError, UsageError
 from semsearch.evaluation import plot, report, runner, study
 from semsearch.evaluation.tasks import STS

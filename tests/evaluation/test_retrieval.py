@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import pytrec_eval
 
-from indexer.embedding.encoder import HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
 from indexer.errors import DataError
+from semsearch.encoders import NOTHING, EncoderOverrides
 from semsearch.evaluation import beir, retrieval
 from semsearch.evaluation.runner import Evaluation
 from semsearch.settings import Settings
 
-FLAGS = {"model": "hash:64"}
+FLAGS = EncoderOverrides(model="hash:64")
 TOPICS = ["wing flutter", "heat transfer", "boundary layer", "shock wave", "jet noise", "tail buffet"]
 
 
@@ -167,10 +168,10 @@ def test_own_judgements(tmp_path: Path) -> None:
         "jet noise\tnotes/jet-noise.md\t1\njet noise\tshock-wave.md\t0\n",
         encoding="utf-8",
     )
-    result, scores = Evaluation(settings, {}).own("mine", judgements)
+    result, scores = Evaluation(settings, NOTHING).own("mine", judgements)
     assert result["scores"]["lexical"] == {"nDCG@10": 1.0, "AP": 1.0, "RR": 1.0, "R@10": 1.0, "R@100": 1.0}
     assert scores[0].labels == ("wing flutter", "heat transfer", "jet noise")
-    again, _ = Evaluation(settings, {}).against("hash:16", [], "mine", judgements)
+    again, _ = Evaluation(settings, NOTHING).against("hash:16", [], "mine", judgements)
     assert again["encoder"]["spec"]["model"] == "hash:16"
     assert again["scores"]["lexical"] == result["scores"]["lexical"]
 
@@ -188,4 +189,4 @@ def test_judgements_that_do_not_fit(tmp_path: Path, line: str, what: str) -> Non
     settings = index(tmp_path)
     (tmp_path / "judged.tsv").write_text(line + "\n", encoding="utf-8")
     with pytest.raises(DataError, match=what):
-        Evaluation(settings, {}).own("mine", tmp_path / "judged.tsv")
+        Evaluation(settings, NOTHING).own("mine", tmp_path / "judged.tsv")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
-from indexer.embedding.encoder import EncoderSpec, HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ModelError
 from semsearch.evaluation import data, runner
 from semsearch.evaluation.data import Data

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.embedding.encoder import HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
 from indexer.errors import CorruptError, DataError, UsageError
 from indexer.storage.local.store import Store
 from semsearch.cli import run
+from semsearch.encoders import NOTHING, EncoderOverrides
 from semsearch.evaluation import beir, retrieval, tune
 from semsearch.evaluation.runner import Evaluation
 from semsearch.search.ranking import Candidates, Weights
@@ -128,7 +129,7 @@ def test_the_curve_is_what_searching_with_each_weight_gives(tmp_path: Path) -> N
 def test_result_over_a_folder(tmp_path: Path) -> None:
     folder(tmp_path / "data" / "made")
     evaluation = Evaluation(
-        Settings(data=tmp_path / "data"), {"model": "hash:64"}, sparse=True, cache=tmp_path / "cache"
+        Settings(data=tmp_path / "data"), EncoderOverrides(model="hash:64"), sparse=True, cache=tmp_path / "cache"
     )
     found, _ = evaluation.retrieval((), tune.result)
     assert found["collections"] == {"made": 6}
@@ -153,7 +154,7 @@ def test_kept_weights_are_used_and_are_the_new_default(tmp_path: Path) -> None:
         f"{t}\t{t.replace(' ', '-')}.md\n" for t in ("wing flutter", "heat transfer", "jet noise", "shock wave")
     )
     (tmp_path / "judged.tsv").write_text(rows, encoding="utf-8")
-    found, _ = Evaluation(settings, {}).own("mine", tmp_path / "judged.tsv", tune.result)
+    found, _ = Evaluation(settings, NOTHING).own("mine", tmp_path / "judged.tsv", tune.result)
     assert found["default"]["weights"] == {"dense": 1.0, "lexical": 0.0, "sparse": 0.0}
 
 

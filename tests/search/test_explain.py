@@ -42,7 +42,7 @@ def test_a_real_model_says_words(tiny_llama):
     from dataclasses import replace
 
     from indexer import embedding
-    from indexer.embedding.encoder import EncoderSpec
+    from indexer.embedding.spec import EncoderSpec
 
     encoder = embedding.open_encoder(embedding.resolve(replace(EncoderSpec(), model=str(tiny_llama), precision="fp32")))
     found = explain.meanings(["A man is riding a horse", "Two dogs"], encoder, "passage", print)

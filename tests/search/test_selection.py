@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from indexer.embedding.encoder import HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
 from indexer.types import Passage, StoredPassage
 from semsearch.search.selection import select
 

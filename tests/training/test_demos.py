@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from indexer.embedding.encoder import EncoderSpec, HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError, DataError, UsageError
 from semsearch.evaluation.readers import Items
 from semsearch.training import demos

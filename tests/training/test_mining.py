@@ -1,6 +1,6 @@
 """Mined negatives are near, and never right."""
 
-from indexer.embedding.encoder import HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
 from semsearch.training.data import Row
 from semsearch.training.mining import mine
 

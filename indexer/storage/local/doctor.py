@@ -19,7 +19,8 @@ from indexer.types import Problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from indexer.embedding.encoder import Encoder, EncoderSpec
+    from indexer.embedding.encoder import Encoder
+    from indexer.embedding.spec import EncoderSpec
     from indexer.storage.local.shards import Shard
     from indexer.storage.local.store import LocalStore
     from indexer.storage.local.writer import LocalWriter
