@@ -28,10 +28,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads do not survive a fork
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -49,6 +48,9 @@ from indexer.storage import create_store, exists, open_store
 from indexer.storage.local import faiss_index, store  # noqa: F401 - loaded before the fork
 from indexer.storage.manifest import Manifest
 from indexer.types import Document, Embedded, FileRecord, Parsed, ParsedDocument, Passage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ENCODER = HashEncoder(EncoderSpec(model="hash:16"))
 PATHS = [f"/data/{n}.txt" for n in range(12)]

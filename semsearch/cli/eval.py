@@ -59,12 +59,12 @@ class Setup:
 
     def show(self, result: Mapping[str, Any], text: str | None = None) -> None:
         """The figures on stdout, as ``text`` where it is given, and the whole of the result in --output."""
-        from semsearch.evaluation import report
+        from semsearch.evaluation import result_files
 
         if self.output is not None:
-            report.write(self.output, result)
+            result_files.write(self.output, result)
         if self.as_json:
-            click.echo(json.dumps(report.public(result), ensure_ascii=False))
+            click.echo(json.dumps(result_files.public(result), ensure_ascii=False))
         else:
             click.echo(_figures(result) if text is None else text)
 
@@ -121,14 +121,14 @@ sparse_option = click.option(
 
 
 def _figures(result: Mapping[str, Any]) -> str:
-    from semsearch.evaluation import report
+    from semsearch.evaluation import result_files
 
     tasks = result["tasks"] | result.get("retrieval", {}).get("tasks", {})
     encoder = result["encoder"]
     made_by = f"{encoder['fingerprint']} ({result['name']}, {result['dtype']}), {duration(result['seconds'])}"
     quick = ", quick: a subset, not comparable with published figures" if result["quick"] else ""
-    details = [report.describe(task, each) for task, each in tasks.items()]
-    return "\n".join([report.render([result]), "", *details, "", f"encoder {made_by}{quick}"])
+    details = [result_files.describe(task, each) for task, each in tasks.items()]
+    return "\n".join([result_files.render([result]), "", *details, "", f"encoder {made_by}{quick}"])
 
 
 def _names(context: click.Context, parameter: click.Parameter, tasks: str | None) -> list[str]:
@@ -293,16 +293,16 @@ def gate(
         raise UsageError("the gate needs one of --baseline FILE, --against ENCODER and --record FILE")
     own = collection is not None or judgements is not None
 
-    from semsearch.evaluation import gate, report
+    from semsearch.evaluation import gate, result_files
 
-    before = report.read(baseline) if baseline else None
-    names = tasks or (report.task_names(before) if before and not own else [])
+    before = result_files.read(baseline) if baseline else None
+    names = tasks or (result_files.task_names(before) if before and not own else [])
     with setup.evaluation(quick=bool(before and before.get("quick"))) as evaluation:
         result, scores = evaluation.own(collection, judgements) if own else evaluation.named(names)
         if against is not None:
             before, _ = evaluation.against(against, names, collection, judgements)
     if record is not None:
-        report.write(record, result)
+        result_files.write(record, result)
         setup.show(result)
         click.echo(f"baseline recorded in {record}", err=True)
         return
@@ -326,13 +326,13 @@ def gate(
 @json_option
 def show(files: tuple[Path, ...], style: str, published: bool, as_json: bool) -> None:
     """Results side by side, as the paper's table."""
-    from semsearch.evaluation import report
+    from semsearch.evaluation import result_files
 
-    results = [report.read(path) for path in files] + (report.published() if published else [])
+    results = [result_files.read(path) for path in files] + (result_files.published() if published else [])
     if as_json:
-        click.echo(json.dumps([report.public(result) for result in results], ensure_ascii=False))
+        click.echo(json.dumps([result_files.public(result) for result in results], ensure_ascii=False))
     else:
-        click.echo(report.render(results, style))
+        click.echo(result_files.render(results, style))
 
 
 @command.command()
@@ -342,7 +342,7 @@ def show(files: tuple[Path, ...], style: str, published: bool, as_json: bool) ->
 @json_option
 def study(file: Path, data: Path | None, output: Path | None, as_json: bool) -> None:
     """Encoders × tasks as a TOML file lists them; run it again to go on where it stopped."""
-    from semsearch.evaluation import report, study
+    from semsearch.evaluation import result_files, study
 
     progress = Progress()
     try:
@@ -350,9 +350,9 @@ def study(file: Path, data: Path | None, output: Path | None, as_json: bool) -> 
     finally:
         progress.close()
     if as_json:
-        click.echo(json.dumps([report.public(result) for result in results], ensure_ascii=False))
+        click.echo(json.dumps([result_files.public(result) for result in results], ensure_ascii=False))
     else:
-        click.echo(report.render(results))
+        click.echo(result_files.render(results))
 
 
 @command.command()
@@ -363,13 +363,13 @@ def study(file: Path, data: Path | None, output: Path | None, as_json: bool) -> 
 def plot(kind: str, files: tuple[Path, ...], output: Path, published: bool) -> None:
     """A figure of results: the average over model size, the spread of demonstrations' development scores (files of
     demonstration search), the best of each method, or a bar a task."""
-    from semsearch.evaluation import plot, report
+    from semsearch.evaluation import plot, result_files
 
     if not files and not published:
         raise UsageError("a figure needs results: files that `semsearch eval … --output FILE` wrote, or --published")
     if kind == "demonstrations":
         plot.demonstrations(*plot.read_demonstrations(files), output)
     else:
-        results = [report.read(path) for path in files] + (report.published() if published else [])
+        results = [result_files.read(path) for path in files] + (result_files.published() if published else [])
         {"scaling": plot.scaling, "methods": plot.methods, "tasks": plot.tasks}[kind](results, output)
     click.echo(str(output))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 COSINE = 0.9
 """Vectors of near-duplicates are at least this near. Of passages of 60 words those with one word changed are at 0.97 or
-more, with or without a trained adapter, and those with a line added at 0.93 or more (scripts/LOG.md)."""
+more, with or without a trained adapter, and those with a line added at 0.93 or more (scripts/research/LOG.md)."""
 OVERLAP = 0.85
 """Near-duplicates share at least this part of the terms that either has (Jaccard)."""
 SIZE = 3

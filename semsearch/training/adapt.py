@@ -18,7 +18,7 @@ from indexer.storage.manifest import Manifest
 from semsearch import collections, reindex
 from semsearch.collections import Runtime
 from semsearch.evaluation import gate, runner
-from semsearch.evaluation.data import Data, find_downstream
+from semsearch.evaluation.task_data import Data, find_downstream
 from semsearch.evaluation.gate import Verdict
 from semsearch.evaluation.metrics import Score
 from semsearch.settings import Settings

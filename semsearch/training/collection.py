@@ -17,8 +17,8 @@ import numpy as np
 from indexer.errors import DataError
 from indexer.storage.local.store import Store
 from indexer.types import StoredPassage
-from semsearch.evaluation import beir, retrieval
-from semsearch.evaluation.beir import Judged
+from semsearch.evaluation import retrieval
+from semsearch.evaluation.judged import Judged, read_judgements
 from semsearch.evaluation.metrics import Score
 from semsearch.training.clean import distinct, key, words
 from semsearch.training.data import Row
@@ -103,7 +103,7 @@ def gather(store: Store, encode: Encode, judgements: Path | None, seed: int) -> 
     single = [passage for document in documents for passage in document]
     clozes = [(p, *parts) for p in single if (parts := _cloze(p.passage.text, random)) is not None]
     if judgements is not None:
-        judged = beir.own(judgements, [file.path for file in store.files("indexed")], sorted(store.roots()))
+        judged = read_judgements(judgements, [file.path for file in store.files("indexed")], sorted(store.roots()))
         train, dev, gate = _split(judged, judgements, random)
         rows = {
             JUDGEMENTS: _judged_rows(store, passages, judged, train, encode, BEST),

@@ -142,10 +142,10 @@ def scored_pairs(dev: Dev, data: Path) -> tuple[list[str], list[str], np.ndarray
     """Sentences, sentences and people's scores: STS-B's own file (sts-dev.csv), or records with columns sentence1,
     sentence2 and score."""
     if Path(dev.path).name.startswith("sts-"):
-        from semsearch.evaluation import readers
+        from semsearch.evaluation import senteval_files
 
         path = _find(dev.path, data)
-        items = readers.sts_benchmark(path.parent, [path.name])
+        items = senteval_files.sts_benchmark(path.parent, [path.name])
         first, second, gold = list(items.first), list(items.second or ()), items.gold
     else:
         first, second, scores = [], [], []

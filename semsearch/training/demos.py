@@ -17,10 +17,10 @@ from indexer.embedding.encoder import Encoder
 from indexer.embedding.prompts import presets
 from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError, DataError, UsageError
-from semsearch.evaluation import readers
-from semsearch.evaluation.data import find_downstream
+from semsearch.evaluation import senteval_files
+from semsearch.evaluation.task_data import find_downstream
 from semsearch.evaluation.metrics import cosine, spearman
-from semsearch.evaluation.readers import Items
+from semsearch.evaluation.senteval_files import Items
 from semsearch.training.clean import evaluation_texts, key, near
 
 TEST_FOLDERS = ("STS", "SICK")
@@ -112,7 +112,7 @@ def contaminated(candidates: Sequence[Candidate], data: Path) -> dict[str, str]:
     """Candidate sentence → the evaluation sentence (of the STS tasks and SICK; not STS-B train) it repeats."""
     folder = find_downstream(data)
     if folder is None:
-        raise DataError(f"{data} holds no evaluation data in SentEval's layout; {readers.HOW_TO_FETCH}")
+        raise DataError(f"{data} holds no evaluation data in SentEval's layout; {senteval_files.HOW_TO_FETCH}")
     files = [path for name in TEST_FOLDERS for path in (folder / name).rglob("*")]
     texts = list(evaluation_texts(f for f in files if f.is_file() and "train" not in f.name))
     exact = {key(text): text for text in texts}
@@ -126,8 +126,8 @@ def contaminated(candidates: Sequence[Candidate], data: Path) -> dict[str, str]:
 def sts_b(data: Path, split: str) -> Items:
     folder = find_downstream(data)
     if folder is None:
-        raise DataError(f"{data} holds no evaluation data in SentEval's layout; {readers.HOW_TO_FETCH}")
-    return readers.sts_benchmark(folder / "STS" / "STSBenchmark", (f"sts-{split}.csv",))
+        raise DataError(f"{data} holds no evaluation data in SentEval's layout; {senteval_files.HOW_TO_FETCH}")
+    return senteval_files.sts_benchmark(folder / "STS" / "STSBenchmark", (f"sts-{split}.csv",))
 
 
 def search(

@@ -1,4 +1,4 @@
-"""Tuning of the arms' weights: the known best is found, and its worth is not flattered."""
+"""Tuning of the retrievers' weights: the known best is found, and its worth is not flattered."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from indexer.embedding.hash_encoder import HashEncoder
 from indexer.errors import CorruptError, DataError, UsageError
 from indexer.storage.local.store import Store
 from semsearch.cli import run
-from semsearch.encoders import NOTHING, EncoderOverrides
-from semsearch.evaluation import beir, retrieval, tune
+from semsearch.evaluation import beir, judged_collection, retrieval, tune
 from semsearch.evaluation.runner import Evaluation
 from semsearch.search.ranking import Candidates, Weights
 from semsearch.search.searcher import Searcher
@@ -35,12 +34,12 @@ def default_of(curve: np.ndarray) -> np.ndarray:
     return curve[[point == DEFAULT for point in POINTS].index(True)]
 
 
-def test_the_grid_adds_up_to_one_and_holds_every_arm_alone():
-    for arms in (["dense", "lexical"], ["dense", "lexical", "sparse"]):
-        points = tune.grid(arms)
-        assert len({tuple(p.values()) for p in points}) == len(points) == {2: 21, 3: 66}[len(arms)]
+def test_the_grid_adds_up_to_one_and_holds_every_retriever_alone():
+    for names in (["dense", "lexical"], ["dense", "lexical", "sparse"]):
+        points = tune.grid(names)
+        assert len({tuple(p.values()) for p in points}) == len(points) == {2: 21, 3: 66}[len(names)]
         assert all(sum(p.values()) == pytest.approx(1) for p in points)
-        assert {arm for p in points for arm, weight in p.items() if weight == 1} == set(arms)
+        assert {name for p in points for name, weight in p.items() if weight == 1} == set(names)
 
 
 def test_the_known_best_weight_is_found_and_proved():
@@ -91,7 +90,7 @@ def test_collections_count_the_same_whatever_their_size():
     assert found["chosen"]["weights"]["dense"] == 0.5
 
 
-def test_what_a_third_arm_adds_is_measured_on_unseen_queries():
+def test_what_a_third_retriever_adds_is_measured_on_unseen_queries():
     points = tune.grid(["dense", "lexical", "sparse"])
     for gain in (0.0, 0.2):
         best = np.array([gain if point["sparse"] == 0.3 else 0.0 for point in points])
@@ -113,15 +112,16 @@ def test_too_few_queries():
 def test_the_curve_is_what_searching_with_each_weight_gives(tmp_path: Path) -> None:
     judged = beir.load("made", folder(tmp_path / "made"))
     encoder = HashEncoder()
-    with retrieval.collection(judged, encoder, tmp_path / "cache") as store:
-        searcher, texts = Searcher(store, encoder), list(judged.queries.values())
-        owners = retrieval.owners(judged, store)
-        candidates = searcher.ranker.candidates(texts, ["dense", "lexical"])
+    with judged_collection.indexed(judged, encoder, tmp_path / "cache") as collection:
+        searcher, texts = collection.searcher, list(judged.queries.values())
         weights = [Weights(0.0, 1.0), Weights(0.3, 0.7), Weights(1.0, 0.0)]
-        curve = tune.curve(judged, candidates, owners, [vars(each) for each in weights])
+        curve = tune.curve(judged, collection.find(100), [vars(each) for each in weights])
         for row, each in zip(curve, weights, strict=True):
             ranked = searcher.ranker.rank(texts, 100, weights=each)
-            run = {q: retrieval.best(owners, found) for q, found in zip(judged.queries, ranked, strict=True)}
+            run = {
+                q: judged_collection.best(collection.owners, found)
+                for q, found in zip(judged.queries, ranked, strict=True)
+            }
             np.testing.assert_allclose(row, retrieval.measure(judged, run)["nDCG@10"])
         assert len(np.unique(curve.mean(axis=1))) > 1
 
@@ -172,10 +172,10 @@ def test_weights_that_cannot_be_meant() -> None:
         Weights(-1, 1)
 
 
-def test_candidates_of_some_arms_are_as_if_only_these_were_asked(tmp_path: Path) -> None:
+def test_candidates_of_some_retrievers_are_as_if_only_these_were_asked(tmp_path: Path) -> None:
     judged = beir.load("made", folder(tmp_path / "made"))
-    with retrieval.collection(judged, HashEncoder(), tmp_path / "cache", sparse=True) as store:
-        ranker, texts = Searcher(store, HashEncoder()).ranker, list(judged.queries.values())
+    with judged_collection.indexed(judged, HashEncoder(), tmp_path / "cache", sparse=True) as collection:
+        ranker, texts = collection.searcher.ranker, list(judged.queries.values())
         every = ranker.candidates(texts, ["dense", "lexical", "sparse"], 7)
         some: list[Candidates] = ranker.candidates(texts, ["lexical", "sparse"], 7)
         for one, other in zip(every, some, strict=True):

@@ -11,7 +11,7 @@ from indexer.embedding.spec import EncoderSpec
 from indexer.errors import DataError
 from indexer.storage.local.store import Store
 from semsearch.cli import run
-from semsearch.evaluation.beir import Judged
+from semsearch.evaluation.judged import Judged
 from semsearch.training import collection
 from semsearch.training.clean import distinct, key, words
 from semsearch.training.data import Row

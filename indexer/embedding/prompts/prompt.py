@@ -67,7 +67,7 @@ def lower_capitals(text: str) -> str:
     """A text written in capitals, in lower case; any other as it is. The length stays.
 
     A model that tells case apart has seen little text in capitals, and its tokenizer cuts such words to pieces: three
-    times the tokens, and vectors that find little (scripts/LOG.md)."""
+    times the tokens, and vectors that find little (scripts/research/LOG.md)."""
     if sum(map(str.islower, text[: len(text) // 5])) * (SHARE + 1) > len(text):
         return text  # of nearly every text the beginning tells
     small = sum(map(str.islower, text))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indexer.embedding.encoder import HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
 from indexer.storage import create_store, open_store
 from tests.storage.contract.values import ENCODER, embed, embedded, ids, manifest, parsed, shown
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from indexer import words
-from indexer.embedding.encoder import EncoderSpec, HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import CollectionNotFound, CorruptError, FormatError, LockedError, SemsearchError
 from indexer.storage import open_store
 from indexer.types import Embedded, Problem

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sqlalchemy import create_engine
 
-from indexer.embedding.encoder import EncoderSpec, HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
+from indexer.embedding.spec import EncoderSpec
 from indexer.storage import open_store
 from indexer.storage.local.migrations import upgrade
 from indexer.storage.sql.schema import metadata

@@ -1,9 +1,9 @@
-"""Texts → vectors for evaluation: each distinct text once, kept on disk so that an interrupted run resumes.
+"""Encode texts for evaluation: each distinct text once, kept on disk so that an interrupted run resumes.
 
 The cache holds safetensors shards with the digests of the texts ``keys (n, 16) uint8`` and their unnormalised
 ``vectors (n, d) float32``, in a folder named after everything that decides the vectors: fingerprint, precision,
 device, library versions, and the source of our own embedding code, so that a regression in it cannot hide behind
-vectors of yesterday.
+older vectors.
 """
 
 from __future__ import annotations
@@ -15,34 +15,45 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 import indexer
-from indexer.embedding.encoder import Encoder
 from indexer.errors import ModelError
+from semsearch.evaluation.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from indexer.embedding.encoder import Encoder
 
 SHARD_SECONDS = 5.0
-"""A shard is written this often: what an interruption can cost."""
-CACHE_BYTES = 4 << 30
-"""What is unused for longest is deleted above this, of vectors and of collections each."""
-
-Progress = Callable[[str, float], None]
-"""Called with what is being done and the share of it that is done, 0 to 1."""
+"""A shard is written this often; an interruption costs at most so much work."""
+MAX_CACHE_BYTES = 4 << 30
+"""Above this the folders unused for longest are deleted; of vectors and of collections each."""
 
 
 class Cache:
     """Vectors of one encoder on disk. Damaged shards are dropped: their texts are encoded again."""
 
-    def __init__(self, folder: Path, encoder: Encoder):
+    def __init__(self, folder: Path, encoder: Encoder) -> None:
+        """Use the folder of this encoder below ``folder``."""
         self.folder = folder / key(encoder)
 
     def read(self, wanted: dict[bytes, int], into: np.ndarray) -> np.ndarray:
-        """Fill the rows of ``into`` (n, d) whose text's digest is here; returns which were, (n,) bool."""
+        """Fill the rows of ``into`` whose text's digest is here.
+
+        Args:
+            wanted: Digest → row of ``into``.
+            into: (n, d) float32.
+
+        Returns:
+            (n,) bool: the rows that were filled.
+        """
         found = np.zeros(len(into), bool)
         for path in sorted(self.folder.glob("*.safetensors")):
             try:
@@ -60,30 +71,38 @@ class Cache:
         return found
 
     def write(self, keys: list[bytes], vectors: np.ndarray) -> None:
+        """Write a shard of vectors, (n, d) float32, in one step."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{uuid.uuid4().hex}.safetensors"
+        aside = path.with_suffix(".tmp")
         digests = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16)
-        save_file({"keys": digests, "vectors": np.ascontiguousarray(vectors)}, path.with_suffix(".tmp"))
-        os.replace(path.with_suffix(".tmp"), path)
+        save_file({"keys": digests, "vectors": np.ascontiguousarray(vectors)}, aside)
+        aside.replace(path)
 
 
 class Vectors:
     """Text → its unnormalised vector."""
 
-    def __init__(self, rows: dict[str, int], matrix: np.ndarray):
+    def __init__(self, rows: dict[str, int], matrix: np.ndarray) -> None:
+        """Look texts up in ``rows``, text → row of ``matrix`` (n, d)."""
         self._rows, self._matrix = rows, matrix
 
     def __getitem__(self, texts: Iterable[str]) -> np.ndarray:
-        """(n, d) float32, row i for the i-th text."""
+        """Return (n, d) float32, row i for the i-th text."""
         return self._matrix[[self._rows[text] for text in texts]]
 
 
-def encode(
-    encoder: Encoder, texts: Iterable[str], cache: Path | None, progress: Progress = lambda what, share: None
-) -> Vectors:
-    """The vectors of all ``texts``, each distinct one encoded at most once.
+def encode(encoder: Encoder, texts: Iterable[str], cache: Path | None, progress: Progress = silent) -> Vectors:
+    """Encode all ``texts``, each distinct one at most once.
 
-    Raises ModelError where the encoder gives NaN or infinity.
+    Args:
+        encoder: Gives the vectors.
+        texts: In any order; the same text may come twice.
+        cache: Folder where vectors are kept between runs; None: nowhere.
+        progress: Told the share of what is left to encode, by length of text.
+
+    Raises:
+        ModelError: The encoder gives NaN or infinity.
     """
     distinct = list(dict.fromkeys(texts))
     keys = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in distinct]
@@ -92,11 +111,9 @@ def encode(
     done = shards.read({k: row for row, k in enumerate(keys)}, matrix) if shards else np.zeros(len(distinct), bool)
     sizes = np.array([len(text) + 1 for text in distinct], np.int64)
     left = np.flatnonzero(~done)
-    what, pending, written = (
-        f"encoding {len(left):,} texts ({len(distinct) - len(left):,} cached)",
-        [],
-        time.monotonic(),
-    )
+    what = f"encoding {len(left):,} texts ({len(distinct) - len(left):,} cached)"
+    pending: list[int] = []
+    written = time.monotonic()
     progress(what, 1.0 if not len(left) else 0.0)
     try:
         for positions, vectors in encoder.encode_batches([distinct[row] for row in left], normalize=False):
@@ -122,19 +139,21 @@ def encode(
 
 
 def prune(used: Path) -> None:
-    """Delete the folders beside ``used``, those unused for longest first, until all are below CACHE_BYTES."""
+    """Delete the folders beside ``used``, those unused for longest first, until all are below MAX_CACHE_BYTES."""
     os.utime(used)
     folders = sorted((f for f in used.parent.iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime, reverse=True)
     total = 0
     for folder in folders:
         total += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        if total > CACHE_BYTES and folder != used:
+        if total > MAX_CACHE_BYTES and folder != used:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def key(encoder: Encoder, *packages: str) -> str:
-    """A folder's name for what an encoder made with today's libraries and today's code of ``indexer/embedding`` and
-    the other ``packages``."""
+    """Return a folder's name for what an encoder makes with these libraries and this code.
+
+    The code is that of ``indexer/embedding`` and the other ``packages``.
+    """
     code = " ".join(_code(package) for package in ("indexer/embedding", *packages))
     made_by = f"{code} {type(encoder).__qualname__} {getattr(encoder, 'device', '')}"
     return f"{encoder.spec.fingerprint}-{encoder.spec.precision}-{hashlib.sha256(made_by.encode()).hexdigest()[:12]}"

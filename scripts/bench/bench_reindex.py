@@ -1,6 +1,6 @@
 """Does a second run embed exactly what changed? Index Cranfield's abstracts as files, then change and delete some.
 
-    python scripts/reindex.py --data DATA [--documents 1400] [--output FILE] [encoder options of `semsearch index`]
+    python scripts/bench/bench_reindex.py --data DATA [--documents 1400] [--output FILE] [encoder options]
 
 DATA is a folder that holds retrieval/cranfield/corpus.jsonl.gz (BEIR layout). Five runs of `semsearch index`: all
 files, no change, ten files with a new last sentence, ten files gone, one folder renamed. What each should embed is
@@ -20,11 +20,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from indexer.corpus.splitter import Splitter
 from indexer.embedding.spec import EncoderSpec
 from indexer.types import Document
 from semsearch.collections import splitter_for
+
+if TYPE_CHECKING:
+    from indexer.corpus.splitter import Splitter
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Time of a query in a warm process, to ranked ids, over a large collection of made-up passages.
 
-    python scripts/bench_search.py [--passages 100000] [--queries 200] [--threads 2] [--folder DIR] [--output FILE]
+    python scripts/bench/bench_search.py [--passages 100000] [--queries 200] [--threads 2] [--folder DIR] [--output F]
 
 Passages of about 80 words drawn by Zipf's law from 50,000, with random unit vectors of 576 dimensions; queries of two
 to eight words drawn by the same law, so that some consist of words that stand everywhere. Dense, lexical and hybrid
@@ -16,20 +16,23 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from indexer.embedding.encoder import Encoder
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec
-from indexer.storage.manifest import Manifest
 from indexer.storage.local.store import Store
+from indexer.storage.manifest import Manifest
 from indexer.types import Document, FileRecord, Passage
-from semsearch.evaluation import report
+from semsearch.evaluation import result_files
 from semsearch.search import fusion
 from semsearch.search.ranking import Ranker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
 
 DIM, VOCABULARY, WORDS, PER_FILE, K = 576, 50_000, 80, 100, 10
 
@@ -107,7 +110,7 @@ def timed(answer: Callable[[str], object], queries: Sequence[str]) -> dict[str, 
 
 
 def peer(encoder: Encoder, every: Sequence[str], vectors: np.ndarray) -> Callable[[str], object]:
-    """faiss and bm25s, fused by ranks."""
+    """FAISS and bm25s, fused by ranks."""
     import bm25s
     import faiss
 
@@ -161,8 +164,8 @@ def main() -> None:
         "k": K,
         "milliseconds": figures,
         "first_query_ms": round(first, 1),
-        "versions": report.versions(),
-        "hardware": report.hardware(None),
+        "versions": result_files.versions(),
+        "hardware": result_files.hardware(None),
         "load": [round(x, 1) for x in os.getloadavg()],  # above the number of cores: others were at work
         "seconds": round(time.monotonic() - started, 1),
     }

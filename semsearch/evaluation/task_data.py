@@ -1,19 +1,27 @@
-"""Where evaluation data lies, and loading it: a folder in SentEval or BEIR layout, else the Hugging Face hub."""
+"""Load the examples of STS and transfer tasks: from a folder in SentEval's layout, else from the Hugging Face hub."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from indexer.errors import DataError
-from semsearch.evaluation.readers import HOW_TO_FETCH, Items
-from semsearch.evaluation.tasks import Hub, Task
+from semsearch.evaluation.senteval_files import HOW_TO_FETCH, Items
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from semsearch.evaluation.tasks import Hub, Task
 
 _MARKS = ("STS", "SICK", "MR", "CR", "SUBJ", "MPQA", "SST", "TREC", "MRPC")
-"""Folders any of which says that the one that holds them is SentEval's ``downstream``."""
+"""Names of folders: the folder that holds one of them is SentEval's ``downstream``."""
+QUICK_STS = 150
+"""Pairs of each STS task in quick mode, at even distances and in proportion to the subsets."""
+QUICK_TRANSFER = {"all": 800, "train": 600, "dev": 200, "test": 200}
+"""Examples of each part of a transfer task in quick mode, at even distances."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Data:
 
 
 def find_downstream(data: Path | None) -> Path | None:
-    """SentEval's ``downstream`` folder at or below ``data``; None where there is none.
+    """Return SentEval's ``downstream`` folder at or below ``data``; None where there is none.
 
     ``data`` is that folder, the folder that holds it, or the one that holds ``senteval/downstream``.
     """
@@ -46,9 +54,10 @@ def find_downstream(data: Path | None) -> Path | None:
 
 
 def load(task: Task, data: Path | None) -> Data:
-    """All examples of a task, from the folder, else from the hub where the hub has the same ones.
+    """Load all examples of a task, from the folder, else from the hub where the hub has the same ones.
 
-    Raises DataError for a missing or damaged file and for a part that does not have its official size.
+    Raises:
+        DataError: A file is missing or damaged, or a part does not have its official size.
     """
     folder = find_downstream(data)
     if folder is None and data is not None:
@@ -81,7 +90,7 @@ def _check(found: int, official: int, what: str) -> None:
 
 
 def _from_hub(hub: Hub) -> Items:
-    """The hub's copies are plain text, SentEval's are tokenised and lower-cased: scores differ a little."""
+    """Load the hub's copy. It is plain text, SentEval's is tokenised and lower-cased: scores differ a little."""
     from datasets import load_dataset
 
     try:
@@ -99,14 +108,8 @@ def _from_hub(hub: Hub) -> Items:
     return Items(tuple(first), tuple(second), gold)
 
 
-QUICK_STS = 150
-"""Pairs of each STS task in quick mode, at even distances and in proportion to the subsets."""
-QUICK_TRANSFER = {"all": 800, "train": 600, "dev": 200, "test": 200}
-"""Examples of each part of a transfer task in quick mode, at even distances."""
-
-
 def quick(data: Data) -> Data:
-    """A fixed subset for a first impression in minutes on a CPU: the same examples on every machine."""
+    """Return a fixed subset for a first impression in minutes on a CPU: the same examples on every machine."""
     if data.task.protocol == "sts":
         total = sum(map(len, data.parts.values()))
         sizes = {name: max(2, round(QUICK_STS * len(items) / total)) for name, items in data.parts.items()}

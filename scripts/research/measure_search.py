@@ -1,7 +1,7 @@
 """Measure search on judged collections: every way of ranking × encoders, beside bm25s, with provenance.
 
-    python scripts/measure_search.py --data DATA [--only NAME,NAME] [--sparse] [ENCODER…]
-    python scripts/measure_search.py --dev DIR [--sparse] [ENCODER…]
+    python scripts/research/measure_search.py --data DATA [--only NAME,NAME] [--sparse] [ENCODER…]
+    python scripts/research/measure_search.py --dev DIR [--sparse] [ENCODER…]
 
 ENCODER is what `semsearch eval gate --against` takes (a preset or spec file, an adapter, a model, ``none`` for the
 default model without adapter), or ``minilm`` for all-MiniLM-L6-v2 with mean pooling. Without one only the lexical arm
@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from record_baselines import entries, fetch_minilm
@@ -29,14 +28,17 @@ from indexer import embedding
 from indexer.embedding.spec import EncoderSpec
 from semsearch import encoders
 from semsearch.cli.eval import Progress
-from semsearch.encoders import NOTHING
-from semsearch.evaluation import beir, report, retrieval, runner, tune
-from semsearch.evaluation.beir import Judged
+from semsearch.evaluation import beir, result_files, retrieval, runner, tune
 from semsearch.evaluation.metrics import resamples
 from semsearch.search.ranking import Weights
 from semsearch.settings import Settings
 
-RESULTS = Path(__file__).resolve().parent / "results" / "search"
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from semsearch.evaluation.judged import Judged
+
+RESULTS = Path(__file__).resolve().parent.parent / "results" / "search"
 WORDS_ONLY = "lexical"
 """The name of the run without a model: a hash encoder's lexical arm beside bm25s."""
 MEASURE, SAMPLES = retrieval.GATED, 10_000
@@ -68,19 +70,19 @@ def measure(name: str, collections: Sequence[Judged], data: Path, sparse: bool, 
         result = {**result, "name": name, "key": key}
         if name == WORDS_ONLY:
             _only_words(result, judged)
-        report.write(path, result)
+        result_files.write(path, result)
         figures = ", ".join(f"{way} {values[MEASURE]:.4f}" for way, values in result["scores"].items())
         print(f"{name}, {judged.name}: {figures}", flush=True)
 
 
 def _only_words(result: dict[str, Any], judged: Judged) -> None:
-    """Keep the lexical arm, and add bm25s on the same documents whole."""
+    """Keep the lexical retriever, and add bm25s on the same documents whole."""
     for kind, values in (("scores", result["scores"]), ("items", result["items"])):
         result[kind] = {name: value for name, value in values.items() if name.split()[-1] == "lexical"}
     for way, stop_words in (("bm25s", []), ("bm25s, stop words", "en")):
         values = bm25s_figures(judged, stop_words)
         result["scores"][way] = {name: round(float(each.mean()), 5) for name, each in values.items()}
-        result["items"][f"{judged.name} {way}"] = report.item_values(values[MEASURE])
+        result["items"][f"{judged.name} {way}"] = result_files.item_values(values[MEASURE])
 
 
 def bm25s_figures(judged: Judged, stop_words: str | list[str]) -> dict[str, np.ndarray]:
@@ -89,17 +91,17 @@ def bm25s_figures(judged: Judged, stop_words: str | list[str]) -> dict[str, np.n
     import Stemmer
 
     assert judged.corpus is not None
-    rows = [row for _, row in beir._json_lines(judged.corpus)]
-    names = [str(row["_id"]) for row in rows]
+    rows = list(beir.records(judged.corpus))
+    names = [row.identifier for row in rows]
     stemmer = Stemmer.Stemmer("porter")
 
     def tokens(texts: Sequence[str]) -> Any:
         return bm25s.tokenize(texts, stopwords=stop_words, stemmer=stemmer, show_progress=False)
 
     index = bm25s.BM25()
-    index.index(tokens([f"{row.get('title') or ''} {row['text']}" for row in rows]), show_progress=False)
-    most = min(retrieval.DEPTH, len(rows))
-    places, scores = index.retrieve(tokens(list(judged.queries.values())), k=most, show_progress=False)
+    index.index(tokens([f"{row.title} {row.text}" for row in rows]), show_progress=False)
+    k = min(retrieval.DEPTH, len(rows))
+    places, scores = index.retrieve(tokens(list(judged.queries.values())), k=k, show_progress=False)
     run = {
         query: {names[i]: float(score) for i, score in zip(*found, strict=True) if score > 0}
         for query, *found in zip(judged.queries, places, scores, strict=True)
@@ -125,22 +127,22 @@ def summary() -> dict[str, Any]:
         scores = {way: values[MEASURE] for way, values in result["scores"].items()}
         entry: dict[str, Any] = {"scores": scores, "finished": result["finished"]}
         if "hybrid" in scores:
-            better = max(("dense", "lexical"), key=lambda arm: scores[arm])
-            entry["better_arm"] = better
+            better = max(("dense", "lexical"), key=lambda retriever: scores[retriever])
+            entry["better_retriever"] = better
             entry["hybrid_gain"] = difference(result["items"], collection, "hybrid", better)
             entry["rrf_gain"] = difference(result["items"], collection, "hybrid rrf", better)
             entry["fingerprint"] = result["encoder"]["fingerprint"]
         else:
             entry["lexical_gain"] = difference(result["items"], collection, "lexical", "bm25s")
         found.setdefault(result["name"], {})[collection] = entry
-    return {"measure": MEASURE, "weights": asdict(Weights()), "encoders": found, "versions": report.versions()}
+    return {"measure": MEASURE, "weights": asdict(Weights()), "encoders": found, "versions": result_files.versions()}
 
 
 def table(found: Mapping[str, Any]) -> str:
     """The summary in Markdown, figures times 100."""
     weights = ", ".join(f"{arm} {weight:g}" for arm, weight in found["weights"].items())
     lines = [
-        f"{MEASURE} × 100 of search, made by scripts/measure_search.py. Hybrid is the convex fusion with the",
+        f"{MEASURE} × 100 of search, made by scripts/research/measure_search.py. Hybrid is the convex fusion with the",
         f"default weights ({weights}), hybrid rrf by ranks, hybrid sparse of all three arms with equal weights. Gain",
         "is hybrid less the better of dense and lexical, with a 95% interval of a paired bootstrap over queries.",
     ]
@@ -180,7 +182,7 @@ def main() -> None:
                 Settings(data=folder), NOTHING, spec=spec_of(name), sparse=options.sparse, progress=progress
             )
             result, _ = evaluation.retrieval(names, tune.result)
-            report.write(RESULTS / f"tune-{Path(name).stem}.json", result)
+            result_files.write(RESULTS / f"tune-{Path(name).stem}.json", result)
             print(f"{name}\n{tune.render(result)}\n", flush=True)
         return
     loaded = sorted((beir.load(name, folders[name]) for name in names), key=lambda each: each.name)

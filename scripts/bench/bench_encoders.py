@@ -1,6 +1,6 @@
 """How fast encoders are beside one another: the time of the first, divided by each one's, on the same sentences.
 
-    python scripts/bench_encoders.py --data DATA [--output FILE] sts fast all-minilm-folder/
+    python scripts/bench/bench_encoders.py --data DATA [--output FILE] sts fast all-minilm-folder/
 
 An encoder is anything that `semsearch eval gate --against` takes. All are loaded in one process and encode 512 STS-B
 sentences in turn, in changing order; reported are medians over the repeats.
@@ -19,7 +19,7 @@ from bench_encode import sources
 
 from indexer import embedding
 from semsearch import encoders
-from semsearch.evaluation import report
+from semsearch.evaluation import result_files
 
 TEXTS = 512
 
@@ -54,15 +54,15 @@ def main() -> None:
             }
             for name, times in seconds.items()
         },
-        "hardware": report.hardware(getattr(opened[names[0]], "device", None)),
+        "hardware": result_files.hardware(getattr(opened[names[0]], "device", None)),
         "load average": list(os.getloadavg()),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": report.versions(),
+        "versions": result_files.versions(),
     }
     for name, values in result["encoders"].items():
         print(f"{name}: {values['sentences/s']} sentences/s, {values['ratio']} of {names[0]}")
     if options.output:
-        report.write(options.output, result)
+        result_files.write(options.output, result)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """How fast texts become vectors: ours in each precision, the same weights elsewhere, and what the machine could do.
 
-    python scripts/bench_encode.py --data DATA --output scripts/results/bench_encode.json
-    python scripts/bench_encode.py --quick                      # a first look, generated texts
-    python scripts/bench_encode.py --shape 7b                   # CUDA: random weights of a larger model as well
+    python scripts/bench/bench_encode.py --data DATA --output scripts/results/bench_encode.json
+    python scripts/bench/bench_encode.py --quick                      # a first look, generated texts
+    python scripts/bench/bench_encode.py --shape 7b                   # CUDA: random weights of a larger model as well
 
 Every system loads once in a process of its own and then waits. In each repeat every system encodes the same texts,
 one system at a time in changing order, with the machine's matrix product timed in between. Reported are medians over
@@ -192,7 +192,7 @@ def random_shape(name: str, device: str) -> Run:
     assert forward is not None
     rng = random.Random(2)
 
-    def run(workload: str, texts: list[str]) -> int:
+    def run(_workload: str, _texts: list[str]) -> int:
         before = forward.tokens
         for _ in range(4):  # batches of 128-token prompts
             forward([[rng.randrange(32000) for _ in range(128)] for _ in range(forward.batch_tokens // 4 // 128)]).cpu()
@@ -224,8 +224,10 @@ def matrix_products(device: str) -> Callable[[], float]:
 
 
 def worker(name: str, options: argparse.Namespace) -> None:
-    """Reads {"workload", "texts"} lines, answers {"seconds", "tokens", "memory"} lines, the matrix product's peak for
-    a line without texts."""
+    """Answer {"workload", "texts"} lines with {"seconds", "tokens", "memory"} lines.
+
+    A line without texts is answered with the matrix product's peak.
+    """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to stderr
     import torch
@@ -295,7 +297,7 @@ class Cost:
         self.skip_last = skip_last
 
     def __call__(self, tokens: int, lengths: list[int]) -> float:
-        """tokens that were run, and the prompts' lengths (a shared prefix's attention is counted only once each)."""
+        """Tokens that were run, and the prompts' lengths (a shared prefix's attention is counted only once each)."""
         weights = 2 * self.block * self.layers * tokens
         own = tokens / sum(lengths)
         attention = sum(2 * self.dim * n * (n + 1) for n in lengths) * self.layers * own
@@ -434,7 +436,7 @@ def provenance(
     for name in packages:
         if importlib.util.find_spec(name.replace("-", "_").replace("llama_cpp_python", "llama_cpp")):
             installed[name] = version(name)
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     commit = subprocess.run(["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True)
     model_name = ""
     if Path("/proc/cpuinfo").exists():

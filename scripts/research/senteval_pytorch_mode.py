@@ -1,6 +1,6 @@
 """How far SentEval's scikit-learn mode, which semsearch follows, lies from its PyTorch mode, which the paper used.
 
-    python scripts/senteval_pytorch_mode.py --data DATA --model FOLDER_OR_NAME [--pooling mean …] --tasks TREC,MRPC
+    python scripts/research/senteval_pytorch_mode.py --data DATA --model NAME [--pooling mean …] --tasks TREC,MRPC
 
 The PyTorch mode written anew from its description: a linear softmax classifier, Adam (learning rate 0.001, weight
 decay 1e-5 to 1e-2 as the regularisation to choose), batches of 64; accuracy on the held-out part is looked at every
@@ -21,10 +21,10 @@ import torch
 from indexer import embedding
 from indexer.embedding.spec import EncoderSpec
 from semsearch.cli.eval import Progress
-from semsearch.evaluation import report, runner, transfer
-from semsearch.evaluation.vectors import encode
+from semsearch.evaluation import result_files, runner, transfer_tasks
+from semsearch.evaluation.vector_cache import encode
 
-RESULTS = Path(__file__).resolve().parent / "results" / "eval"
+RESULTS = Path(__file__).resolve().parent.parent / "results" / "eval"
 DECAYS = (1e-5, 1e-4, 1e-3, 1e-2)
 FOLDS = 10
 
@@ -33,8 +33,8 @@ class Linear:
     """The classifier; x (n, d) float32, y (n,) int64."""
 
     def __init__(self, width: int, classes: int, decay: float):
-        np.random.seed(transfer.SEED)
-        torch.manual_seed(transfer.SEED)
+        np.random.seed(transfer_tasks.SEED)
+        torch.manual_seed(transfer_tasks.SEED)
         self.layer = torch.nn.Linear(width, classes)
         self.optimizer = torch.optim.Adam(self.layer.parameters(), weight_decay=decay)
 
@@ -82,13 +82,13 @@ def score(data: runner.Data, vectors: object) -> float:
     """Accuracy in percent of one task."""
     parts = {}
     for name, items in data.parts.items():
-        items = items.take(transfer._senteval_order(items))
-        parts[name] = (torch.from_numpy(transfer._features(items, vectors)), torch.from_numpy(items.gold))
+        items = items.take(transfer_tasks._senteval_order(items))
+        parts[name] = (torch.from_numpy(transfer_tasks._features(items, vectors)), torch.from_numpy(items.gold))
     if "all" in parts:
         x, y = parts["all"]
         tests = []
-        for a, b in transfer._folds(FOLDS).split(x, y):
-            inner = list(transfer._folds(FOLDS).split(x[a], y[a]))
+        for a, b in transfer_tasks._folds(FOLDS).split(x, y):
+            inner = list(transfer_tasks._folds(FOLDS).split(x[a], y[a]))
             decay = choose(x[a], y[a], inner)
             model = Linear(x.shape[1], int(y.max()) + 1, decay).fit_alone(x[a], y[a])
             tests.append(round(100 * model.accuracy(x[b], y[b]), 2))
@@ -101,7 +101,7 @@ def score(data: runner.Data, vectors: object) -> float:
         split = (np.arange(len(x)), np.arange(len(x), len(both_x)))
         model = Linear(x.shape[1], classes, choose(both_x, both_y, [split])).fit(x, y, dev_x, dev_y)
     else:
-        decay = choose(x, y, list(transfer._folds(FOLDS).split(x, y)))
+        decay = choose(x, y, list(transfer_tasks._folds(FOLDS).split(x, y)))
         model = Linear(x.shape[1], classes, decay).fit_alone(x, y)
     return round(100 * model.accuracy(test_x, test_y), 2)
 
@@ -126,20 +126,20 @@ def main() -> None:
     encoder = embedding.open_encoder(embedding.resolve(spec))
     cache = runner.cache_folder() / "vectors"
     path = RESULTS / f"pytorch-mode-{options.name}.json"
-    rows: dict[str, dict[str, float]] = report.read(path)["tasks"] if path.is_file() else {}
+    rows: dict[str, dict[str, float]] = result_files.read(path)["tasks"] if path.is_file() else {}
     for data in loaded:
         started = time.monotonic()
         texts = [text for items in data.parts.values() for text in items.texts]
         vectors = encode(encoder, texts, cache, Progress())
-        ours = transfer.score(data, vectors).value
+        ours = transfer_tasks.score(data, vectors).value
         theirs = score(data, vectors)
         rows[data.task.name] = {"scikit-learn": ours, "pytorch": theirs, "difference": round(ours - theirs, 2)}
         print(data.task.name, rows[data.task.name], flush=True)
         scores = {task: row["pytorch"] for task, row in rows.items()}
-        about = report.provenance(
-            encoder, seconds=time.monotonic() - started, seed=transfer.SEED, name=f"{options.name}, PyTorch mode"
+        about = result_files.provenance(
+            encoder, seconds=time.monotonic() - started, seed=transfer_tasks.SEED, name=f"{options.name}, PyTorch mode"
         )
-        report.write(path, {"scores": scores, "tasks": rows, **about})
+        result_files.write(path, {"scores": scores, "tasks": rows, **about})
 
 
 if __name__ == "__main__":

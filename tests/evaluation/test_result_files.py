@@ -11,7 +11,7 @@ import pytest
 
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.errors import ConfigError, DataError, UsageError
-from semsearch.evaluation import plot, report, runner, study
+from semsearch.evaluation import plot, result_files, runner, study
 from semsearch.evaluation.tasks import STS
 
 
@@ -21,8 +21,8 @@ def result(shared_data: Path) -> dict:
 
 
 def test_a_result_says_all_that_its_figures_depend_on(result: dict, tmp_path: Path) -> None:
-    report.write(tmp_path / "r.json", result)
-    read = report.read(tmp_path / "r.json")
+    result_files.write(tmp_path / "r.json", result)
+    read = result_files.read(tmp_path / "r.json")
     assert read == json.loads(json.dumps(result))
     assert read["average"] == pytest.approx(sum(read["scores"].values()) / 8, abs=1e-3)
     assert read["averages"]["sts"] == pytest.approx(sum(read["scores"][t] for t in STS) / 7, abs=1e-3)
@@ -35,12 +35,12 @@ def test_a_result_says_all_that_its_figures_depend_on(result: dict, tmp_path: Pa
     assert read["seconds"] >= 0
     assert len(read["items"]["CR"]) == 800
     assert set(read["items"]["CR"]) == {0, 1}
-    assert "items" not in report.public(read)
+    assert "items" not in result_files.public(read)
 
 
 def test_merging_parts_gives_the_whole(result: dict, shared_data: Path) -> None:
     parts = [runner.run(runner.load([t], shared_data, quick=True), HashEncoder)[0] for t in (*STS, "CR")]
-    merged = report.merge(parts)
+    merged = result_files.merge(parts)
     for key in ("scores", "average", "averages", "tasks", "data", "items", "encoder"):
         assert merged[key] == result[key], key
 
@@ -49,13 +49,13 @@ def test_merging_parts_gives_the_whole(result: dict, shared_data: Path) -> None:
 def test_what_is_no_result_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "r.json").write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=r"r\.json"):
-        report.read(tmp_path / "r.json")
+        result_files.read(tmp_path / "r.json")
     with pytest.raises(DataError, match="does not exist"):
-        report.read(tmp_path / "none.json")
+        result_files.read(tmp_path / "none.json")
 
 
 def test_tables(result: dict) -> None:
-    heads, rows = report.table([result, *report.published()])
+    heads, rows = result_files.table([result, *result_files.published()])
     assert heads[:3] == ["encoder", "STS12", "STS13"]
     assert heads[-2:] == ["CR", "avg transfer"]
     assert rows[0][0] == "hash:64 (quick)"
@@ -64,15 +64,15 @@ def test_tables(result: dict) -> None:
         "70.65", "84.51", "75.01", "83.51", "82.00", "81.12", "76.77", "79.08",
     ]  # fmt: skip
     assert all("(published)" in row[0] for row in rows[1:])
-    markdown = report.render([result], "markdown").splitlines()
+    markdown = result_files.render([result], "markdown").splitlines()
     assert markdown[1].startswith("| --- | ---: |")
     assert len({line.count("|") for line in markdown}) == 1
-    assert next(csv.reader(io.StringIO(report.render([result], "csv")))) == report.table([result])[0]
-    assert report.render([result]).splitlines()[1].startswith("hash:64 (quick)")
+    assert next(csv.reader(io.StringIO(result_files.render([result], "csv")))) == result_files.table([result])[0]
+    assert result_files.render([result]).splitlines()[1].startswith("hash:64 (quick)")
 
 
 def test_published_averages_are_those_of_their_rows() -> None:
-    for row in report.published():
+    for row in result_files.published():
         if row["scores"]:
             mean = sum(row["scores"].values()) / 7
             assert row["averages"]["sts"] == pytest.approx(mean, abs=0.011), row["name"]
@@ -111,7 +111,7 @@ def test_a_study_runs_resumes_and_writes_tables_and_plots(tmp_path: Path, shared
 
 def test_the_scaling_study_is_the_paper_s() -> None:
     """Eight sizes of OPT, each without and with the demonstration published for it."""
-    plan = study.read(Path(__file__).parents[2] / "scripts" / "scaling_study.toml")
+    plan = study.read(Path(__file__).parents[2] / "scripts" / "research" / "scaling_study.toml")
     assert len(plan.entries) == 16
     shown = {entry.spec.demonstrations for entry in plan.entries if entry.method == "PromptEOL+ICL"}
     assert len(shown) == 8
@@ -138,7 +138,7 @@ def test_a_study_that_does_not_fit(tmp_path: Path, text: str, what: str) -> None
 
 @pytest.mark.parametrize("ending", ["png", "svg"])
 def test_figures(result: dict, tmp_path: Path, ending: str) -> None:
-    results = [result | {"parameters": 10**6, "method": "hashing"}, *report.published()]
+    results = [result | {"parameters": 10**6, "method": "hashing"}, *result_files.published()]
     for name in ("scaling", "methods", "tasks"):
         getattr(plot, name)(results, tmp_path / f"{name}.{ending}")
     record = tmp_path / "tiny.jsonl"

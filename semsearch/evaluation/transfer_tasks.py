@@ -1,18 +1,21 @@
 """Transfer tasks: a logistic regression on frozen vectors, as SentEval's scikit-learn mode does it.
 
-Conneau and Kiela (2018), and what their code does where the paper is silent: examples in order of (words, class),
+Where the paper is silent, their code decides: examples in order of (words, class),
 stratified folds shuffled with seed 1111, mean fold accuracies rounded to two decimals before the best C is taken
 (the smallest among equals), scikit-learn's own defaults for everything else. MR, CR, SUBJ and MPQA: nested folds, C
 from 2^-2 to 2^3. SST2: C from 2^-2 to 2^3, by its dev part. TREC and MRPC: C from 2^-1 to 2^5, by folds of the train
 part. Vectors are not normalised. When SentEval was published, scikit-learn's default solver was liblinear; today's
 is L-BFGS.
+
+Source: Conneau and Kiela 2018, "SentEval".
 """
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -23,20 +26,31 @@ from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
 from indexer.errors import DataError
-from semsearch.evaluation.data import Data
 from semsearch.evaluation.metrics import Score
-from semsearch.evaluation.readers import Items
-from semsearch.evaluation.vectors import Progress, Vectors
+from semsearch.evaluation.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from semsearch.evaluation.senteval_files import Items
+    from semsearch.evaluation.task_data import Data
+    from semsearch.evaluation.vector_cache import Vectors
 
 SEED = 1111
 FOLDS = {False: 10, True: 5}
-"""Quick or not → folds (SentEval's full and fast modes)."""
+"""Whether quick → number of folds (SentEval's full and fast modes)."""
+Predicted = tuple[np.ndarray, dict[str, Any]]
+"""(n,) int64 classes, and figures as JSON shows them."""
 NESTED_C = tuple(2.0**t for t in range(-2, 4))
 TRAIN_C = tuple(2.0**t for t in range(-1, 6))
 
 
-def score(data: Data, vectors: Vectors, progress: Progress = lambda what, share: None) -> Score:
-    """Accuracy of one transfer task (MRPC: F1 beside it)."""
+def score(data: Data, vectors: Vectors, progress: Progress = silent) -> Score:
+    """Return the accuracy of one transfer task (MRPC: F1 too).
+
+    Raises:
+        DataError: A class has fewer examples than there are folds.
+    """
     task, folds = data.task, FOLDS[data.quick]
     order = {name: _senteval_order(items) for name, items in data.parts.items()}
     sorted_parts = {name: items.take(order[name]) for name, items in data.parts.items()}
@@ -70,8 +84,8 @@ def score(data: Data, vectors: Vectors, progress: Progress = lambda what, share:
 
 def _train_test(
     protocol: str, x: Mapping[str, np.ndarray], y: Mapping[str, np.ndarray], folds: int, tell: Callable[[float], None]
-) -> tuple[np.ndarray, dict]:
-    """The test part predicted by a classifier of the train part, whose C the dev part or folds of it chose."""
+) -> Predicted:
+    """Predict the test part by a classifier of the train part, whose C the dev part or folds of it chose."""
     if protocol == "dev":
         n, choices = len(y["train"]), NESTED_C
         tried_x, tried_y = np.concatenate([x["train"], x["dev"]]), np.concatenate([y["train"], y["dev"]])
@@ -84,19 +98,23 @@ def _train_test(
     return predicted, {"acc": _percent((predicted == y["test"]).mean()), "devacc": development, "C": c}
 
 
-def _nested(x: np.ndarray, y: np.ndarray, folds: int, tell: Callable[[float], None]) -> tuple[np.ndarray, dict]:
-    """Every example predicted once, by a classifier whose C was chosen by folds of the other examples."""
+def _nested(x: np.ndarray, y: np.ndarray, folds: int, tell: Callable[[float], None]) -> Predicted:
+    """Predict every example once, by a classifier whose C was chosen by folds of the other examples."""
     predicted = np.zeros_like(y)
     tests, developments, chosen = [], [], []
     for number, (train, test) in enumerate(_folds(folds).split(x, y)):
         inner = [(train[a], train[b]) for a, b in _folds(folds).split(x[train], y[train])]
-        c, development = _choose(x, y, inner, NESTED_C, lambda share, done=number: tell((done + share) / folds))
+        c, development = _choose(x, y, inner, NESTED_C, partial(_tell_part, tell, number, folds))
         predicted[test] = _fit(x[train], y[train], c).predict(x[test])
         tests.append(_percent((predicted[test] == y[test]).mean()))
         developments.append(development)
         chosen.append(c)
     acc, devacc = round(float(np.mean(tests)), 2), round(float(np.mean(developments)), 2)
     return predicted, {"acc": acc, "devacc": devacc, "C": chosen}
+
+
+def _tell_part(tell: Callable[[float], None], done: int, parts: int, share: float) -> None:
+    tell((done + share) / parts)
 
 
 def _choose(
@@ -106,7 +124,7 @@ def _choose(
     choices: Sequence[float],
     tell: Callable[[float], None],
 ) -> tuple[float, float]:
-    """The C with the best mean accuracy over ``splits`` (train rows, test rows), and that accuracy in percent."""
+    """Return the C with the best mean accuracy over ``splits`` (train rows, test rows), and that in percent."""
 
     def accuracy(train: np.ndarray, test: np.ndarray, c: float) -> float:
         return float((_fit(x[train], y[train], c).predict(x[test]) == y[test]).mean())
@@ -138,13 +156,14 @@ def _percent(share: float) -> float:
 
 
 def _senteval_order(items: Items) -> np.ndarray:
-    """Rows by number of words (of both sentences), then class: the folds depend on it."""
-    words = [[len(text.split()) for text in side] for side in (items.first, items.second or items.first)]
+    """Return the rows by number of words (of both sentences), then class: the folds depend on it."""
+    sides = (items.first, items.second or items.first)
+    words = [np.array([len(text.split()) for text in side]) for side in sides]
     return np.lexsort((items.gold, words[1], words[0]))
 
 
 def _features(items: Items, vectors: Vectors) -> np.ndarray:
-    """(n, d) of single sentences; |u - v| and u * v of pairs, (n, 2d)."""
+    """Return the vectors of single sentences, (n, d), or |u - v| and u * v of pairs, (n, 2d)."""
     u = vectors[items.first]
     if items.second is None:
         return u

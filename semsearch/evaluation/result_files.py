@@ -1,4 +1,4 @@
-"""Results as JSON files with all that their figures depend on, and tables of several side by side."""
+"""Write and read results as JSON files with all that their figures depend on, and make tables of several."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from indexer.embedding.encoder import Encoder
 from indexer.errors import DataError
-from semsearch.evaluation.data import Data
-from semsearch.evaluation.metrics import Score
 from semsearch.evaluation.tasks import STS, TRANSFER
+
+if TYPE_CHECKING:
+    from indexer.embedding.encoder import Encoder
+    from semsearch.evaluation.metrics import Score
+    from semsearch.evaluation.task_data import Data
 
 FORMAT = 1
 PACKAGES = (
@@ -42,7 +44,7 @@ def of_tasks(
     batch_tokens: int | None = None,
     name: str | None = None,
 ) -> dict[str, Any]:
-    """The result of STS and transfer tasks: what ``--json`` prints and, with ``items``, what a file holds."""
+    """Return the result of STS and transfer tasks: ``--json`` prints it, and a file holds it with its ``items``."""
     values = {score.task: round(score.value, 4) for score in scores}
     return {
         **_scores(values),
@@ -67,7 +69,7 @@ def _scores(values: Mapping[str, float]) -> dict[str, Any]:
 
 
 def merge(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One encoder's results of different tasks as one; machine and versions are the last one's, durations add up."""
+    """Join one encoder's results of different tasks; machine and versions are the last one's, durations add up."""
     together = {
         key: {k: v for part in parts for k, v in part[key].items()} for key in ("scores", "tasks", "data", "items")
     }
@@ -85,7 +87,7 @@ def merge(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def provenance(
     encoder: Encoder, *, seconds: float, seed: int, batch_tokens: int | None = None, name: str | None = None
 ) -> dict[str, Any]:
-    """Everything but the data that a figure may depend on."""
+    """Return everything but the data that a figure may depend on."""
     spec = encoder.spec
     return {
         "format": FORMAT,
@@ -103,6 +105,7 @@ def provenance(
 
 
 def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide figures."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -113,7 +116,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware(device: object) -> dict[str, Any]:
-    """The machine, without its name."""
+    """Return what the machine is, without its name."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "device": str(device) if device is not None else "cpu",
@@ -133,7 +136,7 @@ def _processor() -> str:
 
 
 def _without_folders(spec: dict[str, Any]) -> dict[str, Any]:
-    """A local model or adapter is known by its digest; where it lay is nobody's business."""
+    """Return the spec without the folders of a local model or adapter: digests in it say which they are."""
     for name in ("model", "adapter"):
         if isinstance(spec[name], str) and Path(spec[name]).is_absolute():
             spec[name] = Path(spec[name]).name
@@ -152,7 +155,7 @@ def _name(spec: Mapping[str, Any]) -> str:
 
 
 def item_values(items: np.ndarray) -> list[float | int]:
-    """Rounded to five places, whole numbers without a point: small enough to commit."""
+    """Return values rounded to five places, whole numbers without a point: small enough to commit."""
     return [int(value) if value == int(value) else value for value in np.round(items, 5).tolist()]
 
 
@@ -165,7 +168,7 @@ def _rounded(value: Any) -> Any:
 
 
 def public(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A result without its items: what is printed."""
+    """Return a result without its items, as it is printed."""
     return {name: value for name, value in result.items() if name != "items"}
 
 
@@ -181,11 +184,15 @@ def write(path: Path, result: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A result file. Raises DataError for what is none."""
+    """Read a result file.
+
+    Raises:
+        DataError: It is no result, or one of a later version.
+    """
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -200,12 +207,12 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def task_names(result: Mapping[str, Any]) -> list[str]:
-    """The tasks or collections whose items a result holds."""
+    """Return the tasks or collections whose items a result holds."""
     return list(result["data"])
 
 
 def published(select: Iterable[str] = ("sts",)) -> list[dict[str, Any]]:
-    """Rows of the paper and of the results its authors published, marked as such; none of them was run here."""
+    """Return rows of the paper and of its authors' results, marked as published; none of them was run here."""
     rows = tomllib.loads(Path(__file__).with_name("published.toml").read_text(encoding="utf-8"))["row"]
     return [
         {
@@ -222,7 +229,7 @@ def published(select: Iterable[str] = ("sts",)) -> list[dict[str, Any]]:
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Column heads and rows, the paper's layout: one row a result, one column a task, the averages at the end."""
+    """Return column heads and rows in the paper's layout: a row a result, a column a task, averages at the end."""
     present = {task for result in results for task in result["scores"]}
     groups = [("sts", ("STSBenchmark-dev", *STS)), ("transfer", TRANSFER)]
     heads, columns = ["encoder"], []
@@ -240,7 +247,7 @@ def table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[st
 
 
 def retrieval_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Column heads and rows of retrieval results: one row a collection and mode, one column a measure."""
+    """Return column heads and rows of retrieval results: a row a collection and mode, a column a measure."""
     measures = list(dict.fromkeys(m for r in results for mode in r["scores"].values() for m in mode))
     rows = []
     for result in results:
@@ -254,7 +261,7 @@ def retrieval_table(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], li
 
 
 def render(results: Sequence[Mapping[str, Any]], style: str = "text") -> str:
-    """The results as ``text``, ``markdown`` or ``csv``: a table of tasks, a table of retrieval, whichever there are."""
+    """Return the results as ``text``, ``markdown`` or ``csv``: a table of tasks, a table of retrieval, or both."""
     searches = [r.get("retrieval", r) for r in results if "retrieval" in r or "dense" in r["scores"]]
     others = [r for r in results if "dense" not in r["scores"]]
     tables = ([table(others)] if others else []) + ([retrieval_table(searches)] if searches else [])
@@ -280,7 +287,7 @@ def _styled(heads: list[str], rows: list[list[str]], style: str) -> str:
 
 
 def describe(task: str, details: Mapping[str, Any]) -> str:
-    """One task's details on a line or two."""
+    """Return one task's details on a line or two."""
     if "subsets" in details:
         measures = [m for m in ("spearman", "pearson") if m in details]
         parts = ", ".join(f"{k} {' / '.join(f'{v[m]:.2f}' for m in measures)}" for k, v in details["subsets"].items())

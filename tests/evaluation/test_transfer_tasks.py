@@ -13,9 +13,9 @@ from sklearn.model_selection import StratifiedKFold
 
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.errors import DataError
-from semsearch.evaluation import data, runner, transfer
-from semsearch.evaluation.data import Data
-from semsearch.evaluation.readers import Items
+from semsearch.evaluation import runner, task_data, transfer_tasks
+from semsearch.evaluation.senteval_files import Items
+from semsearch.evaluation.task_data import Data
 from semsearch.evaluation.tasks import TASKS
 
 FOLDS = 5
@@ -27,7 +27,7 @@ def quiet() -> None:
 
 
 def quick(name: str, shared_data: Path) -> Data:
-    return data.quick(data.load(TASKS[name], shared_data))
+    return task_data.quick(task_data.load(TASKS[name], shared_data))
 
 
 def in_order(items: Items) -> tuple[np.ndarray, np.ndarray]:
@@ -90,7 +90,7 @@ def test_folds_of_the_train_part_choose(name: str, shared_data: Path) -> None:
 
 
 def test_ten_folds_in_full_mode_five_in_quick() -> None:
-    assert transfer.FOLDS == {False: 10, True: 5}
+    assert transfer_tasks.FOLDS == {False: 10, True: 5}
 
 
 def test_items_stand_in_the_order_of_the_data(shared_data: Path) -> None:
@@ -112,6 +112,6 @@ def test_the_number_of_threads_changes_nothing(shared_data: Path, monkeypatch: p
     one = quick("MRPC", shared_data)
     items = []
     for workers in (1, 3):
-        monkeypatch.setattr(transfer, "_workers", lambda workers=workers: workers)
+        monkeypatch.setattr(transfer_tasks, "_workers", lambda workers=workers: workers)
         items.append(runner.score([one], HashEncoder())[0].items)
     assert (items[0] == items[1]).all()

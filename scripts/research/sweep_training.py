@@ -1,6 +1,6 @@
 """Compare training recipes by short runs that differ from a base in one thing, with provenance.
 
-    python scripts/sweep_training.py --data DATA --out DIR [NAME…]
+    python scripts/research/sweep_training.py --data DATA --out DIR [NAME…]
 
 The base is the recipe `sts` cut down to 480 human triplets without a teacher, 12 steps of 40. Every run is judged after
 its last step on the whole of STS-B dev and on 200 Quora duplicates. Runs go to DIR, figures to
@@ -20,11 +20,11 @@ from typing import Any
 from indexer import embedding
 from indexer.embedding.spec import EncoderSpec
 from semsearch import encoders
-from semsearch.evaluation import report
+from semsearch.evaluation import result_files
 from semsearch.training import adapt, devset, trainer
 from semsearch.training.recipe import Dev, Loss, Recipe
 
-RESULTS = Path(__file__).resolve().parent / "results" / "train" / "sweep.json"
+RESULTS = Path(__file__).resolve().parent.parent / "results" / "train" / "sweep.json"
 DEV = (
     Dev(path="senteval/downstream/STS/STSBenchmark/sts-dev.csv"),
     Dev(path="pairs/qqp.jsonl.gz", kind="pairs", limit=200),
@@ -116,7 +116,7 @@ def main() -> None:
             continue
         result = run(recipe, options.data, options.out / recipe.name.replace(" ", "-"))
         found = {**recorded(), recipe.name: result}  # as it is now: several may run at once
-        report.write(RESULTS, {each.name: found[each.name] for each in VARIANTS if each.name in found})
+        result_files.write(RESULTS, {each.name: found[each.name] for each in VARIANTS if each.name in found})
         print(recipe.name, result["scores"], flush=True)
     print(table(recorded()))
 

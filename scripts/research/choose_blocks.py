@@ -1,6 +1,6 @@
 """Which blocks of an encoder to leave out: one after the other, each time the one whose absence changes vectors least.
 
-    python scripts/choose_blocks.py --data DATA --keep 19 sts
+    python scripts/research/choose_blocks.py --data DATA --keep 19 sts
 
 An encoder is anything that `semsearch eval gate --against` takes. How much vectors change is the mean cosine with those
 of the whole model, over sentences of nli/triplets.jsonl.gz. The list printed last is what `layers` takes in a recipe;
@@ -12,18 +12,21 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from indexer import embedding
 from indexer.embedding.about import about
 from semsearch import encoders
-from semsearch.evaluation import report
+from semsearch.evaluation import result_files
 
-RESULTS = Path(__file__).resolve().parent / "results" / "train" / "fast" / "blocks.json"
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RESULTS = Path(__file__).resolve().parent.parent / "results" / "train" / "fast" / "blocks.json"
 DRAWN, USED = 150, 80
 """Sentences: the first 80 of 150 drawn (as when the shipped list was chosen)."""
 
@@ -58,8 +61,8 @@ def main() -> None:
         blocks = without[out]
         rounds.append({"blocks": len(blocks), "left out": out, "cosine": round(cosines[out], 4)})
         print(rounds[-1], flush=True)
-    found = {"encoder": options.encoder, "rounds": rounds, "layers": blocks, "versions": report.versions()}
-    report.write(options.output, found)
+    found = {"encoder": options.encoder, "rounds": rounds, "layers": blocks, "versions": result_files.versions()}
+    result_files.write(options.output, found)
     print(blocks)
 
 

@@ -1,7 +1,7 @@
 """Write tests/golden/default_model.json: what the default model must give, computed without semsearch's encoder.
 
 One prompt at a time through transformers' LlamaForCausalLM in fp32, no padding, no cache; only the model folder
-comes from semsearch. Run from the repository's top:  python scripts/make_golden.py
+comes from semsearch. Run from the repository's top:  python scripts/research/make_golden.py
 """
 
 import json
@@ -45,13 +45,13 @@ def main() -> None:
             }
         )
     origin = {
-        "script": "scripts/make_golden.py",
+        "script": "scripts/research/make_golden.py",
         "model": packaged.EMBEDDED[DEFAULT_MODEL].digest,
         "precision": "fp32",
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         "machine": platform.machine(),
     }
-    target = Path(__file__).parent.parent / "tests" / "golden" / "default_model.json"
+    target = Path(__file__).resolve().parents[2] / "tests" / "golden" / "default_model.json"
     target.parent.mkdir(exist_ok=True)
     lines = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in rows)
     target.write_text(f'{{"origin": {json.dumps(origin)},\n "rows": [\n{lines}\n]}}\n', "utf-8")

@@ -1,6 +1,6 @@
 """Make development collections in BEIR layout from rows of data/pairs, for choosing settings of search.
 
-    python scripts/make_dev_collections.py --data DATA --out DIR
+    python scripts/research/make_dev_collections.py --data DATA --out DIR
 
 A row belongs to a collection where a hash of its passage says so, so that the choice depends on nothing but the text;
 the share of each source's passages is in SOURCES. Only sources whose licence is free are taken. Everything here must

@@ -1,8 +1,8 @@
-"""The file formats of SentEval's folder: bytes → sentence pairs or labelled sentences.
+"""Read the files of SentEval's folder: bytes → sentence pairs or labelled sentences.
 
 Every sentence is what SentEval hands to an encoder: its words (split at any white space) joined by single spaces.
-Files are decoded strictly, split at line feeds only, and quotation marks mean nothing. Whatever does not fit raises
-DataError with the file and the line.
+Files are decoded strictly, split at line feeds only, and quotation marks mean nothing. A line that does not fit raises
+DataError with the file and the line's number.
 """
 
 from __future__ import annotations
@@ -10,14 +10,22 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from indexer.errors import DataError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+HOW_TO_FETCH = (
+    "SentEval's get_transfer_data.bash (github.com/facebookresearch/SentEval, folder data/downstream) or SimCSE's "
+    "download_dataset.sh (github.com/princeton-nlp/SimCSE, folder SentEval/data/downstream) makes the folder; "
+    "pass it with --data or SEMSEARCH_DATA"
+)
 TREC_CLASSES = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
 
 
@@ -32,11 +40,24 @@ class Items:
     """(n,) float64 similarities of an STS part, (n,) int64 classes of a transfer part."""
 
     def __len__(self) -> int:
+        """Return the number of examples."""
         return len(self.first)
 
     @property
     def texts(self) -> tuple[str, ...]:
+        """All texts: the first ones of pairs, then the second ones."""
         return self.first + (self.second or ())
+
+    @property
+    def pair_second(self) -> tuple[str, ...]:
+        """The second texts of an STS part.
+
+        Raises:
+            ValueError: These are single sentences.
+        """
+        if self.second is None:
+            raise ValueError("single sentences have no second text")
+        return self.second
 
     @property
     def digest(self) -> str:
@@ -45,17 +66,20 @@ class Items:
         return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Items:
+        """Return the examples of these rows, in this order."""
         second = None if self.second is None else tuple(self.second[i] for i in rows)
         return Items(tuple(self.first[i] for i in rows), second, self.gold[np.asarray(rows, np.int64)])
 
     def spread(self, count: int) -> Items:
-        """``count`` examples at even distances (all, where there are no more)."""
+        """Return ``count`` examples at even distances; all, where there are no more."""
         return self if count >= len(self) else self.take(np.arange(count) * len(self) // count)
 
 
 def semeval(folder: Path, files: Sequence[str]) -> Items:
-    """STS12 to STS16: a file of ``sentence<TAB>sentence`` lines beside a file of scores; lines without a score
-    are not part of the task."""
+    """Read a subset of STS12 to STS16: a file of ``sentence<TAB>sentence`` lines beside a file of scores.
+
+    Lines without a score are not part of the task.
+    """
     texts, scores = (_lines(folder / name) for name in files)
     if len(texts) != len(scores):
         raise DataError(
@@ -72,32 +96,34 @@ def semeval(folder: Path, files: Sequence[str]) -> Items:
 
 
 def sts_benchmark(folder: Path, files: Sequence[str]) -> Items:
-    """STS-B: score and sentences in columns 5, 6 and 7; further columns are sources."""
+    """Read STS-B: score and sentences in columns 5, 6 and 7; further columns are sources."""
     return _scored_pairs(folder / files[0], (4, 5, 6), header=False)
 
 
 def sick(folder: Path, files: Sequence[str]) -> Items:
-    """SICK relatedness: a header, then sentences in columns 2 and 3 and the score in column 4."""
+    """Read SICK's relatedness: a header, then sentences in columns 2 and 3 and the score in column 4."""
     return _scored_pairs(folder / files[0], (3, 1, 2), header=True)
 
 
 def mrpc(folder: Path, files: Sequence[str]) -> Items:
-    """MRPC: a header, then the class in column 1 and the sentences in columns 4 and 5; byte order mark."""
+    """Read MRPC: a header, then the class in column 1 and the sentences in columns 4 and 5; byte order mark."""
     path = folder / files[0]
     rows = [(n, _columns(path, n, line, (0, 3, 4))) for n, line in enumerate(_lines(path, "utf-8-sig"), 1) if n > 1]
     return _pairs([(a, b) for _, (_, a, b) in rows], _classes([_class(path, n, row[0], 2) for n, row in rows]))
 
 
 def two_files(folder: Path, files: Sequence[str]) -> Items:
-    """MR, CR, SUBJ, MPQA: one sentence a line, the first file of class 1, the second of class 0. Empty lines count,
-    as in SentEval (CR has four, MPQA three)."""
+    """Read MR, CR, SUBJ or MPQA: one sentence a line, the first file of class 1, the second of class 0.
+
+    Empty lines count, as in SentEval (CR has four, MPQA three).
+    """
     ones, zeros = (_lines(folder / name) for name in files)
     texts = tuple(_join(line) for line in ones + zeros)
     return Items(texts, None, _classes([1] * len(ones) + [0] * len(zeros)))
 
 
 def sst(folder: Path, files: Sequence[str]) -> Items:
-    """SST2: ``sentence<TAB>class`` lines."""
+    """Read SST2: ``sentence<TAB>class`` lines."""
     path = folder / files[0]
     rows = [(n, _columns(path, n, line, (0, 1))) for n, line in enumerate(_lines(path), 1)]
     return Items(
@@ -106,7 +132,7 @@ def sst(folder: Path, files: Sequence[str]) -> Items:
 
 
 def trec(folder: Path, files: Sequence[str]) -> Items:
-    """TREC: ``CLASS:subclass question`` lines in Latin-1."""
+    """Read TREC: ``CLASS:subclass question`` lines in Latin-1."""
     path = folder / files[0]
     texts, classes = [], []
     for number, line in enumerate(_lines(path, "latin-1"), 1):
@@ -176,10 +202,3 @@ def _pairs(pairs: Sequence[tuple[str, ...]], gold: np.ndarray) -> Items:
 
 def _join(text: str) -> str:
     return " ".join(text.split())
-
-
-HOW_TO_FETCH = (
-    "SentEval's get_transfer_data.bash (github.com/facebookresearch/SentEval, folder data/downstream) or SimCSE's "
-    "download_dataset.sh (github.com/princeton-nlp/SimCSE, folder SentEval/data/downstream) makes the folder; "
-    "pass it with --data or SEMSEARCH_DATA"
-)
