@@ -7,6 +7,8 @@
     │   └── PrecisionError    exit 2   a precision or device that this machine cannot do
     ├── MismatchError         exit 3   the index was made by another encoder than the one asked for
     ├── ReadError             exit 4   one file that cannot be read: recorded as its status, never ends a run
+    │   └── NothingToRead              an empty file and the like: skipped with the reason, not failed
+    │       └── MissingExtra           a library that this kind of file needs is not installed
     ├── StoreError            exit 2   the collection on disk
     │   ├── CollectionNotFound         nothing is indexed under that name
     │   ├── LockedError                another process is writing
@@ -55,6 +57,14 @@ class MismatchError(SemsearchError):
 
 class ReadError(SemsearchError):
     exit_code = 4
+
+
+class NothingToRead(ReadError):  # noqa: N818 - reads as what happened
+    """A file that is well and holds nothing to search: it is skipped with this reason and does not count as failed."""
+
+
+class MissingExtra(NothingToRead):  # noqa: N818
+    """A file whose kind needs a library that is not installed: the message has the command; the next run tries again."""
 
 
 class StoreError(SemsearchError):

@@ -2,62 +2,43 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import tempfile
-import threading
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, Self, cast
 
 from indexer import storage
-from indexer.errors import CollectionNotFound, StoreError, UsageError
+from indexer.errors import CorruptError, UsageError
+from indexer.progress import silent
+from indexer.types import Problem
 from semsearch import encoders, making, stores
 from semsearch.encoders import EncoderOverrides
-from semsearch.making import Runtime
+from semsearch.held import Held
+from semsearch.results import Compaction, Reindexed
 from semsearch.search import answering, places
-from semsearch.search.answering import Models
 from semsearch.search.extract import Extract, extract
 from semsearch.search.hits import Answer, Hit
 from semsearch.search.request import Fusion, Mode, SearchRequest, SimilarRequest
-from semsearch.search.rerank import CrossEncoderReranker, Reranker
-from semsearch.search.views import Views
+from semsearch.search.weights import Weights
 from semsearch.settings import Settings, load_settings
 from semsearch.status import Status, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from types import TracebackType
+    from collections.abc import Sequence
 
     from indexer.corpus.readers import ReadOptions
     from indexer.corpus.splitter import Splitter
-    from indexer.embedding.encoder import Encoder
     from indexer.embedding.spec import EncoderSpec
-    from indexer.pipeline import Observer, Report
+    from indexer.pipeline import Report
+    from indexer.progress import Progress
     from indexer.storage.manifest import Manifest
-    from indexer.storage.store import Maintenance, Store
-    from indexer.types import Filter, Problem
-    from semsearch.search.weights import Weights
+    from indexer.types import Filter
+    from semsearch.held import Kept
+    from semsearch.search.rerank import Reranker
 
 Place = str | int | Hit | os.PathLike[str]
 """An indexed file as PATH, PATH:LINE or PATH:FROM-TO, or a hit or its passage's id."""
 
-_LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Compaction:
-    """What ``compact`` did."""
-
-    dropped: int
-    """Passages."""
-    before: int
-    """Bytes on disk."""
-    after: int
-
-
-class Collection:
+class Collection(Held):
     """Documents that can be searched. Safe to use from many threads; they share one encoder.
 
     ::
@@ -69,76 +50,6 @@ class Collection:
 
     The model is loaded when it is first needed, and not for a search by words.
     """
-
-    def __init__(
-        self,
-        name: str | None = None,
-        *,
-        create: bool = False,
-        home: str | os.PathLike[str] | None = None,
-        store: Store | None = None,
-        encoder: EncoderOverrides | None = None,
-        device: str | None = None,
-        batch_tokens: int | None = None,
-        index_device: str = "cpu",
-        settings: Settings | None = None,
-        note: Callable[[str], None] = _LOG.warning,
-    ):
-        """Open a collection, or with ``create`` name one that ``index`` will make where there is none.
-
-        Args:
-            name: Its name; None: that of the settings, else "default".
-            create: Whether there may be none yet.
-            home: Folder of the collections; None: that of the settings, else the user's data folder.
-            store: Use this store instead of one of a name, such as a MemoryStore.
-            encoder: What is said of the encoder. Of a collection that exists it must be the one that made it.
-            device: Where the model runs: cpu, cuda, cuda:1, mps; None: the best there is.
-            batch_tokens: Most tokens of one batch, padding included; None: what suits the device.
-            index_device: Where vectors are searched, cpu or cuda.
-            settings: Instead of those of the environment and the settings files.
-            note: Told remarks for a person.
-
-        Raises:
-            CollectionNotFound: There is none of that name, and ``create`` is not said.
-            MismatchError: ``encoder`` asks for another encoder than the one that made the collection.
-            StoreError: It cannot be opened.
-        """
-        given = load_settings() if settings is None else settings
-        self._overrides = encoder or EncoderOverrides()
-        said = {"collection": name, "home": home, "device": device or self._overrides.device}
-        self.settings = given.override({**said, "batch_tokens": batch_tokens or self._overrides.batch_tokens})
-        self._runtime = Runtime(self.settings.device, self.settings.batch_tokens, index_device)
-        self._note = note
-        self._lock = threading.RLock()
-        self._encoder: Encoder | None = None
-        self._rerankers: dict[str, Reranker] = {}
-        self._store: Store | None = None
-        self._views: Views | None = None
-        if store is not None:
-            self._hold(store)
-        elif not create or stores.exists(self.settings):
-            self._hold(stores.open_collection(self.settings, index_device))
-
-    @property
-    def name(self) -> str:
-        """The collection's name."""
-        return self.settings.collection if self._store is None else self._store.name
-
-    @property
-    def store(self) -> Store:
-        """The store that keeps the collection.
-
-        Raises:
-            CollectionNotFound: It is yet to be made.
-        """
-        if self._store is None:
-            raise CollectionNotFound(stores.not_found(self.settings))
-        return self._store
-
-    @property
-    def spec(self) -> EncoderSpec:
-        """The encoder that made the collection."""
-        return self.store.manifest.spec
 
     # Search
 
@@ -203,7 +114,7 @@ class Collection:
         if not asked:
             return []
         with self._latest().latest() as view:
-            return answering.search(view, asked, self._models)
+            return answering.search(view, asked, self._models(view))
 
     def similar(
         self,
@@ -252,7 +163,7 @@ class Collection:
                 snippets=snippets,
             )
         with self._latest().latest() as view:
-            return answering.similar(view, request, self._models)
+            return answering.similar(view, request, self._models(view))
 
     def get(self, place: Place, *, context: int = 0) -> Extract:
         """Return the text of an indexed document, or of some lines of it, from the collection itself.
@@ -285,7 +196,7 @@ class Collection:
         sparse: bool = False,
         force: bool = False,
         dry_run: bool = False,
-        progress: Observer | None = None,
+        progress: Progress = silent,
     ) -> Report:
         """Index files and folders, or bring the collection up to date with them.
 
@@ -298,7 +209,7 @@ class Collection:
             sparse: Give a new collection a sparse index of the model's terms.
             force: Index ``/`` or the home folder all the same.
             dry_run: Read and split only, and change nothing.
-            progress: Hears how far the run is.
+            progress: Called with what happens: a file was read, so much is to embed, so many texts have vectors.
 
         Raises:
             UsageError: A path does not exist, a new collection is given no path, or one that exists was made otherwise.
@@ -319,7 +230,7 @@ class Collection:
                 options=options,
                 force=force,
                 dry_run=dry_run,
-                observer=progress,
+                progress=progress,
             )
 
     def index_stream(
@@ -330,7 +241,7 @@ class Collection:
         options: ReadOptions | None = None,
         passage_tokens: int | None = None,
         sparse: bool = False,
-        progress: Observer | None = None,
+        progress: Progress = silent,
     ) -> Report:
         """Index the bytes of a stream as the file ``name``, in place of what that name held before."""
         from indexer import pipeline
@@ -343,7 +254,7 @@ class Collection:
                 self._open_encoder,
                 splitter=_splitter(store.manifest),
                 options=options,
-                observer=progress,
+                progress=progress,
             )
 
     def remove(self, paths: Sequence[str | os.PathLike[str]]) -> int:
@@ -377,6 +288,43 @@ class Collection:
         else:
             weights.save(self.store)
         self._latest().forget()
+
+    def reindex(
+        self,
+        encoder: EncoderOverrides | EncoderSpec | None = None,
+        *,
+        progress: Progress = silent,
+    ) -> Reindexed | None:
+        """Embed the collection anew with another encoder, beside it, and put the result in its place in one step.
+
+        No file is read. Searches go on meanwhile; a run that was stopped is gone on with by the next one. The old
+        collection stays under another name.
+
+        Args:
+            encoder: What is said of the new encoder, or its description; None: that of a new collection.
+            progress: Called with what happens.
+
+        Returns:
+            What was done; None where the collection is of this encoder already.
+
+        Raises:
+            StoreError: Passages wait for vectors of the old encoder, or the collection has changed meanwhile.
+            UsageError: The new encoder would cut its passages.
+        """
+        from indexer import embedding
+        from indexer import reindex as reindexing
+
+        wanted = encoder or EncoderOverrides()
+        if isinstance(wanted, EncoderOverrides):
+            wanted = encoders.choose(self.settings, wanted, "search")
+        spec = embedding.resolve(wanted)
+        if spec.fingerprint == self.spec.fingerprint:
+            return None
+        weighed = Weights.kept(self.store) is not None
+        before = reindexing.reindex(self._kept, lambda: self._runtime.open(spec), progress)
+        settings = self.settings.override({"collection": before})
+        self._reopen(self.settings)
+        return Reindexed(self.name, self.spec, before, settings.place(), weighed)
 
     # Look after
 
@@ -413,9 +361,13 @@ class Collection:
             UsageError: The folder exists and is not empty.
             StoreError: It cannot be written.
         """
-        from indexer.storage import transfer
+        from indexer import exchange
 
-        return transfer.export(self.store, Path(folder), format)
+        with self.store.snapshot() as snapshot:
+            passages = exchange.export(snapshot, Path(folder), format)
+        if weights := Weights.kept(self.store):
+            weights.write(Path(folder))
+        return passages
 
     @classmethod
     def import_(
@@ -431,134 +383,46 @@ class Collection:
         Raises:
             UsageError: There is a collection of that name.
             DataError: The folder is no whole export.
+            CorruptError: The weights that lie with it are none.
         """
         given = load_settings() if settings is None else settings
         chosen = given.override({"collection": name, "home": home})
         if stores.exists(chosen):
             raise UsageError(f"there is a collection {chosen.collection!r} already; name a new one with --collection")
-        from indexer.storage import transfer
+        from indexer import exchange
 
-        transfer.import_(Path(folder), chosen.place())
-        return cls(settings=chosen)
+        exchange.import_from(
+            Path(folder),
+            lambda manifest: storage.create_store(chosen.place(), manifest),
+            lambda store: cast("Kept", store).delete(),
+        )
+        made = cls(settings=chosen)
+        if weights := Weights.read(Path(folder)):
+            made.keep_weights(weights)
+        return made
 
     def rename(self, name: str) -> None:
         """Give the collection another name."""
         settings = self.settings.override({"collection": name})
         stores.check_free(settings)
         self._kept.rename(name)
-        self._let_go()
-        self.settings = settings
-        self._hold(stores.open_collection(settings, self._runtime.index_device))
+        self._reopen(settings)
 
     def delete(self) -> None:
         """Delete the collection with everything in it. The indexed files stay."""
         self._kept.delete()
         self._let_go()
 
-    def close(self) -> None:
-        """Let go of the store's files; searches that are under way end as they began."""
-        self._let_go()
 
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
-
-    # Inside
-
-    @property
-    def _place(self) -> str:
-        return "" if not hasattr(self.store, "sizes") else self.settings.place()
-
-    @property
-    def _kept(self) -> Maintenance:
-        """The store's maintenance, which a store that outlives its process has."""
-        if not hasattr(self.store, "examine"):
-            raise StoreError(f"collection {self.name!r} is kept in memory; there is nothing to look after")
-        return cast("Maintenance", self.store)
-
-    @property
-    def _models(self) -> Models:
-        return Models(self._open_encoder, self._reranker)
-
-    def _hold(self, store: Store) -> None:
-        if self._overrides.given:
-            encoders.confirm(store.manifest.spec, self._overrides, making.mend(self.settings))  # refuse at once
-        self._store, self._views = store, Views(store)
-
-    def _let_go(self) -> None:
-        with self._lock:
-            if self._views is not None:
-                self._views.forget()
-            if self._store is not None:
-                self._store.close()
-            self._store = self._views = None
-
-    def _latest(self) -> Views:
-        if self._views is None:
-            raise CollectionNotFound(stores.not_found(self.settings))
-        return self._views
-
-    def _open_encoder(self) -> Encoder:
-        """Return the encoder that made the collection, loaded at the first call."""
-        with self._lock:
-            if self._encoder is None or self._encoder.spec.fingerprint != self.spec.fingerprint:
-                self._encoder = self._encoder_of(self.spec)
-            return self._encoder
-
-    def _encoder_of(self, made_by: EncoderSpec) -> Encoder:
-        spec = encoders.confirm(made_by, self._overrides, making.mend(self.settings))
-        encoder = self._runtime.open(spec)
-        if remark := encoders.rounding_note(made_by, encoder.spec):
-            self._note(remark)
-        return encoder
-
-    def _reranker(self, name: str) -> Reranker:
-        with self._lock:
-            if name not in self._rerankers:
-                self._rerankers[name] = CrossEncoderReranker(name, self._runtime.device)
-            return self._rerankers[name]
-
-    def _check_new(self, roots: Sequence[str]) -> None:
-        if self._store is not None:
-            return
-        if not roots:
-            raise UsageError(
-                f"collection {self.name!r} does not exist yet; name what to index: {making.unfinished(self.settings)}"
-            )
-        for each in roots:
-            if not os.path.lexists(each):
-                raise UsageError(f"{each} does not exist; name files or folders that do, or - for standard input")
-
-    @contextmanager
-    def _to_write(self, passage_tokens: int | None, sparse: bool, dry_run: bool) -> Iterator[Store]:
-        """Give the store that is to be written.
-
-        It is the collection's, made where there is none, or one to throw away for a dry run of a new collection.
-        """
-        if self._store is not None:
-            making.check_made_so(self.settings, self._store.manifest, passage_tokens, sparse)
-            yield self._store
-            return
-        manifest, encoder = making.make(self.settings, self._overrides, self._runtime, passage_tokens, sparse)
-        if not dry_run:
-            self._hold(storage.create_store(self.settings.place(), manifest, index_device=self._runtime.index_device))
-            self._encoder = encoder
-            yield self.store
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            self._encoder = encoder
-            trial = storage.create_store(str(Path(folder) / "dry-run"), manifest)
-            self._hold(trial)
-            try:
-                yield trial
-            finally:
-                self._let_go()
+def examine(settings: Settings, *, mend: bool = True, model: bool = True) -> list[Problem]:
+    """Return what is wrong with a collection, as ``Collection.doctor``, also where it is too damaged to be opened."""
+    try:
+        with Collection(settings=settings) as docs:
+            return docs.doctor(mend=mend, model=model)
+    except CorruptError as error:
+        return [
+            Problem("catalog", str(error), False, "restore the folder from a copy, or index anew under another name")
+        ]
 
 
 def _splitter(manifest: Manifest) -> Splitter:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from indexer import embedding
 from indexer.corpus.splitter import Splitter
 from indexer.embedding.encoder import MAX_TERMS, Encoder
-from indexer.embedding.spec import EncoderSpec
 from indexer.embedding.prompts.prompt import PromptTemplate
 from indexer.errors import UsageError
 from indexer.storage.manifest import Manifest
 from semsearch import encoders, stores
 
 if TYPE_CHECKING:
+    from indexer.embedding.spec import EncoderSpec
     from semsearch.encoders import EncoderOverrides
     from semsearch.settings import Settings
 

@@ -442,6 +442,8 @@ class MemoryWriter:
             complete = all(p.passage.text in state.vectors for d in documents for p in d.passages)
             if complete or all(document in documents for document in shown):
                 state.shown[path] = documents
+            if not state.shown.get(path):  # an empty file is no change to a search
+                state.shown.pop(path, None)
         changed = state.shown != before.shown or any(
             p.passage.text in self._given for documents in state.shown.values() for d in documents for p in d.passages
         )

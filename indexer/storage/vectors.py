@@ -56,7 +56,8 @@ def none(queries: int, k: int) -> Neighbours:
 
 def rescore(query: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """(n,) float32 inner products, each summed in the same order whatever stands beside it (a BLAS call's are not)."""
-    return (vectors * query).sum(axis=1, dtype=np.float64).astype(np.float32)
+    products: np.ndarray = (vectors * query).sum(axis=1, dtype=np.float64)
+    return products.astype(np.float32)
 
 
 SLACK = np.float32(1e-5)

@@ -9,23 +9,28 @@ import click
 
 from semsearch import render
 from semsearch.cli import output
-from semsearch.cli.options import collection_options, json_option
+from semsearch.cli.options import json_option, settings_options
+from semsearch.collection import examine
 
 if TYPE_CHECKING:
-    from semsearch.collection import Collection
+    from semsearch.settings import Settings
 
 
 @click.command()
 @click.option("--check-only", is_flag=True, help="Change nothing.")
 @click.option("--no-model", is_flag=True, help="Do not embed samples again to compare them.")
 @json_option
-@collection_options()
-def command(docs: Collection, check_only: bool, no_model: bool, as_json: bool) -> int:
+@settings_options
+def command(settings: Settings, check_only: bool, no_model: bool, as_json: bool) -> int:
     """Check that a collection's catalog, vectors and index agree, and mend what can be mended.
 
     Exit code 0: healthy. 1: something was wrong, mended or not, as the output says.
     """
-    problems = docs.doctor(mend=not check_only, model=not no_model)
-    listed = {"collection": docs.name, "healthy": not problems, "problems": [asdict(each) for each in problems]}
-    output.value(listed, render.problems(docs.name, problems), as_json)
+    problems = examine(settings, mend=not check_only, model=not no_model)
+    listed = {
+        "collection": settings.collection,
+        "healthy": not problems,
+        "problems": [asdict(each) for each in problems],
+    }
+    output.value(listed, render.problems(settings.collection, problems), as_json)
     return int(bool(problems))

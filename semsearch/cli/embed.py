@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from indexer import embedding
-from indexer.embedding.encoder import Encoder
 from indexer.errors import DataError, UsageError
 from semsearch.cli import output
 from semsearch.cli.options import encoder_options, run_settings
 from semsearch.encoders import EncoderOverrides, choose
+
+if TYPE_CHECKING:
+    from indexer.embedding.encoder import Encoder
 
 WINDOW = 4096
 """Lines encoded together: the output starts before the input ends, and memory stays bounded."""
@@ -48,7 +50,7 @@ def command(
     settings = run_settings(overrides)
     spec = choose(settings, overrides, "sts")
     if raw:
-        spec = replace(spec, template="{text}", query_template=None, demonstrations=(), normalise=False)
+        spec = replace(spec, template="{text}", query_template=None, demonstrations=(), normalize_text=False)
     lines = _lines(source)
     model = embedding.open_encoder(embedding.resolve(spec), device=settings.device, batch_tokens=settings.batch_tokens)
     _write(model, lines, target, not no_normalize)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from indexer.pipeline import Observer, Report
+from indexer.progress import Event, FileRead, Planned
 from semsearch import render
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ LOG_SECONDS = 10.0
 LOG = logging.getLogger("semsearch.cli")
 
 
-class Reporter(Observer):
+class Reporter:
     """Hears of progress, and shows it on standard error."""
 
     def __init__(self) -> None:
@@ -31,24 +31,30 @@ class Reporter(Observer):
         self._total = 0
         self._started = self._logged = time.monotonic()
 
-    def read(self, path: str, files: int) -> None:  # noqa: ARG002 - the observer's signature
-        """Say now and then how many files were read."""
-        if self._due():
-            LOG.info("%d files read", files)
+    def __call__(self, event: Event) -> None:
+        """Show what happened."""
+        if isinstance(event, FileRead):
+            LOG.debug("read %s", event.path)
+            if self._due():
+                LOG.info("%d files read", event.files)
+        elif isinstance(event, Planned):
+            self._planned(event)
+        else:
+            self._embedded(event.texts, event.tokens)
 
-    def planned(self, report: Report) -> None:
+    def _planned(self, plan: Planned) -> None:
         """Say how long a long run will take, and begin to show how far it is."""
-        self._total = report.to_embed
+        self._total = plan.texts
         self._started = self._logged = time.monotonic()
-        if report.estimate is not None:
+        if plan.seconds is not None:
             LOG.info(
                 "%d passages, %d tokens to embed: about %s. Ctrl-C keeps what is done; the next run goes on from "
                 "there.",
-                report.to_embed,
-                report.tokens,
-                render.duration(report.estimate),
+                plan.texts,
+                plan.tokens,
+                render.duration(plan.seconds),
             )
-        if report.to_embed and self._console.is_terminal and LOG.isEnabledFor(logging.INFO):
+        if plan.texts and self._console.is_terminal and LOG.isEnabledFor(logging.INFO):
             columns = (
                 TextColumn("embedding"),
                 BarColumn(),
@@ -57,10 +63,10 @@ class Reporter(Observer):
                 TimeRemainingColumn(),
             )
             self._bar = Progress(*columns, console=self._console, transient=True)
-            self._task = self._bar.add_task("", total=report.to_embed, rate="…")
+            self._task = self._bar.add_task("", total=plan.texts, rate="…")
             self._bar.start()
 
-    def embedded(self, passages: int, tokens: int) -> None:
+    def _embedded(self, passages: int, tokens: int) -> None:
         """Show that so many more passages are done."""
         self._passages += passages
         self._tokens += tokens

@@ -12,8 +12,8 @@ from semsearch.cli.options import encoder_options, json_option, settings_options
 from semsearch.cli.progress import Reporter
 
 if TYPE_CHECKING:
-    from semsearch.collection import Reindexed
     from semsearch.encoders import EncoderOverrides
+    from semsearch.results import Reindexed
     from semsearch.settings import Settings
 
 

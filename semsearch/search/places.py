@@ -130,9 +130,9 @@ def _why_not(snapshot: Snapshot, path: str, name: str) -> str:
         if record.path in (path, absolute):
             return f"{record.path} is in collection {name!r} without passages: {record.reason or 'it holds no text'}"
         names.append(record.path)
-    if Path(absolute).is_dir():
+    if os.path.isdir(absolute):  # noqa: PTH112 - takes any text
         return f"{absolute} is a folder; name one of its files"
-    if Path(absolute).exists():
+    if os.path.exists(absolute):  # noqa: PTH110 - takes any text
         return (
             f"{absolute} is not in collection {name!r}; index it with: semsearch index {path}, or look for its text "
             "with: semsearch query TEXT"

@@ -21,6 +21,8 @@ Fusion = Literal["convex", "rrf"]
 
 MODES: tuple[str, ...] = get_args(Mode)
 FUSIONS: tuple[str, ...] = get_args(Fusion)
+MAX_COUNT = 2**31 - 1
+"""Hits that may be asked for; all that a collection has are fewer."""
 
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 
@@ -147,8 +149,8 @@ class SimilarRequest(HitOptions):
 
 
 def _check_count(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UsageError(f"{name} is {value!r}; it is a whole number from 1 up")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_COUNT:
+        raise UsageError(f"{name} is {value!r}; it is a whole number from 1 to {MAX_COUNT}")
 
 
 def _is_number(value: object) -> bool:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from indexer.errors import CorruptError, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from collections.abc import Mapping
 
 ANNOTATION = "search"
 """Name of the collection's note that holds the weights chosen for it."""
+FILE = "search.json"
+"""File of an export that holds them."""
 
 
 class Annotated(Protocol):
@@ -80,6 +84,25 @@ class Weights:
                 f"the collection's note {ANNOTATION!r} holds no weights ({error!r}); make it anew: "
                 "semsearch eval tune --save"
             ) from error
+
+    @classmethod
+    def read(cls, export: Path) -> Weights | None:
+        """Return the weights that lie with an export, None where there are none.
+
+        Raises:
+            CorruptError: What lies there are no weights.
+        """
+        path = export / FILE
+        try:
+            return cls.from_annotation(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise CorruptError(f"{path} holds no weights of search ({error}); delete it") from error
+
+    def write(self, export: Path) -> None:
+        """Put the weights beside an export."""
+        (export / FILE).write_text(json.dumps({"weights": asdict(self)}) + "\n", encoding="utf-8")
 
     def save(self, store: Annotated) -> None:
         """Keep the weights with a collection, durably, in one step."""

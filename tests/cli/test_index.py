@@ -12,7 +12,7 @@ import pytest
 from indexer.embedding import open_encoder
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec
-from indexer.storage.store import Store
+from indexer.storage import open_store
 from tests.cli.conftest import Result
 from tests.models import make_lora
 
@@ -266,10 +266,9 @@ def test_a_sparse_index_is_chosen_when_a_collection_is_made(index, run, corpus):
     (corpus / "more.txt").write_text("A second telescope.")
     assert index("-c", "both").json["passages"] == {"embedded": 1, "reused": 0, "total": 5}
     assert index("-c", "both", "--sparse").json["passages"]["embedded"] == 0
-    with Store.open(run("status", "both", "--json").json[0]["path"]) as store:
-        found = store.search_terms(HashEncoder().encode_terms(["telescope"])[1][0], 9)
+    with open_store(run("status", "both", "--json").json[0]["path"]).snapshot() as shown:
+        found = shown.sparse(HashEncoder().encode_terms(["telescope"])[1], 9)
         assert len(found.ids[found.ids >= 0]) == 2
-        assert store.verify() == []
     assert run("doctor", "-c", "both").code == 0
 
 
@@ -283,12 +282,12 @@ def test_an_encoder_without_terms_makes_no_sparse_collection(run, corpus, tiny_l
 def test_a_language_models_terms_find_its_passages(run, corpus, tiny_llama):
     flags = ("--model", tiny_llama, "--precision", "fp32")
     assert run("index", "--sparse", *flags, corpus).code == 0
-    with Store.open(run("status", "--json").json[0]["path"]) as store:
-        encoder = open_encoder(store.manifest.spec)
+    with open_store(run("status", "--json").json[0]["path"]).snapshot() as shown:
+        encoder = open_encoder(shown.manifest.spec)
         _, [terms] = encoder.encode_terms(["The telescope shows a distant galaxy."])
-        found = store.search_terms(terms, 1)
-        assert store.get(found.ids[0])[0].path.endswith("stars.txt")
-        assert store.terms(found.ids[0]) == [terms]
+        found = shown.sparse([terms], 1)
+        assert shown.get(found.ids[0])[0].path.endswith("stars.txt")
+        assert shown.terms(found.ids[0]) == [terms]
     assert run("doctor").code == 0
 
 
@@ -311,13 +310,13 @@ def test_queries_have_the_prompt_and_adapter_that_the_collection_was_made_for(ru
     [hit] = run("query", "--json", "-k", 1, "--mode", "dense", text).json
     passages = EncoderSpec(model=str(tiny_llama), precision="fp32")
     queries = replace(passages, template="Query: {text} =", adapter=str(second))
-    with Store.open(run("status", "--json").json[0]["path"]) as store:
+    with open_store(run("status", "--json").json[0]["path"]).snapshot() as shown:
         [query] = open_encoder(queries).encode([text])
-        found = store.search(query[None], 1)
+        found = shown.dense(query[None], 1)
         assert (hit["passage"], hit["score"]) == (found.ids[0, 0], pytest.approx(float(found.scores[0, 0]), abs=1e-4))
-        stored = store.get(store.allowed(None))
+        stored = [row for each in shown.documents() for row in each.passages]
         vectors = open_encoder(passages).encode([row.passage.text for row in stored])
-        np.testing.assert_allclose(store.vectors(store.allowed(None)), vectors, atol=1e-3)
+        np.testing.assert_allclose(shown.vectors([row.id for row in stored]), vectors, atol=1e-3)
     assert run("query", "--json", *asked, "boat").code == 0  # saying it again is no harm
     for flag, other in (("--query-template", "{text} ?"), ("--query-adapter", first)):
         refused = run("query", "--json", flag, other, "boat")

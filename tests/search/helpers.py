@@ -7,8 +7,8 @@ from contextlib import closing
 
 import numpy as np
 
-from indexer.embedding.spec import EncoderSpec
 from indexer.embedding.hash_encoder import HashEncoder
+from indexer.embedding.spec import EncoderSpec
 from indexer.storage.manifest import Manifest
 from indexer.storage.memory import MemoryStore
 from indexer.types import Document, Embedded, FileRecord, Parsed, ParsedDocument, Passage

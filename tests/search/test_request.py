@@ -34,6 +34,7 @@ def test_a_query_holds_nothing_that_no_tokenizer_takes():
         ({"query": " \0\n"}, "query is empty"),
         ({"query": 3}, "it is text"),
         ({"k": 0}, "k is 0"),
+        ({"k": 10**20}, "k is 100000000000000000000; it is a whole number from 1 to 2147483647"),
         ({"k": True}, "k is True"),
         ({"k": 2.5}, "k is 2.5; it is a whole number"),
         ({"k": "5"}, "k is '5'"),

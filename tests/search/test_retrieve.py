@@ -221,9 +221,9 @@ def test_a_changed_file_is_shown_as_it_was_until_its_vectors_are_there(store):
 
 def test_a_giant_k_is_cut_to_the_size_of_the_collection(store):
     for mode in ("hybrid", "dense", "lexical"):
-        [answer] = search(helpers.view(store), [SearchRequest("the wing", mode=mode, k=10**20)], SOME)
+        [answer] = search(helpers.view(store), [SearchRequest("the wing", mode=mode, k=2**31 - 1)], SOME)
         assert len(answer) <= len(TEXTS)
-    [answer] = search(helpers.view(store), [SearchRequest("wing", mode="dense", k=10**20)], SOME)
+    [answer] = search(helpers.view(store), [SearchRequest("wing", mode="dense", k=2**31 - 1)], SOME)
     assert len(answer) == len(TEXTS)
 
 

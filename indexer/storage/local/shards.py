@@ -11,14 +11,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from indexer.errors import CorruptError
 from indexer.storage.local.files import sha256, sync_folder, write_bytes
 
-DTYPES = {"fp16": np.dtype("<f2"), "fp32": np.dtype("<f4")}
-_NAMES = {"F16": DTYPES["fp16"], "F32": DTYPES["fp32"], "I64": np.dtype("<i8")}
+DTYPES: dict[str, np.dtype[Any]] = {"fp16": np.dtype("<f2"), "fp32": np.dtype("<f4")}
+_NAMES: dict[str, np.dtype[Any]] = {"F16": DTYPES["fp16"], "F32": DTYPES["fp32"], "I64": np.dtype("<i8")}
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def _as_noted(path: Path, shard: Shard, data: np.ndarray) -> bool:
             return True
     except OSError:  # removed since it was mapped: nothing to go by but its bytes
         pass
-    return hashlib.sha256(data).hexdigest() == shard.sha256
+    return hashlib.sha256(data.data).hexdigest() == shard.sha256
 
 
 def remove(folder: Path, names: Sequence[str]) -> None:

@@ -34,7 +34,7 @@ class SqliteDialect:
 
     def among(self, column: ColumnElement[int], ids: Iterable[int] | np.ndarray) -> ColumnElement[bool]:
         """Return the condition that a column is one of the ids."""
-        numbers = ids.tolist() if hasattr(ids, "tolist") else [int(number) for number in ids]
+        numbers = [int(number) for number in ids]
         each = func.json_each(json.dumps(numbers)).table_valued("value")
         return column.in_(select(each.c.value))
 
@@ -80,7 +80,7 @@ def reading_engine(path: Path) -> Engine:
         name = f"file:{quote(str(path.absolute()))}"
         options: dict[str, Any] = {"uri": True, "check_same_thread": False, "timeout": BUSY_SECONDS}
         try:
-            connection = sqlite3.connect(f"{name}?mode=ro", **options)
+            connection: sqlite3.Connection = sqlite3.connect(f"{name}?mode=ro", **options)
             connection.execute("SELECT 1 FROM sqlite_master").fetchone()
         except sqlite3.OperationalError:
             log = path.with_name(path.name + "-wal")

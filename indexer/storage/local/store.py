@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from indexer.embedding.encoder import Encoder
     from indexer.embedding.spec import EncoderSpec
+    from indexer.storage.local.shards import Shard
     from indexer.storage.manifest import Manifest
     from indexer.types import Problem
 
@@ -240,7 +241,7 @@ class LocalStore:
         except OSError:
             return None
 
-    def _changed(self, file: ManifestFile, now: ManifestFile, shards: list[object]) -> bool:
+    def _changed(self, file: ManifestFile, now: ManifestFile, shards: list[Shard]) -> bool:
         """Tell whether a file that was missing has been replaced by a writer meanwhile, and is not simply lost."""
         if now.index != file.index:
             return True

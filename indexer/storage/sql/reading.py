@@ -102,7 +102,7 @@ class CatalogReader:
             query = query.where(files.c.status == status)
         if after is not None:
             query = query.where(files.c.path > after)
-        return [file_record(row) for row in self.connection.execute(query).mappings()]
+        return [file_record(dict(row)) for row in self.connection.execute(query).mappings()]
 
     def roots(self) -> dict[str, dict[str, object]]:
         """Return roots by path with their options."""
@@ -112,7 +112,7 @@ class CatalogReader:
     def get(self, ids: Sequence[int] | np.ndarray, generation: int) -> list[StoredPassage]:
         """Return the shown passages in the order of the ids; unknown ones are left out."""
         rows = self._passages(and_(self.dialect.among(passages.c.id, ids), shown(generation)))
-        found = {row["id"]: stored_passage(row) for row in self.connection.execute(rows).mappings()}
+        found = {row["id"]: stored_passage(dict(row)) for row in self.connection.execute(rows).mappings()}
         return [found[int(number)] for number in ids if int(number) in found]
 
     def _passages(self, condition: ColumnElement[bool]) -> Select[Any]:
@@ -142,8 +142,8 @@ class CatalogReader:
             .order_by(passages.c.document_id, passages.c.start, passages.c.id)
         )
         for part in self.connection.execute(query).mappings():
-            parts[part["document_id"]].append(part)
-        return [stored_document(row, parts[row["id"]]) for row in rows]
+            parts[part["document_id"]].append(dict(part))
+        return [stored_document(dict(row), parts[row["id"]]) for row in rows]
 
     def ids(self, query: Select[Any]) -> np.ndarray:
         """Return the ids that a query selects: (n,) int64, ascending."""

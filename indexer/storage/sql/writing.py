@@ -188,16 +188,17 @@ class CatalogWriter(CatalogReader):
         return list(found.values())
 
     def without_vector(self, texts: Mapping[int, str]) -> dict[int, int]:
-        """Return passage without vector → key of its text, for every passage of these texts that is not dead."""
+        """Return passage without vector → key of its text, for every passage, not dead, of a text that still waits."""
         keys = {value: key for key, value in texts.items()}
         digests = [text_digest(value) for value in keys]
         query = (
-            select(passages.c.id, passages.c.text)
+            select(passages.c.id, passages.c.text, documents.c.outdated)
             .select_from(JOINED)
             .where(self.dialect.among(passages.c.digest, digests), passages.c.embedded == 0, documents.c.died.is_(None))
         )
-        rows = self.connection.execute(query)
-        return {row.id: keys[row.text] for row in rows if row.text in keys}
+        rows = self.connection.execute(query).all()
+        wanted = {row.text for row in rows if not row.outdated}
+        return {row.id: keys[row.text] for row in rows if row.text in wanted and row.text in keys}
 
     def mark_embedded(self, ids: Iterable[int]) -> bool:
         """Note that passages have vectors now. Tell whether a document that is shown, or will be, is among theirs."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from indexer.storage import create_store, open_store
+from indexer.storage.local import writer
 from indexer.storage.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from indexer.storage.manifest import Manifest
@@ -35,7 +37,29 @@ class Factory:
         return self.name
 
 
-FACTORIES = [Factory("memory", lambda _, manifest: MemoryStore(manifest))]
+@contextmanager
+def _small_files() -> Iterator[None]:
+    """Let a folder seal shards of four vectors, merge two of them, and drop no dead passages before a compaction."""
+    limits = {"SEAL_AT": 4, "MERGE_AT": 2, "TOMBSTONES": 2.0, "STALE": 0.3}
+    before = {name: getattr(writer, name) for name in limits}
+    try:
+        for name, value in limits.items():
+            setattr(writer, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(writer, name, value)
+
+
+FACTORIES = [
+    Factory("memory", lambda _, manifest: MemoryStore(manifest)),
+    Factory(
+        "local",
+        lambda folder, manifest: create_store(folder / "collection", manifest),
+        lambda folder: open_store(folder / "collection"),
+        _small_files,
+    ),
+]
 
 
 def maintenance(store: Store) -> Maintenance:

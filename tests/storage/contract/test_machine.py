@@ -16,7 +16,6 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -30,9 +29,11 @@ if TYPE_CHECKING:
     from indexer.storage.store import Snapshot
     from indexer.types import Neighbours, StoredDocument, Work
 
-PATHS = st.sampled_from(["/data/a.txt", "/data/b.md", "/data/sub/c.txt", "/data/\udcff"])
-TEXTS = st.lists(st.sampled_from(["red fox", "blue bird", "green fox", "old bird", "fox", ""]), max_size=3)
-RECORDS = st.lists(st.tuples(st.sampled_from("xyz"), TEXTS), max_size=3, unique_by=lambda record: record[0])
+PATHS = st.sampled_from(["/data/a.txt", "/data/sub/b.md", "/data/\udcff"])
+TEXTS = st.lists(st.sampled_from(["red fox", "blue bird", "green fox", "old bird", "fox", ""]), min_size=1, max_size=3)
+RECORDS = st.lists(
+    st.tuples(st.sampled_from("xyz"), TEXTS | st.just([])), min_size=1, max_size=3, unique_by=lambda record: record[0]
+)
 TIMES = st.integers(0, 3)
 FILTERS = st.sampled_from(
     [
@@ -50,6 +51,9 @@ MAX_HELD = 3
 def contents(path: str, mtime: int, records: list[tuple[str, list[str]]]) -> Parsed:
     documents = (document(path, texts, record=name, title=name, fields={"n": name}) for name, texts in records)
     return Parsed(file(path, mtime_ns=mtime, warnings=("w",) * mtime), tuple(documents))
+
+
+FILES = st.builds(contents, PATHS, TIMES, RECORDS | RECORDS | st.just([]))
 
 
 def by_record(snapshot: Snapshot) -> list[StoredDocument]:
@@ -70,6 +74,21 @@ def described(each: StoredDocument) -> tuple[object, ...]:
     assert all(d.text[p.passage.start : p.passage.end] == p.passage.text for p in each.passages)
     passages = tuple(p.passage for p in each.passages)
     return d.path, d.kind, d.record, d.title, dict(d.fields), d.text[:end], passages, each.mtime_ns
+
+
+OPERATIONS = st.one_of(
+    *[st.tuples(st.just("staging"), st.lists(FILES, min_size=1, max_size=3))] * 3,
+    st.tuples(st.just("removing"), st.lists(PATHS, min_size=1, max_size=2, unique=True)),
+    st.tuples(st.just("noting"), PATHS, st.sampled_from(["indexed", "failed", "skipped", "root", "no root"]), TIMES),
+    st.tuples(st.just("claiming"), st.integers(1, 5)),
+    st.tuples(st.just("putting"), st.integers(1, 5)),
+    *[st.tuples(st.just("embedding_everything"))] * 2,
+    *[st.tuples(st.just("committing"))] * 2,
+    st.tuples(st.just("ending"), st.sampled_from(["rollback", "finish", "reopen", "compact"])),
+    st.tuples(st.just("holding")),
+    st.tuples(st.just("searching"), QUERIES, FILTERS),
+)
+"""The verbs of ``Comparison`` with their values; the frequent ones stand there more often."""
 
 
 class Pair:
@@ -96,6 +115,7 @@ class Pair:
         assert list(ours.files()) == list(theirs.files())
         assert list(ours.files("failed")) == list(theirs.files("failed"))
         assert ours.roots() == theirs.roots()
+        assert ours.facets() == theirs.facets()
         assert replace(ours.counts(), tombstones=0) == replace(theirs.counts(), tombstones=0)
         our_ids = self.numbers[:, 1]
         assert [p.id for p in ours.get(our_ids[::-1])] == our_ids[::-1].tolist()
@@ -125,15 +145,15 @@ class Pair:
 
 
 class Comparison(RuleBasedStateMachine):
-    """One rule for each verb of a writer, done to both stores."""
+    """One method for each verb of a writer, done to both stores."""
 
     factory: Factory
 
     @initialize()
     def start(self) -> None:
-        self.ending = ExitStack()
-        self.ending.enter_context(self.factory.small())
-        self.folder = Path(self.ending.enter_context(tempfile.TemporaryDirectory()))
+        self.stack = ExitStack()
+        self.stack.enter_context(self.factory.small())
+        self.folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
         self.store = self.factory.make(self.folder, manifest(sparse=TERMS))
         self.reference = MemoryStore(manifest(sparse=TERMS))
         self.ours, self.theirs = self.store.writer(), self.reference.writer()
@@ -141,59 +161,50 @@ class Comparison(RuleBasedStateMachine):
         self.held: list[Pair] = []
 
     def teardown(self) -> None:
-        if hasattr(self, "ending"):
+        if hasattr(self, "stack"):
             self.letting_go()
             self.ours.close()
             self.store.close()
-            self.ending.close()
+            self.stack.close()
 
-    @rule(path=PATHS, records=RECORDS, mtime=TIMES)
-    def staging(self, path, records, mtime) -> None:
-        each = contents(path, mtime, records)
-        assert self.ours.stage(each) == self.theirs.stage(each)
+    @rule(operation=OPERATIONS)
+    def doing(self, operation) -> None:
+        """Do one of the operations below. As rules of their own, each run would leave most of them out."""
+        verb, *values = operation
+        getattr(self, verb)(*values)
 
-    @rule(path=PATHS, status=st.sampled_from(["indexed", "failed", "skipped"]), mtime=TIMES)
-    def recording(self, path, status, mtime) -> None:
-        record = file(path, status=status, mtime_ns=mtime, reason=None if status == "indexed" else "so")
-        self.ours.record(record)
-        self.theirs.record(record)
+    def staging(self, files) -> None:
+        for each in files:
+            assert self.ours.stage(each) == self.theirs.stage(each)
 
-    @rule(paths=st.lists(PATHS, max_size=2, unique=True))
     def removing(self, paths) -> None:
         assert self.ours.remove(paths) == self.theirs.remove(paths)
 
-    @rule(name=st.sampled_from("pq"), value=st.integers())
-    def rooting(self, name, value) -> None:
-        self.ours.set_root(name, {"v": value})
-        self.theirs.set_root(name, {"v": value})
+    def noting(self, path, status, mtime) -> None:
+        record = file(path, status=status, mtime_ns=mtime, reason=None if status == "indexed" else "so")
+        for writer in (self.ours, self.theirs):
+            if status == "root":
+                writer.set_root(path, {"v": mtime})
+            elif status == "no root":
+                writer.drop_root(path)
+            else:
+                writer.record(record)
 
-    @rule(name=st.sampled_from("pq"))
-    def unrooting(self, name) -> None:
-        self.ours.drop_root(name)
-        self.theirs.drop_root(name)
-
-    @rule(n=st.integers(1, 5))
     def claiming(self, n) -> None:
         ours, theirs = self.ours.claim(n), self.theirs.claim(n)
         assert [(work.text, work.tokens) for work in ours] == [(work.text, work.tokens) for work in theirs]
         self.flight += zip(ours, theirs, strict=True)
 
-    @rule(data=st.data())
-    @precondition(lambda self: self.flight)
-    def putting(self, data) -> None:
-        chosen = data.draw(st.permutations(self.flight)) if len(self.flight) < 4 else self.flight[::-1]
-        chosen = chosen[: data.draw(st.integers(1, len(chosen)))]
-        self.flight = [work for work in self.flight if work not in chosen]
-        for writer, works in zip((self.ours, self.theirs), zip(*chosen, strict=True), strict=True):
+    def putting(self, n) -> None:
+        """Give the vectors of the last n works in flight, the last first."""
+        chosen, self.flight = self.flight[-n:][::-1], self.flight[:-n]
+        for writer, works in zip((self.ours, self.theirs), zip(*chosen, strict=True), strict=False):
             writer.put(embedded(works, sparse=True))
 
-    @rule()
     def embedding_everything(self) -> None:
         self.claiming(100)
-        if self.flight:
-            for writer, works in zip((self.ours, self.theirs), zip(*self.flight, strict=True), strict=True):
-                writer.put(embedded(works, sparse=True))
-        self.flight = []
+        self.putting(100)
+        self.commit("commit")
 
     def commit(self, verb: str) -> None:
         """Commit both, ours by the verb; the version and generation tell whether something changed."""
@@ -213,51 +224,38 @@ class Comparison(RuleBasedStateMachine):
             assert snapshot.version == self.store.version()
             return snapshot.generation
 
-    @rule()
     def committing(self) -> None:
         self.commit("commit")
 
-    @rule()
-    def finishing(self) -> None:
-        self.commit("finish")
+    def ending(self, how) -> None:
+        if how == "rollback":
+            self.ours.rollback()
+            self.theirs.rollback()
+            self.flight = []
+        elif how == "finish":
+            self.commit("finish")
+        else:
+            self.ours.close()
+            self.theirs.close()
+            self.flight = []
+            if how == "compact":
+                maintenance(self.store).compact()
+                self.reference.compact()
+            elif self.factory.reopen is not None:
+                self.store.close()
+                self.store = self.factory.reopen(self.folder)
+            self.ours, self.theirs = self.store.writer(), self.reference.writer()
 
-    @rule()
-    def rolling_back(self) -> None:
-        self.ours.rollback()
-        self.theirs.rollback()
-        self.flight = []
-
-    @rule()
-    def reopening(self) -> None:
-        self.ours.close()
-        self.theirs.close()
-        self.flight = []
-        if self.factory.reopen is not None:
-            self.store.close()
-            self.store = self.factory.reopen(self.folder)
-        self.ours, self.theirs = self.store.writer(), self.reference.writer()
-
-    @rule()
-    def compacting(self) -> None:
-        self.ours.close()
-        self.theirs.close()
-        self.flight = []
-        maintenance(self.store).compact()
-        self.reference.compact()
-        self.ours, self.theirs = self.store.writer(), self.reference.writer()
-
-    @rule()
-    @precondition(lambda self: len(self.held) < MAX_HELD)
     def holding(self) -> None:
+        if len(self.held) == MAX_HELD:
+            self.letting_go()
         self.held.append(Pair(self.store.snapshot(), self.reference.snapshot()))
 
-    @rule()
     def letting_go(self) -> None:
         for pair in self.held:
             pair.ours.close()
         self.held = []
 
-    @rule(query=QUERIES, condition=FILTERS)
     def searching(self, query, condition) -> None:
         with self.store.snapshot() as snapshot:
             for pair in (Pair(snapshot, self.reference.snapshot()), *self.held):
@@ -278,7 +276,7 @@ def test_like_the_reference(factory):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=10 if factory.reopen is None else 30,
+            max_examples=20 if factory.reopen is None else 10,
             stateful_step_count=25,
             deadline=None,
             report_multiple_bugs=False,

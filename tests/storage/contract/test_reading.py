@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from indexer.errors import StoreError
-from indexer.types import Counts, Filter, ParsedDocument
+from indexer.types import Counts, Facets, Filter, ParsedDocument
 from tests.storage.contract.factories import maintenance
 from tests.storage.contract.values import (
     DIM,
@@ -38,6 +38,7 @@ def everything(snapshot):
         snapshot.version,
         snapshot.manifest,
         replace(snapshot.counts(), tombstones=0),
+        snapshot.facets(),
         snapshot.roots(),
         list(snapshot.files()),
         list(snapshot.documents()),
@@ -183,7 +184,17 @@ class TestContents:
             writer.commit()
         with store.snapshot() as snapshot:
             counts = replace(snapshot.counts(), tombstones=0)
-            assert counts == Counts(2, documents=3, passages=5, pending=3, tombstones=0, failed=1, skipped=2)
+            assert counts == Counts(
+                2, documents=3, passages=5, embedded=3, pending=3, tombstones=0, failed=1, skipped=2
+            )
+
+    def test_facets(self, store):
+        add(store, "/data/a", document("/data/a", ["one"], kind="csv", fields={"author": "Ada", "year": "1"}))
+        add(store, "/data/b", document("/data/b", ["one"], kind="csv", fields={"year": "2"}), ["two"])
+        add(store, "/data/c", document("/data/c", ["gone"], kind="html", fields={"gone": ""}))
+        remove(store, "/data/c")
+        with store.snapshot() as snapshot:
+            assert snapshot.facets() == Facets({"csv": 2, "text": 1}, {"author": 1, "year": 2})
 
     def test_vectors_and_terms_only_of_those_that_have_them(self, store, sparse_store):
         add(sparse_store, "/data/a", ["one", "two"])
@@ -341,7 +352,7 @@ class TestLexical:
             assert lexical(snapshot, "unknown") == []
 
     def test_full_says_how_much_of_the_query_a_passage_holds(self, store):
-        filler = [f"filler{n} text" for n in range(20)]
+        filler = [f"{letter * 3} text" for letter in "abcdefghijklmnopqrst"]
         add(store, "/data/a", [*filler, "walrus piano", "walrus drum"])
         with store.snapshot() as snapshot:
             found = snapshot.lexical(["walrus piano", "walrus xylophone", "zzz", ""], 3)

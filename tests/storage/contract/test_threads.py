@@ -11,8 +11,8 @@ from tests.storage.contract.factories import maintenance
 from tests.storage.contract.values import ENCODER, OTHER, embed, embedded, ids, manifest, parsed, shown
 
 ENCODERS = {encoder.spec.fingerprint: encoder for encoder in (ENCODER, OTHER)}
-READERS = 3
-ROUNDS = 12
+READERS = 2
+ROUNDS = 9
 
 
 WORDS = "walrus piano lantern copper meadow harbour violin saddle glacier pepper anchor thimble".split()
