@@ -51,7 +51,7 @@ def sentences(text: str) -> list[Span]:
 
 
 def unwrapped(text: str) -> str:
-    """Return the text with blanks in place of the line ends at which its paragraphs were wrapped; of the same length."""
+    """Return text of the same length, with blanks for the line ends at which its paragraphs were wrapped."""
     lines = [match.span() for match in _LINE.finditer(text)]
     pieces, done = [], 0
     for (_, end), (start, _) in _wraps(text, lines):

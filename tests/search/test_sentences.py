@@ -48,10 +48,10 @@ def test_a_wrapped_paragraph_is_put_together():
     [
         "".join(f"step {i} compiled unit {i} of the program without a warning\n" for i in range(5)),
         "def read():\n    first_value = port.take(1, timeout=20, blocking=True)\n    walrus(v1)\n    return v1\n",
-        "- a list item that is long enough to look like a line of prose\n- another item of the very same list in this note\n",
+        "- a list item that is long enough to look like a line of prose\n- another item of the same list\n",
         "name,town,year of birth,profession of the father\nAda,London,1815,poet and politician of note\n",
         "| left column of a table | right column of it |\n| a cell that is wide  | and another wide cell |\n",
-        "2026-01-01 12:00:00 INFO the server has been started on port 80\n2026-01-01 12:00:01 WARN the disk is nearly full again\n",
+        "2026-01-01 12:00:00 INFO the server has been started\n2026-01-01 12:00:01 WARN the disk is nearly full\n",
         "First line of verse\nSecond line of it\n",
         "A title of the note\n\nA paragraph under it.\n",
     ],
