@@ -61,7 +61,8 @@ MAX_CONTROLS = 0.01
 
 _CONTROL_BYTES = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f]")
 _MAIL = re.compile(
-    rb"(?:From [^\n]*\r?\n)?(?:Return-Path|Received|Delivered-To|X-[\w-]+|From|To|Date|Message-ID|MIME-Version|Subject):",
+    rb"(?:From [^\n]*\r?\n)?(?:Return-Path|Received|Delivered-To|X-[\w-]+|From|To|Date|Message-ID|MIME-Version"
+    rb"|Subject):",
     re.I,
 )
 _KIND_OF = {ending: kind for kind, endings in KINDS.items() for ending in endings}
@@ -135,6 +136,7 @@ def kind_by_content(head: bytes) -> str | None:
 
 
 def has_binary_name(path: str) -> bool:
+    """Return whether a file's name promises that there is no text in it."""
     return kind_of(path) is None and os.path.splitext(path)[1][1:].lower() in BINARY
 
 

@@ -16,7 +16,7 @@ from indexer.corpus.text import clean
 from indexer.errors import NothingToRead, ReadError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from email.message import Message
 
     from indexer.corpus.source import Source
@@ -173,8 +173,7 @@ class _Parts:
             except ReadError as error:
                 self.notes.warnings.append(f"attachment {printable(name)} left out: {error}")
             else:
-                for document in documents:
-                    yield document
+                yield from documents
         if left:
             more = f" and {len(left) - 10} more" if len(left) > 10 else ""
             count = f"{len(left)} attachment{'s' * (len(left) != 1)}"
@@ -205,7 +204,7 @@ class _Parts:
                 named = _file_name(part)
                 self.attachments.append((part, _KINDS.get(kind, "") if not named or kind_of(named) is None else ""))
 
-    def _alternatives(self, parts: list[object]) -> list[Message]:
+    def _alternatives(self, parts: Sequence[object]) -> list[Message]:
         """Return the parts to read of those that say the same: the plain one, unless another says far more."""
         messages = [part for part in parts if isinstance(part, email.message.Message)]
         plains = [part for part in messages if part.get_content_type() == "text/plain"]

@@ -61,7 +61,11 @@ def test_gits_other_exclude_files(
         monkeypatch.setattr(ignore.shutil, "which", lambda _: None)
     assert walk(repository)[0] == ["src.md"]
     (repository / ".gitignore").write_text("!secrets.txt\n!*.orig\n")
-    assert walk(repository)[0] == sorted(set(as_git(repository)) - {".gitignore"}) == ["secrets.txt", "src.md", "src.md.orig"]
+    assert (
+        walk(repository)[0]
+        == sorted(set(as_git(repository)) - {".gitignore"})
+        == ["secrets.txt", "src.md", "src.md.orig"]
+    )
 
 
 def test_excludes_of_a_second_work_tree_are_the_repositorys(tmp_path: Path, repository: Path) -> None:
@@ -73,7 +77,9 @@ def test_excludes_of_a_second_work_tree_are_the_repositorys(tmp_path: Path, repo
     assert walk(tmp_path / "second")[0] == ["other.txt", "src.md"]
 
 
-def test_a_repository_within_another_or_within_a_plain_folder_has_its_own_rules(tmp_path: Path, repository: Path) -> None:
+def test_a_repository_within_another_or_within_a_plain_folder_has_its_own_rules(
+    tmp_path: Path, repository: Path
+) -> None:
     (repository / ".gitignore").write_text("*.orig\n*.tmp\n")
     (repository / ".semsearchignore").write_text("sub/b.md\n")
     make(repository, "sub/a.orig", "sub/b.md")
