@@ -116,6 +116,17 @@ class ReadOptions:
         return cls(**values)  # type: ignore[arg-type]
 
 
+def read_differently(kind: str | None, before: ReadOptions, now: ReadOptions) -> bool:
+    """Return whether a file of a kind gives other documents under other options, so that it must be read anew."""
+    if kind in RECORD_KINDS and (before.text_fields, before.title_field, before.id_field) != (
+        now.text_fields,
+        now.title_field,
+        now.id_field,
+    ):
+        return True
+    return before.encoding != now.encoding and (kind == "mail" or kind not in BINARY_KINDS)
+
+
 def kind_of(path: str) -> str | None:
     """The kind that a file's name promises; None where the name says nothing."""
     parts = os.path.basename(path).lower().split(".")
@@ -137,7 +148,8 @@ def kind_by_content(head: bytes) -> str | None:
 
 def has_binary_name(path: str) -> bool:
     """Return whether a file's name promises that there is no text in it."""
-    return kind_of(path) is None and os.path.splitext(path)[1][1:].lower() in BINARY
+    plain = path[:-3] if path.lower().endswith(".gz") else path
+    return kind_of(path) is None and os.path.splitext(plain)[1][1:].lower() in BINARY
 
 
 def looks_binary(head: bytes) -> bool:

@@ -122,7 +122,7 @@ def _message(message: Message, source: Source, record: str | None, notes: Notes)
         yield source.document(
             text,
             kind="mail",
-            title=headers.get("Subject"),
+            title=headers.get("Subject") or parts.title,
             record=record,
             fields={name.lower(): clean(value)[:1000] for name, value in headers.items() if name in _SHOWN[:7]},
         )
@@ -139,6 +139,8 @@ class _Parts:
         self.record = record
         self.notes = notes
         self.body: list[str] = []
+        self.title: str | None = None
+        """Title of an HTML body, for a mail without subject, such as a saved page."""
         self.attachments: list[tuple[Message, str]] = []
         self.count = 0
         self._collect(message)
@@ -233,7 +235,9 @@ class _Parts:
         if part.get_content_type() == "text/html":
             inner = self.source.part(data, "body.html", self.record or "", "html", charset)
             try:
-                return "\n\n".join(document.text for document in readers.read_source(inner, self.notes))
+                documents = list(readers.read_source(inner, self.notes))
+                self.title = self.title or next((document.title for document in documents if document.title), None)
+                return "\n\n".join(document.text for document in documents)
             except NothingToRead:
                 return ""
             except ReadError as error:

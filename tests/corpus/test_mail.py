@@ -111,15 +111,16 @@ def test_a_mailbox(tmp_path: Path, name: str) -> None:
 
 def test_a_saved_page() -> None:
     data = (
-        b'MIME-Version: 1.0\r\nSubject: Saved\r\nContent-Type: multipart/related; boundary="x"\r\n\r\n'
+        b'MIME-Version: 1.0\r\nContent-Type: multipart/related; boundary="x"\r\n\r\n'
         b'--x\r\nContent-Type: text/html; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n'
-        b"<p>The har=\r\nbourmaster caf=C3=A9.</p>\r\n"
+        b"<title>A page</title><p>The har=\r\nbourmaster caf=C3=A9.</p>\r\n"
         b"--x\r\nContent-Type: image/png\r\nContent-Location: http://x/p.png\r\n"
         b"Content-Transfer-Encoding: base64\r\n\r\n"
         b"iVBORw0KGgoAAAA=\r\n--x--\r\n"
     )
     (document,), notes = reading("page.mhtml", data)
     assert "harbourmaster café." in document.text
+    assert document.title == "A page"
     assert notes.warnings == ["1 attachment without text: attachment 1"]
 
 
