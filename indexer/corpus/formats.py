@@ -147,9 +147,9 @@ def kind_by_content(head: bytes) -> str | None:
 
 
 def has_binary_name(path: str) -> bool:
-    """Return whether a file's name promises that there is no text in it."""
-    plain = path[:-3] if path.lower().endswith(".gz") else path
-    return kind_of(path) is None and os.path.splitext(plain)[1][1:].lower() in BINARY
+    """Return whether a file's name says that it holds no text; a packed file is judged by what is packed."""
+    name = os.path.basename(path).lower()
+    return kind_of(path) is None and os.path.splitext(name.removesuffix(".gz"))[1][1:] in BINARY
 
 
 def looks_binary(head: bytes) -> bool:

@@ -197,3 +197,9 @@ def test_without_text() -> None:
             parsed("a.html", page)
     with pytest.raises(NothingToRead, match="frames are files of their own"):
         parsed("a.html", "<frameset><frame src=a.html></frameset>")
+
+
+def test_a_page_that_declares_nothing_is_read_as_browsers_do() -> None:
+    (document,), notes = parsed("a.html", b"<html><body><p>vis-\xe0-vis</p><p>\xfd" + b"plain words " * 50)
+    assert document.text.startswith("vis-à-vis")
+    assert any("encoding" in warning or "guess" in warning for warning in notes.warnings)

@@ -13,6 +13,7 @@ import webencodings
 
 from indexer.corpus import encodings
 from indexer.corpus.text import newlines
+from indexer.errors import ReadError
 
 if TYPE_CHECKING:
     from indexer.types import Notes
@@ -66,7 +67,7 @@ def decode_page(data: bytes, override: str | None = None, notes: Notes | None = 
         notes: Takes a warning where the encoding is a guess or characters do not fit it.
 
     Raises:
-        ReadError: It declares nothing and no encoding fits.
+        ReadError: It is no text, or the encoding that the person named does not fit.
     """
     label = None if override else _declared(data)
     known = webencodings.lookup(label) if label else None
@@ -76,8 +77,16 @@ def decode_page(data: bytes, override: str | None = None, notes: Notes | None = 
     else:
         codec = _CODECS.get(name, name) if name else None
     if label is None or codec is None or _has_mark(data):
-        text, encoding = encodings.decode(data, label, override, notes)
-        return Decoded(text, encoding)
+        try:
+            text, encoding = encodings.decode(data, label, override, notes)
+        except ReadError:
+            if override or label or b"\0" in data:
+                raise
+            codec, name = "windows-1252", "windows-1252"  # what browsers take where nothing is said
+            if notes is not None:
+                notes.warnings.append("it declares no encoding: read as windows-1252, as browsers do")
+        else:
+            return Decoded(text, encoding)
     if name not in _MULTIBYTE and _is_utf8(data):
         codec = "utf-8"
     text, replaced = _decode(data, codec, _EXTENDED.get(name or ""))
