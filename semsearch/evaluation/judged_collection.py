@@ -80,7 +80,7 @@ class JudgedCollection:
 
     def __init__(self, judged: Judged, docs: Collection) -> None:
         """Judge what ``docs`` finds."""
-        self.judged, self._docs = judged, docs
+        self.judged, self.docs = judged, docs
         by_record = judged.corpus is not None
         with docs.view() as view:
             rows = [row for each in view.snapshot.documents() for row in each.passages]
@@ -93,17 +93,17 @@ class JudgedCollection:
 
     def __exit__(self, *_error: object) -> None:
         """Close the collection."""
-        self._docs.close()
+        self.docs.close()
 
     @property
     def encoder(self) -> Encoder:
         """The encoder that queries are encoded with; loaded when it is first asked for."""
-        return self._docs.encoder
+        return self.docs.encoder
 
     def find(self, depth: int) -> Found:
         """Search with every retriever of the collection, ``depth`` passages each."""
         texts = list(self.judged.queries.values())
-        with self._docs.view() as view:
+        with self.docs.view() as view:
             names = [name for name in RETRIEVERS if view.has(name)]
             need = Need(vector=True, terms="sparse" in names)
             notes: list[str] = []
@@ -113,11 +113,11 @@ class JudgedCollection:
     def latency(self, mode: Mode) -> dict[str, float]:
         """Return percentiles of the time of single queries, from text to hits, in milliseconds."""
         texts = list(self.judged.queries.values())[:TIMED_QUERIES]
-        self._docs.search(texts[0], mode=mode)  # whatever is opened at the first query is not the query's time
+        self.docs.search(texts[0], mode=mode)  # whatever is opened at the first query is not the query's time
         times = []
         for text in texts:
             started = time.perf_counter()
-            self._docs.search(text, mode=mode)
+            self.docs.search(text, mode=mode)
             times.append(1000 * (time.perf_counter() - started))
         return {f"p{p}": round(float(np.percentile(times, p)), 2) for p in (50, 90, 99)}
 
