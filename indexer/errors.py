@@ -60,10 +60,10 @@ class ReadError(SemsearchError):
 
 
 class NothingToRead(ReadError):  # noqa: N818 - reads as what happened
-    """A file that is well and holds nothing to search: it is skipped with this reason and does not count as failed."""
+    """A file that is well and holds nothing to search: it is skipped with this reason, not failed."""
 
 
-class MissingExtra(NothingToRead):  # noqa: N818
+class MissingExtra(NothingToRead):
     """A file whose kind needs a library that is not installed: the message has the command; the next run tries again."""
 
 

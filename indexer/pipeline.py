@@ -15,7 +15,7 @@ from indexer.corpus.formats import RECORD_KINDS, ReadOptions
 from indexer.corpus.splitter import Splitter
 from indexer.embedding.encoder import Encoder, Terms
 from indexer.errors import ReadError, UsageError
-from indexer.storage.store import Store
+from indexer.storage.local.store import Store
 from indexer.types import Document, FileRecord, Notes
 
 COMMIT_SECONDS = 1.0

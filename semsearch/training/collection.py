@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from indexer.errors import DataError
-from indexer.storage.store import Store
+from indexer.storage.local.store import Store
 from indexer.types import StoredPassage
 from semsearch.evaluation import beir, retrieval
 from semsearch.evaluation.beir import Judged
