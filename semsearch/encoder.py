@@ -68,6 +68,11 @@ class Encoder:
         )
 
     @property
+    def backend(self) -> Backend:
+        """The encoder behind it, with the verbs that indexing needs."""
+        return self._backend
+
+    @property
     def spec(self) -> EncoderSpec:
         """Description of the encoder, with the digests of its files and the precision in use."""
         return self._backend.spec

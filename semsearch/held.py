@@ -6,12 +6,12 @@ import logging
 import os
 import tempfile
 import threading
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self, cast
 
 from indexer import storage
-from indexer.errors import CollectionNotFound, SemsearchError, StoreError, UsageError
+from indexer.errors import CollectionNotFound, MismatchError, SemsearchError, StoreError, UsageError
 from semsearch import encoders, making, stores
 from semsearch.encoders import EncoderOverrides
 from semsearch.making import Runtime
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
-    from indexer.embedding.encoder import Encoder
+    from indexer.embedding.encoder import Encoder as Backend
     from indexer.embedding.spec import EncoderSpec
     from indexer.storage.store import Maintenance, Store
+    from semsearch.encoder import Encoder as PeoplesEncoder
     from semsearch.search.rerank import Reranker
     from semsearch.search.view import View
     from semsearch.settings import Settings
@@ -36,6 +37,13 @@ if TYPE_CHECKING:
 
 
 _LOG = logging.getLogger(__name__)
+
+
+def _backend(encoder: Backend | PeoplesEncoder | None) -> Backend | None:
+    """Return what encodes: people hold it in an Encoder of their own."""
+    from semsearch.encoder import Encoder
+
+    return encoder.backend if isinstance(encoder, Encoder) else encoder
 
 
 class Held:
@@ -48,7 +56,7 @@ class Held:
         create: bool = False,
         home: str | os.PathLike[str] | None = None,
         store: Store | None = None,
-        encoder: EncoderOverrides | None = None,
+        encoder: EncoderOverrides | Backend | PeoplesEncoder | None = None,
         device: str | None = None,
         batch_tokens: int | None = None,
         index_device: str = "cpu",
@@ -62,7 +70,8 @@ class Held:
             create: Whether there may be none yet.
             home: Folder of the collections; None: that of the settings, else the user's data folder.
             store: Use this store instead of one of a name, such as a MemoryStore.
-            encoder: What is said of the encoder. Of a collection that exists it must be the one that made it.
+            encoder: What is said of the encoder, or one that is loaded, to be shared. Of a collection that exists it
+                must be the one that made it.
             device: Where the model runs: cpu, cuda, cuda:1, mps; None: the best there is.
             batch_tokens: Most tokens of one batch, padding included; None: what suits the device.
             index_device: Where vectors are searched, cpu or cuda.
@@ -75,14 +84,16 @@ class Held:
             StoreError: It cannot be opened.
         """
         given = load_settings() if settings is None else settings
-        self._overrides = encoder or EncoderOverrides()
+        self._overrides = encoder if isinstance(encoder, EncoderOverrides) else EncoderOverrides()
+        self._given = None if isinstance(encoder, EncoderOverrides) else _backend(encoder)
+        self._encoder: Backend | None = self._given
         said = {"collection": name, "home": home, "device": device or self._overrides.device}
         self.settings = given.override({**said, "batch_tokens": batch_tokens or self._overrides.batch_tokens})
         self._runtime = Runtime(self.settings.device, self.settings.batch_tokens, index_device)
         self._note = note
         self._lock = threading.RLock()
-        self._encoder: Encoder | None = None
         self._rerankers: dict[str, Reranker] = {}
+        self._ended = False
         self._store: Store | None = None
         self._views: Views | None = None
         if store is not None:
@@ -101,9 +112,10 @@ class Held:
 
         Raises:
             CollectionNotFound: It is yet to be made.
+            StoreError: It was closed.
         """
         if self._store is None:
-            raise CollectionNotFound(stores.not_found(self.settings))
+            raise self._missing()
         return self._store
 
     @property
@@ -114,6 +126,7 @@ class Held:
     def close(self) -> None:
         """Let go of the store's files; searches that are under way end as they began."""
         self._let_go()
+        self._ended = True
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -124,6 +137,17 @@ class Held:
     ) -> None:
         """Close it."""
         self.close()
+
+    @property
+    def encoder(self) -> Backend:
+        """The encoder that made the collection, loaded when it is first asked for; it outlives the collection's end."""
+        if self._store is None and self._encoder is not None:
+            return self._encoder
+        return self._open_encoder()
+
+    def view(self) -> AbstractContextManager[View]:
+        """Give what the collection shows now, pinned for as long as the context lasts: for evaluation and training."""
+        return self._latest().latest()
 
     # For the verbs
 
@@ -139,8 +163,14 @@ class Held:
         return cast("Kept", self.store)
 
     def _hold(self, store: Store) -> None:
+        made_by = store.manifest.spec
+        if self._given is not None and self._given.spec.fingerprint != made_by.fingerprint:
+            raise MismatchError(
+                f"collection {store.name!r} was made by encoder {made_by.fingerprint}, and encoder "
+                f"{self._given.spec.fingerprint} cannot search it; leave the encoder out"
+            )
         if self._overrides.given:
-            encoders.confirm(store.manifest.spec, self._overrides, making.mend(self.settings))  # refuse at once
+            encoders.confirm(made_by, self._overrides, making.mend(self.settings))  # refuse at once
         self._store, self._views = store, Views(store)
 
     def _let_go(self) -> None:
@@ -154,29 +184,35 @@ class Held:
     def _reopen(self, settings: Settings) -> None:
         """Hold the collection of these settings in place of the one that is held, whatever was said of the encoder."""
         self._let_go()
-        self.settings, self._overrides = settings, EncoderOverrides()
+        self.settings, self._overrides, self._given = settings, EncoderOverrides(), None
         self._hold(stores.open_collection(settings, self._runtime.index_device))
 
     def _latest(self) -> Views:
         if self._views is None:
-            raise CollectionNotFound(stores.not_found(self.settings))
+            raise self._missing()
         return self._views
+
+    def _missing(self) -> StoreError:
+        """Return why there is no store."""
+        if self._ended:
+            return StoreError(f"collection {self.settings.collection!r} was closed; open it anew")
+        return CollectionNotFound(stores.not_found(self.settings))
 
     def _models(self, view: View) -> Models:
         """Return the models for a search of one view: its collection may have another encoder by now."""
         return Models(lambda: self._opened(view.snapshot.manifest.spec), self._reranker)
 
-    def _open_encoder(self) -> Encoder:
+    def _open_encoder(self) -> Backend:
         return self._opened(self.spec)
 
-    def _opened(self, made_by: EncoderSpec) -> Encoder:
+    def _opened(self, made_by: EncoderSpec) -> Backend:
         """Return the encoder of a spec, loaded at the first call for it."""
         with self._lock:
             if self._encoder is None or self._encoder.spec.fingerprint != made_by.fingerprint:
                 self._encoder = self._encoder_of(made_by)
             return self._encoder
 
-    def _encoder_of(self, made_by: EncoderSpec) -> Encoder:
+    def _encoder_of(self, made_by: EncoderSpec) -> Backend:
         spec = encoders.confirm(made_by, self._overrides, making.mend(self.settings))
         encoder = self._runtime.open(spec)
         if remark := encoders.rounding_note(made_by, encoder.spec):
@@ -188,7 +224,8 @@ class Held:
         with self.store.snapshot() as snapshot:
             empty = not any(True for _ in snapshot.files())
         if empty:
-            self.delete()
+            self._kept.delete()
+            self._let_go()
 
     def _reranker(self, name: str) -> Reranker:
         with self._lock:
@@ -215,10 +252,12 @@ class Held:
         """
         if self._store is not None:
             making.check_made_so(self.settings, self._store.manifest, passage_tokens, sparse)
-            encoders.confirm(self.spec, self._overrides, making.mend(self.settings))  # also where nothing is to embed
+            if self._given is None:  # also where nothing is to embed
+                encoders.confirm(self.spec, self._overrides, making.mend(self.settings))
             yield self._store
             return
-        manifest, encoder = making.make(self.settings, self._overrides, self._runtime, passage_tokens, sparse)
+        encoder = self._given or making.open_new(self.settings, self._overrides, self._runtime, passage_tokens)
+        manifest = making.manifest_of(encoder, passage_tokens, sparse)
         if not dry_run:
             self._hold(storage.create_store(self.settings.place(), manifest, index_device=self._runtime.index_device))
             self._encoder = encoder

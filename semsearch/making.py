@@ -44,27 +44,40 @@ def passage_tokens_of(manifest: Manifest) -> int:
     return int(str(manifest.splitter["passage_tokens"]))
 
 
-def make(
-    settings: Settings, overrides: EncoderOverrides, runtime: Runtime, passage_tokens: int | None, sparse: bool
-) -> tuple[Manifest, Encoder]:
-    """Return the manifest of a new collection, with the encoder it is made with.
+def open_new(
+    settings: Settings, overrides: EncoderOverrides, runtime: Runtime, passage_tokens: int | None
+) -> Encoder:
+    """Return the encoder for a new collection, loaded.
+
+    Raises:
+        UsageError: Passages would be longer than it reads.
+        ModelError: It cannot be loaded.
+    """
+    spec = encoders.choose(settings, overrides, "search")
+    _check_fits(spec, passage_tokens)
+    return runtime.open(embedding.resolve(spec))
+
+
+def manifest_of(encoder: Encoder, passage_tokens: int | None, sparse: bool) -> Manifest:
+    """Return the manifest of a new collection.
 
     Raises:
         UsageError: Passages would be longer than the encoder reads.
-        ModelError: The encoder cannot be loaded, or has no terms for a sparse index.
+        ModelError: A sparse index is asked for, and the encoder has no terms.
     """
-    spec = encoders.choose(settings, overrides, "search")
-    tokens = passage_tokens or min(PASSAGE_TOKENS, spec.max_tokens)
-    if tokens > spec.max_tokens:
-        raise UsageError(
-            f"passages of {tokens} tokens would be cut at --max-tokens {spec.max_tokens}; raise it or split smaller"
-        )
-    encoder = runtime.open(embedding.resolve(spec))
+    _check_fits(encoder.spec, passage_tokens)
     if sparse:
-        encoder.encode_terms(["a"])  # refuse an encoder that has no terms before there is a collection
-    splitter: dict[str, object] = {"passage_tokens": tokens}
-    sizes = MAX_TERMS if sparse else None
-    return Manifest(spec=encoder.spec, dim=encoder.dim, splitter=splitter, sparse=sizes), encoder
+        encoder.encode_terms(["a"])  # refuse before there is a collection
+    splitter: dict[str, object] = {"passage_tokens": passage_tokens or min(PASSAGE_TOKENS, encoder.spec.max_tokens)}
+    return Manifest(spec=encoder.spec, dim=encoder.dim, splitter=splitter, sparse=MAX_TERMS if sparse else None)
+
+
+def _check_fits(spec: EncoderSpec, passage_tokens: int | None) -> None:
+    if passage_tokens is not None and passage_tokens > spec.max_tokens:
+        raise UsageError(
+            f"passages of {passage_tokens} tokens would be cut at --max-tokens {spec.max_tokens}; raise it or split "
+            "smaller"
+        )
 
 
 def check_made_so(settings: Settings, manifest: Manifest, passage_tokens: int | None, sparse: bool) -> None:

@@ -18,8 +18,8 @@ MAX_DEPTH = 64
 """Levels of nesting that are looked into."""
 
 _TEXT_NAMES = frozenset(
-    "text body content contents abstract summary message messages question answer transcript paragraphs comments comment "
-    "caption article review notes note posts chapters sections".split()
+    "text body content contents abstract summary message messages question answer transcript paragraphs comments "
+    "comment caption article review notes note posts chapters sections".split()
 )
 _LIST_NAMES = frozenset(
     "data items records rows results entries documents docs features hits articles posts messages conversations "

@@ -1,8 +1,7 @@
-"""semsearch eval"""
+"""Measure quality: ``semsearch eval``."""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,19 +14,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from indexer.errors import GateFailed, UsageError
-from semsearch.cli.options import encoder_options, home_option, json_option, take_encoder_flags
+from semsearch.cli.output import LOG, json_text
+from semsearch.cli.lazy import NearestGroup
+from semsearch.cli.options import Choice, encoder_options, home_option, json_option
+from semsearch.encoders import EncoderOverrides
 from semsearch.render import duration
 from semsearch.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from semsearch.encoders import EncoderOverrides
     from semsearch.evaluation.runner import Evaluation
 
 LOG_SECONDS = 20.0
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.group()
+@click.group(cls=NearestGroup)
 def command() -> None:
     """Measure embedding and search quality, and gate on it.
 
@@ -64,7 +65,7 @@ class Setup:
         if self.output is not None:
             result_files.write(self.output, result)
         if self.as_json:
-            click.echo(json.dumps(result_files.public(result), ensure_ascii=False))
+            click.echo(json_text(result_files.public(result)))
         else:
             click.echo(_figures(result) if text is None else text)
 
@@ -76,30 +77,29 @@ def task_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def with_setup(
         *,
         quick: bool,
-        output: Path | None,
+        target: Path | None,
         as_json: bool,
         data: Path | None,
-        device: str | None,
-        batch_tokens: int | None,
+        overrides: EncoderOverrides,
         home: Path | None = None,
         **rest: Any,
     ) -> None:
-        flags = take_encoder_flags(rest)
-        said = {"home": home, "data": data, "device": device, "batch_tokens": batch_tokens}
-        function(Setup(load_settings().override(said), flags, quick, output, as_json), **rest)
+        said = {"home": home, "data": data, "device": overrides.device, "batch_tokens": overrides.batch_tokens}
+        function(Setup(load_settings().override(said), overrides, quick, target, as_json), **rest)
 
     options = [
         click.option("--data", type=click.Path(path_type=Path), help="Folder of evaluation data [SEMSEARCH_DATA]."),
         click.option("--tasks", metavar="A,B", callback=_names, help="Only these tasks."),
         click.option("--quick", is_flag=True, help="A fixed subset, in minutes on a CPU: 150 pairs of each STS task, "
                      "at most 1,000 examples of a transfer task with 5 folds, 50 queries over 500 documents."),
-        click.option("--output", type=FILE, metavar="FILE", help="Write the result with every item as JSON."),
+        click.option("--output", "target", type=FILE, metavar="FILE", help="Write the result with every item as JSON."),
         json_option,
     ]  # fmt: skip
     command: Callable[..., Any] = with_setup
     for option in reversed(options):
         command = option(command)
-    return encoder_options(command)
+    made: Callable[..., Any] = encoder_options(command)
+    return made
 
 
 def own_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -224,8 +224,7 @@ def tune(
     """Which weights of dense and lexical search suit your judgements, and whether that is more than luck.
 
     The choice is scored on queries that it has not seen (cross-validation), with a 95% interval. --save keeps weights
-    that are better than those in use with the collection; every search of it then uses them. To undo that, delete
-    search.json in the collection's folder.
+    that are better than those in use with the collection; every search of it then uses them.
     """
     own = collection is not None or judgements is not None
     if save and not own:
@@ -239,16 +238,22 @@ def tune(
         else:
             result, _ = evaluation.retrieval(tasks, tune.result)
     if save:
-        from semsearch.search.ranking import Weights
-
         result["saved"] = result["verdict"] == "better"
-        path = setup.settings.override({"collection": collection or None}).collection_path()
         if result["saved"]:
-            Weights(**result["chosen"]["weights"]).save(path)
-            click.echo(f"weights kept in {path}", err=True)
+            _keep(setup.settings.override({"collection": collection or None}), result["chosen"]["weights"])
         else:
-            click.echo("nothing saved: no better weights were proved", err=True)
+            LOG.info("nothing saved: no better weights were proved")
     setup.show(result, tune.render(result))
+
+
+def _keep(settings: Settings, weights: Mapping[str, float]) -> None:
+    """Keep weights with a collection."""
+    from semsearch.collection import Collection
+    from semsearch.search.weights import Weights
+
+    with Collection(settings=settings) as docs:
+        docs.keep_weights(Weights(**weights))
+        LOG.info("weights kept with collection %r", docs.name)
 
 
 @command.command(name="all")
@@ -304,7 +309,7 @@ def gate(
     if record is not None:
         result_files.write(record, result)
         setup.show(result)
-        click.echo(f"baseline recorded in {record}", err=True)
+        LOG.info("baseline recorded in %s", record)
         return
     assert before is not None
     verdict = gate.compare(
@@ -321,7 +326,7 @@ def gate(
 
 @command.command()
 @click.argument("files", nargs=-1, required=True, type=FILE)
-@click.option("--format", "style", type=click.Choice(["text", "markdown", "csv"]), default="text")
+@click.option("--format", "style", type=Choice(["text", "markdown", "csv"]), default="text")
 @click.option("--published", is_flag=True, help="Add the paper's own rows, marked as published.")
 @json_option
 def show(files: tuple[Path, ...], style: str, published: bool, as_json: bool) -> None:
@@ -330,7 +335,7 @@ def show(files: tuple[Path, ...], style: str, published: bool, as_json: bool) ->
 
     results = [result_files.read(path) for path in files] + (result_files.published() if published else [])
     if as_json:
-        click.echo(json.dumps([result_files.public(result) for result in results], ensure_ascii=False))
+        click.echo(json_text([result_files.public(result) for result in results]))
     else:
         click.echo(result_files.render(results, style))
 
@@ -350,13 +355,13 @@ def study(file: Path, data: Path | None, output: Path | None, as_json: bool) -> 
     finally:
         progress.close()
     if as_json:
-        click.echo(json.dumps([result_files.public(result) for result in results], ensure_ascii=False))
+        click.echo(json_text([result_files.public(result) for result in results]))
     else:
         click.echo(result_files.render(results))
 
 
 @command.command()
-@click.argument("kind", type=click.Choice(["scaling", "demonstrations", "methods", "tasks"]))
+@click.argument("kind", type=Choice(["scaling", "demonstrations", "methods", "tasks"]))
 @click.argument("files", nargs=-1, type=FILE)
 @click.option("--output", type=FILE, required=True, metavar="FILE", help="Where the figure goes: .png or .svg.")
 @click.option("--published", is_flag=True, help="Add the paper's own rows, marked as published.")

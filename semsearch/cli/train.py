@@ -13,6 +13,7 @@ import click
 
 from indexer.errors import DataError, GateFailed, UsageError
 from semsearch import render
+from semsearch.cli import output
 from semsearch.cli.options import collection_option, home_option
 from semsearch.settings import Settings, load_settings
 
@@ -132,12 +133,12 @@ def command(
         click.echo(f"{source.source.path}: {counts}", err=True)
     if dry_run:
         found = report.estimate(prepared, device)
-        click.echo(render.dump(asdict(found)) if as_json else _estimate(found))
+        click.echo(output.json_text(asdict(found)) if as_json else _estimate(found))
         return 0
 
     def progress(entry: dict[str, Any]) -> None:
         if as_json:
-            click.echo(render.dump(entry))
+            click.echo(output.json_text(entry))
         click.echo(_line(entry), err=True)
 
     folder = out or Path("runs") / (chosen.name if collection is None else f"{chosen.name}-{collection}")
@@ -150,7 +151,7 @@ def command(
     if as_json:
         value = {"event": "done", **asdict(result), "folder": str(result.folder)}
         gate = {"gate": {what: verdict.to_dict() for what, verdict in verdicts.items()}} if verdicts else {}
-        click.echo(render.dump(value | gate))
+        click.echo(output.json_text(value | gate))
     else:
         _show(result, verdicts)
     if adaptation is not None and adaptation.sts is None:
@@ -178,7 +179,7 @@ def _show(result: Result, verdicts: Mapping[str, Verdict]) -> None:
 
 def _offer(settings: Settings, folder: Path, yes: bool, as_json: bool) -> None:
     """Re-index and swap: where asked to, or where a person says so now."""
-    from semsearch.cli.index import Reporter
+    from semsearch.cli.progress import Reporter
     from semsearch.cli.reindex import show
     from semsearch.training import adapt
 
@@ -191,12 +192,10 @@ def _offer(settings: Settings, folder: Path, yes: bool, as_json: bool) -> None:
         command = f"semsearch reindex --collection {shlex.quote(name)}{home} --adapter {adapter}"
         click.echo(f"to use it, embed the collection anew and swap: {command}", err=True)
         return
-    reporter = Reporter()
-    try:
-        before = adapt.install(settings, folder, reporter)
-    finally:
-        reporter.close()
-    show(settings, before, as_json)
+    with Reporter() as progress:
+        done = adapt.install(settings, folder, progress)
+    if done is not None:
+        show(done, as_json)
 
 
 def _line(entry: dict[str, Any]) -> str:

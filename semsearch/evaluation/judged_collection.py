@@ -10,28 +10,28 @@ import time
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indexer import pipeline
 from indexer.corpus.readers import ReadOptions
-from indexer.embedding.encoder import Encoder, MAX_TERMS
-from indexer.storage.local.store import Store
-from indexer.storage.manifest import Manifest
-from semsearch import collections
-from semsearch.collections import PASSAGE_TOKENS, Runtime, splitter_for
+from indexer.progress import Planned, TextsEmbedded
+from semsearch.collection import Collection
 from semsearch.evaluation import vector_cache
 from semsearch.evaluation.judged import Judged, digest, read_judgements
 from semsearch.evaluation.progress import Progress, silent
-from semsearch.search.ranking import ARMS, Mode, Weights
-from semsearch.search.searcher import Searcher
+from semsearch.search.asked import Need, read
+from semsearch.search.request import Mode
+from semsearch.search.retrieve import RETRIEVERS, retrieve
+from semsearch.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from semsearch.search.ranking import Candidates, Ranked
-    from semsearch.settings import Settings
+    from indexer.embedding.encoder import Encoder
+    from indexer.progress import Event
+    from semsearch.encoders import EncoderOverrides
+    from semsearch.search.retrieve import Candidates, Ranked
 
 MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")
 """Always scored, and gated."""
@@ -78,11 +78,13 @@ class Found:
 class JudgedCollection:
     """A collection with judged queries; a context manager that closes it."""
 
-    def __init__(self, judged: Judged, searcher: Searcher) -> None:
-        """Judge what ``searcher`` finds."""
-        self.judged, self.searcher = judged, searcher
+    def __init__(self, judged: Judged, docs: Collection) -> None:
+        """Judge what ``docs`` finds."""
+        self.judged, self.docs = judged, docs
         by_record = judged.corpus is not None
-        self.owners = {row.id: (row.record if by_record else row.path) or "" for row in searcher.store.passages()}
+        with docs.view() as view:
+            rows = [row for each in view.snapshot.documents() for row in each.passages]
+        self.owners = {row.id: (row.record if by_record else row.path) or "" for row in rows}
         """Passage → the document that is judged: its record, or the file where a person judged files."""
 
     def __enter__(self) -> JudgedCollection:
@@ -91,29 +93,31 @@ class JudgedCollection:
 
     def __exit__(self, *_error: object) -> None:
         """Close the collection."""
-        self.searcher.close()
+        self.docs.close()
 
     @property
     def encoder(self) -> Encoder:
         """The encoder that queries are encoded with; loaded when it is first asked for."""
-        return self.searcher.encoder
+        return self.docs.encoder
 
     def find(self, depth: int) -> Found:
         """Search with every retriever of the collection, ``depth`` passages each."""
-        weights = asdict(Weights.of(self.searcher.store.path))
-        ranker = self.searcher.ranker
-        retrievers = [name for name in ARMS if ranker.has(name)]
-        candidates = ranker.candidates(list(self.judged.queries.values()), retrievers, depth)
-        return Found(self.judged, candidates, self.owners, weights)
+        texts = list(self.judged.queries.values())
+        with self.docs.view() as view:
+            names = [name for name in RETRIEVERS if view.has(name)]
+            need = Need(vector=True, terms="sparse" in names)
+            notes: list[str] = []
+            asked = read(texts, [need] * len(texts), lambda: self.encoder, notes.append)
+            return Found(self.judged, retrieve(view, asked, names, depth), self.owners, asdict(view.weights))
 
     def latency(self, mode: Mode) -> dict[str, float]:
         """Return percentiles of the time of single queries, from text to hits, in milliseconds."""
         texts = list(self.judged.queries.values())[:TIMED_QUERIES]
-        self.searcher.search(texts[0], 10, mode)  # whatever is opened at the first query is not the query's time
+        self.docs.search(texts[0], mode=mode)  # whatever is opened at the first query is not the query's time
         times = []
         for text in texts:
             started = time.perf_counter()
-            self.searcher.search(text, 10, mode)
+            self.docs.search(text, mode=mode)
             times.append(1000 * (time.perf_counter() - started))
         return {f"p{p}": round(float(np.percentile(times, p)), 2) for p in (50, 90, 99)}
 
@@ -134,76 +138,72 @@ def indexed(
         raise ValueError("judgements of an existing collection have no documents to index")
     name = f"{judged.name}{'-sparse' if sparse else ''}-{digest(judged.corpus)[:12]}"
     path = cache / f"{name}-{vector_cache.key(encoder, 'indexer/corpus')}"
-    store = _opened(path, encoder, sparse=MAX_TERMS if sparse else None)
-    _update(store, [str(judged.corpus)], encoder, ReadOptions(id_field="_id"), judged.name, progress)
+    docs = _opened(path, encoder)
+    options = ReadOptions(id_field="_id")
+    docs.index(
+        [str(judged.corpus)], options=options, sparse=sparse, force=True, progress=_Told(judged.name, progress)
+    )
     vector_cache.prune(path)
-    return JudgedCollection(judged, Searcher(store, encoder))
+    return JudgedCollection(judged, docs)
 
 
 @contextmanager
-def existing(judgements: Path, settings: Settings, flags: Mapping[str, Any]) -> Iterator[JudgedCollection]:
+def existing(judgements: Path, settings: Settings, overrides: EncoderOverrides) -> Iterator[JudgedCollection]:
     """Open the collection of the settings with a person's judgements of its files.
 
     Raises:
         CollectionNotFound: There is no such collection.
         DataError: The judgements do not belong to it.
     """
-    runtime = Runtime(device=settings.device, batch_tokens=settings.batch_tokens)
-    with collections.searcher(settings, flags=flags, runtime=runtime) as searcher:
-        yield _judged_by(judgements, searcher)
+    with Collection(settings=settings, encoder=overrides) as docs:
+        yield _judged_by(judgements, docs)
 
 
 def reindexed(
     judgements: Path, settings: Settings, encoder: Encoder, cache: Path, progress: Progress = silent
 ) -> JudgedCollection:
     """Index the roots of the settings' collection again, read in the same way, with another encoder, in ``cache``."""
-    with collections.searcher(settings, flags={}, runtime=Runtime()) as searcher:
-        store = searcher.store
-        path = cache / f"{Path(store.path).name}-{vector_cache.key(encoder, 'indexer/corpus')}"
-        shutil.rmtree(path, ignore_errors=True)
-        other = _opened(path, encoder, _passage_tokens(store), store.manifest.sparse)
-        for root, options in store.roots().items():
-            _update(other, [root], encoder, ReadOptions.from_dict(options), Path(root).name, progress)
-    return _judged_by(judgements, Searcher(other, encoder))
+    with Collection(settings=settings) as docs, docs.view() as view:
+        manifest, roots = view.snapshot.manifest, view.snapshot.roots()
+    path = cache / f"{settings.collection}-{vector_cache.key(encoder, 'indexer/corpus')}"
+    shutil.rmtree(path, ignore_errors=True)
+    other = _opened(path, encoder)
+    tokens = min(int(str(manifest.splitter["passage_tokens"])), encoder.spec.max_tokens)
+    for root, options in roots.items():
+        other.index(
+            [root],
+            options=ReadOptions.from_dict(options),
+            passage_tokens=tokens,
+            sparse=manifest.sparse is not None,
+            force=True,
+            progress=_Told(Path(root).name, progress),
+        )
+    return _judged_by(judgements, other)
 
 
-def _judged_by(judgements: Path, searcher: Searcher) -> JudgedCollection:
-    store = searcher.store
-    judged = read_judgements(judgements, [file.path for file in store.files("indexed")], sorted(store.roots()))
-    return JudgedCollection(judged, searcher)
+def _judged_by(judgements: Path, docs: Collection) -> JudgedCollection:
+    with docs.view() as view:
+        files, roots = [file.path for file in view.snapshot.files("indexed")], sorted(view.snapshot.roots())
+    return JudgedCollection(read_judgements(judgements, files, roots), docs)
 
 
-def _opened(path: Path, encoder: Encoder, passage_tokens: int = PASSAGE_TOKENS, sparse: int | None = None) -> Store:
-    if (path / "manifest.json").is_file():
-        return Store.open(path, writable=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    splitter: dict[str, object] = {"passage_tokens": min(passage_tokens, encoder.spec.max_tokens)}
-    return Store.create(path, Manifest(spec=encoder.spec, dim=encoder.dim, splitter=splitter, sparse=sparse))
+def _opened(path: Path, encoder: Encoder) -> Collection:
+    """Return the collection in a folder, or one that is made there at the first index."""
+    settings = Settings(home=path.parent, collection=path.name)
+    return Collection(settings=settings, create=True, encoder=encoder)
 
 
-def _passage_tokens(store: Store) -> int:
-    return int(str(store.manifest.splitter["passage_tokens"]))
-
-
-class _Told(pipeline.Observer):
+class _Told:
     """Tells of an index run as the share of passages that have their vectors."""
 
     def __init__(self, name: str, progress: Progress) -> None:
         self._name, self._progress = name, progress
         self._total = self._done = 0
 
-    def planned(self, plan: pipeline.Report) -> None:
-        self._total = plan.to_embed
-
-    def embedded(self, passages: int, *_rest: int) -> None:
-        self._done += passages
-        share = min(1.0, self._done / max(self._total, 1))
-        self._progress(f"{self._name}: embedding {self._total:,} passages", share)
-
-
-def _update(
-    store: Store, roots: list[str], encoder: Encoder, options: ReadOptions, name: str, progress: Progress
-) -> None:
-    splitter = splitter_for(store.manifest.spec, _passage_tokens(store))
-    observer = _Told(name, progress)
-    pipeline.update(store, roots, lambda: encoder, splitter=splitter, options=options, force=True, observer=observer)
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Planned):
+            self._total = event.texts
+        elif isinstance(event, TextsEmbedded):
+            self._done += event.texts
+            share = min(1.0, self._done / max(self._total, 1))
+            self._progress(f"{self._name}: embedding {self._total:,} passages", share)

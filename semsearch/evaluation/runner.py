@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from indexer.embedding.encoder import Encoder
     from indexer.embedding.spec import EncoderSpec
-    from semsearch.encoders import Purpose
+    from semsearch.encoders import EncoderOverrides, Purpose
     from semsearch.evaluation.judged import Judged
     from semsearch.evaluation.judged_collection import JudgedCollection
     from semsearch.evaluation.retrieval import Judge

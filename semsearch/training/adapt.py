@@ -13,14 +13,14 @@ from indexer.embedding.encoder import Encoder
 from indexer.embedding.spec import EncoderSpec
 from indexer.embedding.weights import models
 from indexer.errors import DataError, UsageError
-from indexer.pipeline import Observer
-from indexer.storage.manifest import Manifest
-from semsearch import collections, reindex
-from semsearch.collections import Runtime
+from indexer.progress import Progress, silent
+from semsearch.collection import Collection
 from semsearch.evaluation import gate, runner
 from semsearch.evaluation.task_data import Data, find_downstream
 from semsearch.evaluation.gate import Verdict
 from semsearch.evaluation.metrics import Score
+from semsearch.making import Runtime
+from semsearch.results import Reindexed
 from semsearch.settings import Settings
 from semsearch.training import collection, trainer
 from semsearch.training.model import plain_lora
@@ -59,19 +59,18 @@ def prepare(
     to the number of pairs. Raises CollectionNotFound, DataError, ConfigError, and MismatchError where the model's
     files have changed since the collection was made.
     """
-    with collections.searcher(settings, runtime=_runtime(settings)) as searcher:
-        store = searcher.store
-        if store.manifest.spec.model.startswith("hash:"):
+    with Collection(settings=settings) as docs, docs.view() as view:
+        present = docs.spec
+        if present.model.startswith("hash:"):
             raise UsageError(f"collection {settings.collection!r} has no model that could be trained")
-        present = store.manifest.spec
         started = _goes_on_from(recipe, present)  # refuse before the model is loaded
-        if pending := store.counts().pending:
+        if pending := view.counts.pending:
             raise UsageError(
                 f"collection {settings.collection!r} is partial: {pending} passages are not embedded yet; finish it "
                 "with `semsearch index` first"
             )
-        encoder = searcher.encoder
-        material = collection.gather(store, encoded(encoder), judgements, recipe.train.seed)
+        encoder = docs.encoder
+        material = collection.gather(view.snapshot, encoded(encoder), judgements, recipe.train.seed)
     chosen = override(collection.recipe_for(started, material))
     prepared = trainer.prepare(chosen, data, material.rows, settings.device)
     sts = sts_data(settings.data, data)
@@ -105,13 +104,14 @@ def judge_run(recipe: Recipe, settings: Settings, sts: Data, folder: Path, max_d
     return verdicts
 
 
-def install(settings: Settings, folder: Path, observer: Observer | None = None) -> Path:
-    """Embed the collection anew with the run's adapter, beside it, and swap; where the old one lies now.
+def install(settings: Settings, folder: Path, progress: Progress = silent) -> Reindexed | None:
+    """Embed the collection anew with the run's adapter, beside it, and swap.
 
-    Raises LockedError where another process writes to it, or has it open when all is done."""
-    path = settings.collection_path()
-    spec = with_adapter(Manifest.load(path).spec, folder)
-    return reindex.with_encoder(path, lambda: _runtime(settings).open(spec), observer)
+    Raises:
+        LockedError: Another process writes to it.
+    """
+    with Collection(settings=settings) as docs:
+        return docs.reindex(with_adapter(docs.spec, folder), progress=progress)
 
 
 def with_adapter(spec: EncoderSpec, folder: Path) -> EncoderSpec:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from indexer.errors import DataError
-from indexer.storage.local.store import Store
+from indexer.storage.store import Snapshot
 from indexer.types import StoredPassage
 from semsearch.evaluation import retrieval
 from semsearch.evaluation.judged import Judged, read_judgements
@@ -92,29 +92,29 @@ class Material:
     held: HeldOut
 
 
-def gather(store: Store, encode: Encode, judgements: Path | None, seed: int) -> Material:
+def gather(shown: Snapshot, encode: Encode, judgements: Path | None, seed: int) -> Material:
     """Pairs to train on and to hold out; the same ones for the same collection and seed.
 
     Raises DataError where there are too few, or the judgements do not belong to the collection.
     """
     random = np.random.default_rng([seed, 41])
-    passages = list(store.passages())
+    passages = [passage for document in shown.documents() for passage in document.passages]
     documents = _documents(passages, random)
     single = [passage for document in documents for passage in document]
     clozes = [(p, *parts) for p in single if (parts := _cloze(p.passage.text, random)) is not None]
     if judgements is not None:
-        judged = read_judgements(judgements, [file.path for file in store.files("indexed")], sorted(store.roots()))
+        judged = read_judgements(judgements, [file.path for file in shown.files("indexed")], sorted(shown.roots()))
         train, dev, gate = _split(judged, judgements, random)
         rows = {
-            JUDGEMENTS: _judged_rows(store, passages, judged, train, encode, BEST),
-            HELD: _judged_rows(store, passages, judged, dev, encode, 1),
+            JUDGEMENTS: _judged_rows(shown, passages, judged, train, encode, BEST),
+            HELD: _judged_rows(shown, passages, judged, dev, encode, 1),
         }
         held, away = _held_queries(judged, gate, passages, random), set()
     else:
         tested, chosen = _sizes(len(clozes), *GATE), _sizes(len(clozes), *DEV)
         if len(clozes) < 4 * LEAST_PAIRS:
             raise DataError(
-                f"{store.path} gives {len(clozes)} pairs of a sentence and the rest of its passage, without near "
+                f"the collection gives {len(clozes)} pairs of a sentence and the rest of its passage, without near "
                 f"duplicates; {4 * LEAST_PAIRS} are needed to train on some and judge the result by others: index "
                 "more texts, or train on judgements of your own (--judgements FILE)"
             )
@@ -222,7 +222,7 @@ def _neighbours(document: Sequence[StoredPassage], away: set[int]) -> Iterator[R
 
 
 def _judged_rows(
-    store: Store, passages: Sequence[StoredPassage], judged: Judged, queries: Sequence[str], encode: Encode, most: int
+    shown: Snapshot, passages: Sequence[StoredPassage], judged: Judged, queries: Sequence[str], encode: Encode, most: int
 ) -> list[Row]:
     """Each query with the ``most`` nearest passages of each relevant document, and with a hard negative: the nearest
     passage of a document that is not called relevant, unless it is so near that it may be an answer too."""
@@ -230,17 +230,17 @@ def _judged_rows(
     for passage in passages:
         by_path.setdefault(passage.path, []).append(passage)
     vectors = encode([judged.queries[query] for query in queries], True)
-    found = store.search(vectors, 50)
+    found = shown.dense(vectors, 50)
     rows = []
     for query, vector, ids, scores in zip(queries, vectors, found.ids, found.scores, strict=True):
         relevant = judged.relevant[query]
-        others = [p for p in store.get(ids[ids >= 0]) if p.path not in relevant]
+        others = [p for p in shown.get(ids[ids >= 0]) if p.path not in relevant]
         near = dict(zip(ids.tolist(), scores.tolist(), strict=True))
         for path in sorted(relevant, key=lambda path: -relevant[path])[: None if most > 1 else 1]:
             own = [p for p in by_path.get(path, []) if p.passage.text.strip()]
             if not own:
                 continue
-            values = store.vectors([p.id for p in own]) @ vector
+            values = shown.vectors([p.id for p in own]) @ vector
             answers = {key(p.passage.text) for p in own}
             for i in np.argsort(-values, kind="stable")[:most]:
                 hard = next(

@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import subprocess
@@ -7,7 +8,8 @@ import pytest
 
 from indexer.corpus import ignore
 from indexer.corpus.changes import compare, digest, scan, settle
-from indexer.types import FileRecord
+from indexer.corpus.readers import ReadOptions, read
+from indexer.types import FileRecord, Notes
 from tests.corpus.test_changes import make, walk
 
 
@@ -61,7 +63,11 @@ def test_gits_other_exclude_files(
         monkeypatch.setattr(ignore.shutil, "which", lambda _: None)
     assert walk(repository)[0] == ["src.md"]
     (repository / ".gitignore").write_text("!secrets.txt\n!*.orig\n")
-    assert walk(repository)[0] == sorted(set(as_git(repository)) - {".gitignore"}) == ["secrets.txt", "src.md", "src.md.orig"]
+    assert (
+        walk(repository)[0]
+        == sorted(set(as_git(repository)) - {".gitignore"})
+        == ["secrets.txt", "src.md", "src.md.orig"]
+    )
 
 
 def test_excludes_of_a_second_work_tree_are_the_repositorys(tmp_path: Path, repository: Path) -> None:
@@ -73,7 +79,9 @@ def test_excludes_of_a_second_work_tree_are_the_repositorys(tmp_path: Path, repo
     assert walk(tmp_path / "second")[0] == ["other.txt", "src.md"]
 
 
-def test_a_repository_within_another_or_within_a_plain_folder_has_its_own_rules(tmp_path: Path, repository: Path) -> None:
+def test_a_repository_within_another_or_within_a_plain_folder_has_its_own_rules(
+    tmp_path: Path, repository: Path
+) -> None:
     (repository / ".gitignore").write_text("*.orig\n*.tmp\n")
     (repository / ".semsearchignore").write_text("sub/b.md\n")
     make(repository, "sub/a.orig", "sub/b.md")
@@ -94,6 +102,19 @@ def test_noise_of_programs_is_skipped_and_nothing_fails(tmp_path: Path) -> None:
     assert files == ["Garden.md"]
     assert {status for status, _ in left.values()} == {"skipped"}
     assert all(reason for _, reason in left.values())
+
+
+def test_packed_files_are_judged_by_what_is_in_them(tmp_path: Path) -> None:
+    packed = {"changelog.gz": b"words", "a.md.gz": b"# A", "b.gz": bytes(range(256)), "c.tar.gz": b"x"}
+    for name, data in packed.items():
+        (tmp_path / name).write_bytes(gzip.compress(data))
+    (tmp_path / "d.gz").write_bytes(b"no gzip")
+    files, left = walk(tmp_path)
+    assert files == ["a.md.gz", "changelog.gz"]
+    assert left["b.gz"] == ("skipped", "binary (by its first bytes)")
+    assert left["c.tar.gz"] == ("skipped", "binary (by its name)")
+    assert left["d.gz"][0] == "failed"
+    assert [len(list(read(str(tmp_path / name), ReadOptions(), Notes()))) for name in files] == [1, 1]
 
 
 def manifest(folder: Path) -> None:

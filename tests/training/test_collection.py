@@ -9,14 +9,15 @@ import pytest
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec
 from indexer.errors import DataError
-from indexer.storage.local.store import Store
+from indexer.storage.store import Snapshot
 from semsearch.cli import run
 from semsearch.evaluation.judged import Judged
 from semsearch.training import collection
 from semsearch.training.clean import distinct, key, words
 from semsearch.training.data import Row
 from semsearch.training.recipe import Recipe, Train
-from tests.storage.helpers import DIM, document, embed, file, manifest
+from tests.search import helpers
+from tests.search.helpers import DIM, document
 
 HASH = HashEncoder(EncoderSpec(model=f"hash:{DIM}"))
 NOUNS = (
@@ -47,9 +48,9 @@ def passages(first: int, count: int) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def store() -> Snapshot:
     """60 files of three passages, a copy of one of them, and one with headings."""
-    store = Store.create(tmp_path_factory.mktemp("collections") / "c", manifest())
+    store = helpers.memory()
     for n in range(60):
         add(store, f"/data/{n}.txt", passages(9 * n, 3), title=f"Chapter {NOUNS[n % 12]} {n}")
     copy = passages(0, 3)
@@ -58,20 +59,22 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     text = "# Sailing\n\nA sailing boat crosses the bay. It has a white sail and two masts of dark wood."
     add(store, "/data/boats.md", [text, "## Oars\n\nRowing is slower than sailing. It needs two strong arms and calm."],
         title="Sailing", kind="markdown")  # fmt: skip
-    embed(store, 1000)
-    store.finish()
-    return store
+    return store.snapshot()
 
 
-def add(store: Store, path: str, texts: list[str], **changes: object) -> None:
-    store.stage(file(path), [document(path, texts, **changes)])
+def add(store: helpers.MemoryStore, path: str, texts: list[str], **changes: object) -> None:
+    helpers.add(store, path, [document(path, texts, **changes)])
+
+
+def rows_of(store: Snapshot, path: str | None = None) -> list[helpers.StoredPassage]:
+    return [row for each in store.documents(path) for row in each.passages]
 
 
 def encode(texts: list[str], query: bool) -> np.ndarray:
     return HASH.encode(texts)
 
 
-def gathered(store: Store, judgements: Path | None = None, seed: int = 1) -> collection.Material:
+def gathered(store: Snapshot, judgements: Path | None = None, seed: int = 1) -> collection.Material:
     return collection.gather(store, encode, judgements, seed)
 
 
@@ -91,11 +94,11 @@ def texts_of(rows: list[Row]) -> set[str]:
 def test_pairs_are_made_of_the_texts_alone(store):
     rows = gathered(store).rows
     assert set(rows) == {collection.SENTENCES, collection.TITLES, collection.NEIGHBOURS, collection.HELD}
-    whole = {p.passage.text for p in store.passages()}
+    whole = {p.passage.text for p in rows_of(store)}
     for row in rows[collection.SENTENCES]:
         assert row.anchor not in row.positive
         assert any(row.anchor in text and words(row.positive) <= words(text) for text in whole)
-    order = [p.passage.text for p in store.passages()]
+    order = [p.passage.text for p in rows_of(store)]
     for row in rows[collection.NEIGHBOURS]:
         assert order.index(row.positive) == order.index(row.anchor) + 1
     titles = {row.anchor for row in rows[collection.TITLES]}
@@ -103,7 +106,7 @@ def test_pairs_are_made_of_the_texts_alone(store):
 
 
 def test_titles_and_headings_are_not_in_their_own_answers(store):
-    found = {row.anchor: row.positive for row in collection._titled(list(store.passages("/data/boats.md")), set())}
+    found = {row.anchor: row.positive for row in collection._titled(list(rows_of(store, "/data/boats.md")), set())}
     assert found == {
         "Sailing": "A sailing boat crosses the bay. It has a white sail and two masts of dark wood.",
         "Oars": "Rowing is slower than sailing. It needs two strong arms and calm.",
@@ -112,11 +115,11 @@ def test_titles_and_headings_are_not_in_their_own_answers(store):
 
 def test_copies_are_not_each_others_negatives(store):
     """Of near-duplicates one is trained on, so no batch holds the other."""
-    documents = collection._documents(list(store.passages()), np.random.default_rng(1))
+    documents = collection._documents(list(rows_of(store)), np.random.default_rng(1))
     used = {p.path for document in documents for p in document}
     assert "/data/0.txt" in used
     assert "/data/copy.txt" not in used
-    first = [p.passage.text for p in store.passages("/data/0.txt")]
+    first = [p.passage.text for p in rows_of(store, "/data/0.txt")]
     assert distinct([*first, first[0].replace("today", "now"), "other words here"], 0.8) == [0, 1, 2, 4]
     assert distinct(["a b c d e", "e d c b a", "a b c x y"], 0.8) == [0, 2]
 
@@ -156,7 +159,7 @@ def test_judged_queries_train_and_are_held_out_by_query(store, judgements):
     assert (len(dev), len(gate)) in {(5, 10), (5, 11), (6, 10)}  # the query written in two ways is in one part
     assert sum(len(keys(part)) for part in (train, dev, gate)) == len(keys(train | dev | gate)) == 39
     by_path = {}
-    for p in store.passages():
+    for p in rows_of(store):
         by_path.setdefault(p.path, []).append(p.passage.text)
     for row in material.rows[collection.JUDGEMENTS]:
         (path,) = {f"/data/{int(row.anchor.split()[0].lower().removeprefix('number').strip(',')) // 9}.txt"}
@@ -173,7 +176,7 @@ def test_judged_queries_train_and_are_held_out_by_query(store, judgements):
 
 def test_no_relevant_document_gives_a_hard_negative(store):
     """The document of the negative becomes relevant too: then others give the negatives."""
-    shown = list(store.passages())
+    shown = list(rows_of(store))
 
     def found(*relevant: str) -> list[Row]:
         judged = Judged("j", {"q": "number9 number10"}, {"q": dict.fromkeys(relevant, 1)}, "")
@@ -200,12 +203,10 @@ def test_what_cannot_be_trained_on_is_said(store, judgements, tmp_path):
     few.write_text("".join(f"q{n}\t/data/none{n}.txt\n" for n in range(5)) + "q\t/data/1.txt\n")
     with pytest.raises(DataError, match=r"line 1 '/data/none0.txt'.*line 3 '/data/none2.txt' and 2 more"):
         gathered(store, few)
-    with Store.create(tmp_path / "small", manifest()) as small:
-        add(small, "/data/a.txt", passages(0, 3))
-        embed(small)
-        small.commit()
-        with pytest.raises(DataError, match=r"gives 3 pairs.*128 are needed"):
-            gathered(small)
+    small = helpers.memory()
+    add(small, "/data/a.txt", passages(0, 3))
+    with pytest.raises(DataError, match=r"gives 3 pairs.*128 are needed"):
+        gathered(small.snapshot())
 
 
 def test_sizes_follow_the_number_of_pairs(store, judgements):

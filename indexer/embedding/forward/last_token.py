@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from threading import Lock, RLock
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +47,19 @@ SAMPLE = (
 )
 """Texts of several kinds. Their prompts show ``fast_forward`` which inputs of the layers are large. Changing them
 changes int8 vectors a little."""
+
+
+Caller = Callable[[Callable[[], None]], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The prefix that a batch uses."""
+
+    prefix: int
+    """Tokens."""
+    past: list[Past] | None
+    """Each block's keys and values of the prefix; None where there is none."""
 
 
 class LastTokenForward:
@@ -81,6 +96,10 @@ class LastTokenForward:
         """Tokens of a batch at which the machine is fastest (on CPUs the activations then stay in cache)."""
         self.tokens = 0
         """Tokens run so far, prefixes included once each."""
+        self._lock = RLock()
+        """Held while the kept prefixes change."""
+        self._counting = Lock()
+        """Held while the tokens, or the tables of positions, change."""
         self._pasts: OrderedDict[tuple[int, ...], list[Past]] = OrderedDict()
         self._ropes: dict[str, Rope] = {}
         self._positions = 0
@@ -88,7 +107,35 @@ class LastTokenForward:
     @torch.inference_mode()
     def __call__(self, sequences: Sequence[Ids]) -> Tensor:
         """(b, e) float32 on the model's device, in the order given. Every sequence holds at least one token."""
-        prefix, past = self._past(sequences)
+        return self.run(sequences, self.plan(sequences))
+
+    def plan(self, sequences: Sequence[Ids], call: Caller | None = None) -> Plan:
+        """Return the prefix to use for a batch; compute it where it is new and worth it.
+
+        Args:
+            sequences: The batch.
+            call: Runs a function, if it has to run; None: in this thread.
+        """
+        if not self.reuse:
+            return Plan(0, None)
+        first, last = min(sequences), max(sequences)  # what these two share, all share
+        alike = (a == b for a, b in zip(first, last, strict=False))
+        limit = min(map(len, sequences)) - 1  # one token at least is left of every sequence
+        shared = tuple(first[: next((i for i, same in enumerate(alike) if not same or i == limit), limit)])
+        with self._lock:
+            known = self._longest_known(shared)
+            if (len(shared) - len(known)) * (len(sequences) - 1) >= self.GAIN:
+                known = shared
+            return Plan(len(known), self._keep(known, call) if known else None)
+
+    @torch.inference_mode()
+    def run(self, sequences: Sequence[Ids], plan: Plan) -> Tensor:
+        """Run a batch as planned. Safe to call from several threads at once.
+
+        Returns:
+            (b, e) float32 on the model's device, in the order given.
+        """
+        prefix, past = plan.prefix, plan.past
         order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
         x = self._run([sequences[i][prefix:] for i in order], prefix, past)
         x = self.decoder.finish(x).float()
@@ -98,31 +145,24 @@ class LastTokenForward:
 
     @torch.inference_mode()
     def prime(self, prefix: Ids) -> None:
-        """Computes and keeps a prefix beforehand, so that single prompts use it too."""
+        """Compute and keep a prefix beforehand, so that single prompts use it too."""
         if len(prefix) and self.reuse:
-            self._keep(tuple(prefix))
-
-    def _past(self, sequences: Sequence[Ids]) -> tuple[int, list[Past] | None]:
-        """Length, keys and values of the prefix to use. One token at least is left of every sequence."""
-        if not self.reuse:
-            return 0, None
-        first, last = min(sequences), max(sequences)  # what these two share, all share
-        alike = (a == b for a, b in zip(first, last, strict=False))
-        limit = min(map(len, sequences)) - 1
-        shared = tuple(first[: next((i for i, same in enumerate(alike) if not same or i == limit), limit)])
-        known = self._longest_known(shared)
-        if (len(shared) - len(known)) * (len(sequences) - 1) >= self.GAIN:
-            known = shared
-        return len(known), self._keep(known) if known else None
+            with self._lock:
+                self._keep(tuple(prefix), None)
 
     def _longest_known(self, ids: tuple[int, ...]) -> tuple[int, ...]:
         return max((known for known in self._pasts if ids[: len(known)] == known), key=len, default=())
 
-    def _keep(self, ids: tuple[int, ...]) -> list[Past]:
+    def _keep(self, ids: tuple[int, ...], call: Caller | None) -> list[Past]:
         if ids not in self._pasts:
             known = self._longest_known(ids)
             kept: list[Past] = []
-            self._run([ids[len(known) :]], len(known), self._pasts.get(known), kept)
+
+            @torch.inference_mode()
+            def fill() -> None:
+                self._run([ids[len(known) :]], len(known), self._pasts.get(known), kept)
+
+            fill() if call is None else call(fill)
             self._pasts[ids] = kept
             if len(self._pasts) > self.PREFIXES:
                 self._pasts.popitem(last=False)
@@ -133,7 +173,8 @@ class LastTokenForward:
         """tails: sequences without the prefix, lengths ascending. (b, e), or with ``kept``: fills it with each
         block's keys and values, prefix included, and stops there."""
         lengths = [len(tail) for tail in tails]
-        self.tokens += sum(lengths)
+        with self._counting:
+            self.tokens += sum(lengths)
         ids = torch.tensor([i for tail in tails for i in tail])
         length = torch.tensor(lengths)
         after = length.cumsum(0)
@@ -193,10 +234,12 @@ class LastTokenForward:
 
     def _turns(self, positions: Tensor, longest: int) -> dict[str, tuple[Tensor, ...]]:
         """Per rope the factors of each token: complex (t, 1, d / 2), or cos and sin of that shape."""
-        if longest > self._positions:
-            self._positions = max(512, 2 * longest)
-            self._ropes = self.decoder.ropes(self._positions)
-        picked = {name: (cos[positions][:, None], sin[positions][:, None]) for name, (cos, sin) in self._ropes.items()}
+        with self._counting:
+            if longest > self._positions:
+                self._positions = max(512, 2 * longest)
+                self._ropes = self.decoder.ropes(self._positions)
+            ropes = self._ropes
+        picked = {name: (cos[positions][:, None], sin[positions][:, None]) for name, (cos, sin) in ropes.items()}
         if self.interleaved:
             return {name: (torch.complex(cos, sin),) for name, (cos, sin) in picked.items()}
         return picked
