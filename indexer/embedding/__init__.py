@@ -68,9 +68,7 @@ def open_encoder(
         return HashEncoder(spec)
     from indexer.embedding.hf_encoder import HFEncoder
 
-    return HFEncoder(
-        resolve(spec), device=device, batch_tokens=batch_tokens, device_map=device_map, workers=workers
-    )
+    return HFEncoder(resolve(spec), device=device, batch_tokens=batch_tokens, device_map=device_map, workers=workers)
 
 
 def shipped_adapters() -> list[str]:
