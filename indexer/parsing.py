@@ -159,6 +159,8 @@ class _Pool:
         try:
             worker = worker or self._start()
         except _Dead:  # the system gives no more processes, or no memory
+            if self._ended:  # or the pool was left while it started
+                raise
             self._idle.put(None)
             with self._here:
                 return read_file(job, self._splitter)

@@ -196,7 +196,7 @@ class _Record:
         """Return the fields to filter by: short values, those within objects by their dotted path."""
         kept: dict[str, str] = {}
         text_fields = set() if self.unsaid else set(self.chosen)
-        stack: list[tuple[str, object]] = list(reversed(self.record.items()))
+        stack: list[tuple[str, object]] = list(reversed(list(self.record.items())))
         while stack:
             name, value = stack.pop()
             if name in (self.id_field, self.title_field) or name in text_fields:

@@ -6,6 +6,7 @@ b batch, s sequence, d hidden.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any, Protocol
 
 import torch
@@ -22,7 +23,7 @@ class Forward(Protocol):
     tokens: int
     """Tokens run so far; a shared prefix counts once, padding not at all."""
 
-    def __call__(self, ids: Sequence[Sequence[int]]) -> Tensor:
+    def __call__(self, ids: list[list[int]]) -> Tensor:
         """Prompts' token ids, none empty → (b, d) on the model's device, in its dtype or float32; order kept."""
         ...
 
@@ -36,10 +37,16 @@ class PlainForward:
         self._pad_id = tokenizer.pad_id
         self._mask_id = tokenizer.mask_id
         self.tokens = 0
+        self._counting = Lock()
+        ropes = " ".join(str(getattr(module, "rope_type", "")) for module in model.modules())
+        self.concurrent = pooling != "first-last" and "dynamic" not in ropes and "longrope" not in ropes
+        """Whether several threads may run it at once: not where transformers notes something down in the modules."""
 
     @torch.inference_mode()
     def __call__(self, ids: Sequence[Sequence[int]]) -> Tensor:
-        self.tokens += sum(map(len, ids))
+        """Run one padded batch: (b, d)."""
+        with self._counting:
+            self.tokens += sum(map(len, ids))
         device = self._model.get_input_embeddings().weight.device
         tokens, mask = padded(ids, self._pad_id, device)  # (b, s)
         arguments: dict[str, Any] = {"input_ids": tokens, "attention_mask": mask}
@@ -49,7 +56,7 @@ class PlainForward:
         else:
             hidden = self._model(**arguments).last_hidden_state  # (b, s, d)
         if self._pooling == "mask":
-            mask = tokens == self._mask_id
+            mask = tokens.eq(-1 if self._mask_id is None else self._mask_id)
         return pool(hidden, mask.to(hidden.device), self._pooling)
 
 
