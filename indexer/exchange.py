@@ -149,7 +149,8 @@ def _write_parquet(snapshot: Snapshot, folder: Path, batches: Iterable[tuple[lis
     number = pa.float16() if manifest.vector_dtype == "fp16" else pa.float32()
     text, integer = pa.string(), pa.int64()
     columns: dict[str, Any] = {"id": integer, **dict.fromkeys(_DOCUMENT, text), **dict.fromkeys(_PASSAGE, integer)}
-    columns |= {"fields": pa.map_(text, text), "text": text, "vector": pa.list_(number, manifest.dim), "before": text}
+    columns |= {"fields": pa.map_(text, text), "vector": pa.list_(number, manifest.dim)}
+    columns |= dict.fromkeys(("text", "heading", "before"), text)
     if manifest.sparse is not None:
         columns["terms"] = pa.map_(pa.int64(), pa.int32())
     schema = pa.schema(list(columns.items()))
@@ -251,7 +252,7 @@ class _Exported:
             text = ""
             row: Row = {}
             for _, row, vector in group:
-                part = Passage(**{name: row[name] for name in _PASSAGE})
+                part = Passage(**{name: row[name] for name in _PASSAGE if name in row or name != "heading"})
                 between = row.get("before")
                 text += _between(part, parts) if between is None else between
                 text += part.text
