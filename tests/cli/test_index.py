@@ -108,7 +108,7 @@ def test_a_vanished_or_empty_root_is_reported_not_pruned(how, index, run, corpus
 
 
 def test_a_bad_file_does_not_stop_the_run_and_is_listed_until_it_is_mended(index, run, corpus):
-    (corpus / "bad.txt").write_bytes(b"caf\xe9")
+    (corpus / "bad.txt").write_bytes(b"\xff\xfec\x00a")  # UTF-16, cut off
     for _ in range(2):
         result = index(corpus)
         assert result.code == 4
@@ -116,7 +116,7 @@ def test_a_bad_file_does_not_stop_the_run_and_is_listed_until_it_is_mended(index
         assert result.json["passages"]["total"] == 4
         [failed] = run("status", "--json").json[0]["failed"]
         assert failed["path"] == str(corpus / "bad.txt")
-        assert "UTF-8" in failed["reason"]
+        assert "UTF-16" in failed["reason"]
     later(corpus / "bad.txt", "café")
     assert index(corpus).code == 0
     assert run("status", "--json").json[0]["failed"] == []
@@ -124,7 +124,7 @@ def test_a_bad_file_does_not_stop_the_run_and_is_listed_until_it_is_mended(index
 
 def test_a_file_that_can_no_longer_be_read_keeps_what_it_had(index, run, corpus):
     index(corpus)
-    (corpus / "boats.txt").write_bytes(b"\xc3\x28 broken")
+    (corpus / "boats.txt").write_bytes(b"\xff\xfeb\x00r")  # UTF-16, cut off
     result = index(corpus)
     assert result.code == 4
     assert result.json["passages"]["total"] == 4
