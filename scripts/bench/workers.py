@@ -77,11 +77,11 @@ def compare(encoder: hf_encoder.HFEncoder, given: list[str], rounds: int) -> dic
             found[way].append((speed, efficiency))
     team, side = ([median(column) for column in zip(*found[way], strict=True)] for way in (False, True))
     return {
-        "team": round(team[0], 1),
-        "workers": round(side[0], 1),
+        "team tokens/s": round(team[0], 1),
+        "workers tokens/s": round(side[0], 1),
         "ratio": round(side[0] / team[0], 2),
-        "team per cpu s": round(team[1], 1),
-        "workers per cpu s": round(side[1], 1),
+        "team tokens/cpu s": round(team[1], 1),
+        "workers tokens/cpu s": round(side[1], 1),
         "largest difference": float(np.abs(vectors[True] - vectors[False]).max()),
     }
 
