@@ -46,6 +46,11 @@ if TYPE_CHECKING:
 @click.option("--model", metavar="NAME|PATH", help="Another base model than the recipe's.")
 @click.option("--layers", type=click.IntRange(min=1), metavar="N", help="Train the first N blocks only.")
 @click.option("--teacher", metavar="NAME|FILE", help="Adapter, run folder, preset or file to learn from.")
+@click.option(
+    "--teacher-vectors",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder that keeps the teacher's vectors between runs.",
+)
 @click.option("--steps", type=click.IntRange(min=1), help="Stop the schedule after so many steps.")
 @click.option("--batch", type=click.IntRange(min=2), help="Rows a step.")
 @click.option("--lr", type=float, help="Highest learning rate.")
@@ -69,6 +74,7 @@ def command(
     model: str | None,
     layers: int | None,
     teacher: str | None,
+    teacher_vectors: Path | None,
     steps: int | None,
     batch: int | None,
     lr: float | None,
@@ -141,7 +147,7 @@ def command(
         click.echo(_line(entry), err=True)
 
     folder = out or Path("runs") / (chosen.name if collection is None else f"{chosen.name}-{collection}")
-    result = trainer.train(prepared, folder, device=device, resume=resume, progress=progress)
+    result = trainer.train(prepared, folder, device=device, resume=resume, progress=progress, vectors=teacher_vectors)
     verdicts: dict[str, Verdict] = {}
     if adaptation is not None:
         verdicts = adapt.judge(adaptation, settings, folder, max_drop)

@@ -11,9 +11,10 @@ import gzip
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,8 @@ def load(source: Source, data: Path, seed: int = 0, own: Mapping[str, Sequence[R
     else:
         records = _filtered(_records(name, data), source.include, source.exclude, source.columns, name, counts)
         rows = (_from_nli if source.kind == "nli" else _from_columns)(records, source, counts)
+    if source.max_words is not None:
+        rows = [_cut(row, source.max_words) for row in rows]
     if source.limit is not None and len(rows) > source.limit:
         keep = np.sort(np.random.default_rng([seed, 71]).choice(len(rows), source.limit, replace=False))
         counts["over the limit"] = len(rows) - source.limit
@@ -84,6 +87,17 @@ def load(source: Source, data: Path, seed: int = 0, own: Mapping[str, Sequence[R
             f"({_listed(counts)}); see include, exclude and columns of this source"
         )
     return Rows(source, tuple(rows), digest(rows), {**counts, "kept": len(rows)})
+
+
+def _cut(row: Row, words: int) -> Row:
+    anchor, positive, *negatives = (_first(text, words) for text in (row.anchor, row.positive, *row.negatives))
+    return Row(anchor, positive, tuple(negatives))
+
+
+def _first(text: str, words: int) -> str:
+    """Return the text up to the end of its word number ``words``; white space stays as it is."""
+    ends = [match.end() for match in islice(re.finditer(r"\S+", text), words)]
+    return text[: ends[-1]] if ends else text
 
 
 def digest(rows: Sequence[Row]) -> str:

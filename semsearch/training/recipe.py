@@ -17,6 +17,7 @@ from indexer.errors import ConfigError
 SourceKind = Literal["triplets", "pairs", "nli", "sentences"]
 DevKind = Literal["sts", "pairs", "triplets"]
 Base = Literal["auto", "fp32", "bf16", "nf4"]
+Schedule = Literal["linear", "constant"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class Source:
     """No rows whose column ``source`` has one of these names."""
     limit: int | None = None
     """At most so many rows, drawn at random."""
+    max_words: int | None = None
+    """Texts are cut after so many words, for the model and its teacher alike; None: they stay whole."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Our name of a column (anchor, positive, negative, premise, hypothesis, label, source) → the file's."""
     negatives: tuple[str, ...] = ("contradiction",)
@@ -82,6 +85,8 @@ class Lora:
 @dataclass(frozen=True, kw_only=True)
 class Loss:
     temperature: float = 0.05
+    contrastive: float = 1.0
+    """Weight of the contrastive loss; 0 with [distill]: rows only say which texts share a batch."""
     margin: float | None = None
     """An in-batch candidate nearer to the anchor than its positive by more than this is masked; None: none is."""
     teacher: str | None = None
@@ -91,6 +96,26 @@ class Loss:
     distil_temperature: float = 0.05
     guide: bool = False
     """False negatives are found with the teacher's similarities instead of the model's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distill:
+    """Learn every text of a batch from ``loss.teacher``, beside the losses of [loss] or in place of them."""
+
+    scores: float = 1.0
+    """Weight of the divergence between the teacher's and the model's similarities of all the batch's texts."""
+    temperature: float = 0.05
+    """Of the similarities."""
+    vectors: float = 1.0
+    """Weight of 1 - cosine between the teacher's vector and the model's after a linear map, which is trained along
+    and is no part of the result."""
+    map_lr: float = 2e-3
+    """Learning rate of the map."""
+    map_alone: int = 20
+    """In so many first steps the map learns from the vectors and the model does not: a random map says nothing."""
+    dimensions: tuple[int, ...] = ()
+    """Sizes to which vectors may later be cut: the similarities of cut vectors are learned too, and each size counts
+    as much as the whole vector (Kusupati et al. 2022, "Matryoshka Representation Learning")."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +139,12 @@ class Train:
     """Steps in all; None: what ``epochs`` over the rows of all sources come to."""
     lr: float = 4e-4
     warmup: int = 10
-    """Steps of linear growth before the linear decay to zero."""
+    """Steps of linear growth of the learning rate, before ``schedule``."""
+    schedule: Schedule = "linear"
+    """linear: falls to zero at the last step; constant: stays, for runs whose end is open (use ``average``)."""
+    average: float = 0.0
+    """Decay a step of an exponential moving average of the adapter, which is then what is judged and kept;
+    0: the adapter itself is."""
     weight_decay: float = 0.0
     clip: float = 1.0
     """Largest norm of the gradient; 0: not clipped."""
@@ -155,6 +185,7 @@ class Recipe:
     encoder: EncoderSpec = field(default_factory=EncoderSpec)
     lora: Lora = field(default_factory=Lora)
     loss: Loss = field(default_factory=Loss)
+    distill: Distill | None = None
     train: Train = field(default_factory=Train)
     clean: Clean = field(default_factory=Clean)
     mine: Mine = field(default_factory=Mine)
@@ -169,6 +200,8 @@ class Recipe:
             (self.lora.dropout, "lora.dropout", 0, 0.99),
             (self.loss.temperature, "loss.temperature", 1e-4, 10),
             (self.loss.distil_temperature, "loss.distil_temperature", 1e-4, 10),
+            (self.loss.contrastive, "loss.contrastive", 0, 1e6),
+            (self.train.average, "train.average", 0, 0.99999),
             (self.train.batch, "train.batch", 2, 2**20),
             (self.train.epochs, "train.epochs", 1e-6, 1e6),
             (self.train.lr, "train.lr", 0, 10),
@@ -203,6 +236,29 @@ class Recipe:
             raise ConfigError(f"recipe {self.name}: a source has mine = true; name what finds negatives, mine.encoder")
         if self.loss.guide and self.loss.teacher is None:
             raise ConfigError(f"recipe {self.name}: loss.guide needs loss.teacher")
+        self._check_distill()
+
+    def _check_distill(self) -> None:
+        rules = self.distill
+        if rules is None:
+            if self.loss.contrastive == 0 and not (self.loss.teacher and self.loss.distil_weight):
+                raise ConfigError(f"recipe {self.name}: loss.contrastive is 0 and nothing else is learned; add [distill]")
+            return
+        if self.loss.teacher is None:
+            raise ConfigError(f"recipe {self.name}: [distill] needs loss.teacher, the encoder to learn from")
+        for value, name, low, high in (
+            (rules.scores, "scores", 0, 1e6),
+            (rules.temperature, "temperature", 1e-4, 10),
+            (rules.vectors, "vectors", 0, 1e6),
+            (rules.map_lr, "map_lr", 0, 10),
+            (rules.map_alone, "map_alone", 0, 2**31),
+        ):
+            if not low <= value <= high:
+                raise ConfigError(f"recipe {self.name}: distill.{name} is {value!r}; it is from {low} to {high}")
+        if rules.scores == 0 and rules.vectors == 0:
+            raise ConfigError(f"recipe {self.name}: [distill] with scores and vectors 0 learns nothing; leave it out")
+        if any(size < 1 for size in rules.dimensions):
+            raise ConfigError(f"recipe {self.name}: distill.dimensions is {rules.dimensions}; sizes are 1 or more")
 
     @property
     def digest(self) -> str:

@@ -14,14 +14,16 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from indexer.errors import ConfigError, TrainingError
 from semsearch.training.model import Student
 from semsearch.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from semsearch.training.trainer import Learner
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class RunFolder:
         self.json("run.json", {"recipe": recipe.digest, "data": fingerprint})
         return None
 
-    def checkpoint(self, student: Student, optimizer: torch.optim.Optimizer, state: State) -> None:
+    def checkpoint(self, learner: Learner, state: State) -> None:
         """Everything that the rest of the run depends on; the random numbers follow from seed and step."""
         from safetensors.torch import save_file
 
@@ -79,13 +81,15 @@ class RunFolder:
         aside = target.with_name(f".{target.name}.partial")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        save_file({k: v.contiguous().cpu() for k, v in student.state().items()}, aside / "adapter.safetensors")
+        save_file({k: v.contiguous().cpu() for k, v in learner.student.state().items()}, aside / "adapter.safetensors")
         moments = {
             f"{number}.{name}": value.contiguous().cpu()
-            for number, values in optimizer.state_dict()["state"].items()
+            for number, values in learner.optimizer.state_dict()["state"].items()
             for name, value in values.items()
         }
         save_file(moments, aside / "optimizer.safetensors")
+        if extra := learner.extra():
+            save_file({k: v.contiguous().cpu() for k, v in extra.items()}, aside / "extra.safetensors")
         (aside / "state.json").write_text(json.dumps(vars(state)), "utf-8")
         for file in aside.iterdir():
             _flush(file)
@@ -95,19 +99,22 @@ class RunFolder:
             if other.name < target.name or other.name.startswith("."):
                 shutil.rmtree(other, ignore_errors=True)
 
-    def restore(self, student: Student, optimizer: torch.optim.Optimizer, state: State) -> None:
+    def restore(self, learner: Learner, state: State) -> None:
         from safetensors.torch import load_file
 
         folder = self.path / "checkpoints" / f"{state.step:06d}"
         try:
-            student.restore(load_file(folder / "adapter.safetensors"))
+            learner.student.restore(load_file(folder / "adapter.safetensors"))
             moments: dict[int, dict[str, Tensor]] = {}
             for name, value in load_file(folder / "optimizer.safetensors").items():
                 number, _, field = name.partition(".")
                 moments.setdefault(int(number), {})[field] = value
+            if learner.extra():
+                learner.restore_extra(load_file(folder / "extra.safetensors"), state.step)
         except Exception as error:  # safetensors has its own
             raise TrainingError(f"the checkpoint {folder} is damaged: {error}; start the run anew") from error
-        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        groups = learner.optimizer.state_dict()["param_groups"]
+        learner.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
     def adapter(self, student: Student) -> None:
         """Make the present adapter the run's result."""

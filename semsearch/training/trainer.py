@@ -8,7 +8,8 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,16 +21,16 @@ import torch
 from torch import Tensor, nn
 
 from indexer import embedding
-from indexer.embedding.encoder import Encoder
 from indexer.errors import TrainingError
 from semsearch import encoders
-from semsearch.training import clean, data, devset, loss, mining, report
+from semsearch.training import clean, data, devset, distill, loss, mining, report
 from semsearch.training.batching import backward, micro_batches
 from semsearch.training.data import Row, Rows
 from semsearch.training.devset import DevSet
 from semsearch.training.model import Student, check_gradients
-from semsearch.training.recipe import Recipe, Source
+from semsearch.training.recipe import Recipe, Schedule, Source
 from semsearch.training.rundir import RunFolder, State
+from semsearch.training.teacher import Teacher, open_teacher
 
 Progress = Callable[[dict[str, Any]], None]
 """Called with every entry of the log."""
@@ -107,8 +108,11 @@ def train(
     device: str | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    vectors: Path | None = None,
 ) -> Result:
     """Run, or with ``resume`` go on with, a training into ``out``.
+
+    ``vectors``: a folder that keeps the teacher's vectors between runs.
 
     Under ``accelerate launch`` every process computes its share of each batch. Raises ConfigError (the folder is
     another run's), TrainingError (the loss is no number, a gradient is missing), ModelError, PrecisionError.
@@ -120,11 +124,12 @@ def train(
     student = Student(
         recipe.encoder, recipe.lora, device=ranks.device, checkpointing=settings.checkpointing, seed=settings.seed
     )
-    parameters = student.parameters()
-    optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+    name = recipe.loss.teacher
+    teacher = None if name is None else open_teacher(name, torch.device(str(ranks.device)), vectors)
+    learner = Learner(student, recipe, teacher)
+    optimizer = learner.optimizer
     if state is not None:
-        folder.restore(student, optimizer, state)
-    teacher = _teacher(recipe, str(ranks.device))
+        folder.restore(learner, state)
     started, fresh = datetime.now(UTC), state is None
     state = state or State()
     steps = len(prepared.batches)
@@ -137,7 +142,8 @@ def train(
 
     def check(state: State) -> State:
         """Judge the present adapter, keep it if it is the best, write the checkpoint."""
-        score, scores = devset.evaluate(prepared.dev, student.encode) if prepared.dev else (math.nan, {})
+        with learner.averaged():
+            score, scores = devset.evaluate(prepared.dev, student.encode) if prepared.dev else (math.nan, {})
         score = ranks.from_first(score)
         better = state.step > 0 and (not prepared.dev or state.best is None or score > state.best)
         if state.step == 0:  # an untrained adapter is no result, its score only where the run began
@@ -148,8 +154,9 @@ def train(
             state = replace(state, worse=state.worse + 1)
         if ranks.rank == 0:
             if better:
-                folder.adapter(student)
-            folder.checkpoint(student, optimizer, state)
+                with learner.averaged():
+                    folder.adapter(student)
+            folder.checkpoint(learner, state)
         if prepared.dev:
             note({"event": "check", "step": state.step, "dev": round(score, 3),
                   "scores": {k: round(v, 3) for k, v in scores.items()}, "best": better})  # fmt: skip
@@ -159,17 +166,16 @@ def train(
         state = check(state)
     while state.step < steps and (settings.patience is None or state.worse < settings.patience):
         clock = time.perf_counter()
-        rate = learning_rate(state.step, steps, settings.lr, settings.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        share = learning_rate(state.step, steps, settings.warmup, settings.schedule)
+        rate = learner.set_rates(share)
         number, rows = prepared.batches[state.step]
         source = prepared.sources[number]
         student.train()
         chosen = [source.rows[i] for i in rows]
-        value, tokens = _step(student, recipe, source.source, chosen, teacher, ranks, state.step)
+        value, tokens = _step(learner, recipe, source.source, chosen, ranks, state.step)
         if state.step == 0:
             check_gradients(student)
-        norm = float(nn.utils.clip_grad_norm_(parameters, settings.clip or math.inf))
+        norm = float(nn.utils.clip_grad_norm_(student.parameters(), settings.clip or math.inf))
         if not (math.isfinite(value) and math.isfinite(norm)):
             raise TrainingError(
                 f"step {state.step + 1}: loss {value}, gradient norm {norm}; lower train.lr or raise loss.temperature, "
@@ -178,6 +184,7 @@ def train(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         student.refresh()
+        learner.follow()
         seconds = time.perf_counter() - clock
         state = replace(state, step=state.step + 1, seconds=state.seconds + seconds, tokens=state.tokens + tokens)
         note({"event": "step", "step": state.step, "steps": steps, "loss": round(value, 5), "norm": round(norm, 4),
@@ -187,7 +194,7 @@ def train(
         if state.step % settings.check_every == 0 or state.step == steps:
             state = check(state)
         elif state.step % settings.save_every == 0 and ranks.rank == 0:
-            folder.checkpoint(student, optimizer, state)
+            folder.checkpoint(learner, state)
     entries = folder.entries()
     first = next((e["dev"] for e in entries if e["event"] == "check" and e["step"] == 0), None)
     result = Result(out, state.step, state.best, state.best_step, first)
@@ -197,11 +204,12 @@ def train(
     return result
 
 
-def learning_rate(step: int, steps: int, top: float, warmup: int) -> float:
-    """Of the step numbered from 0: linear growth over ``warmup`` steps, linear decay to zero after the last step."""
+def learning_rate(step: int, steps: int, warmup: int, schedule: Schedule = "linear") -> float:
+    """Of the step numbered from 0, its share of the highest rate: linear growth over ``warmup`` steps, then by the
+    schedule a linear decay to zero after the last step, or none."""
     if step < warmup:
-        return top * (step + 1) / warmup
-    return top * (steps - step) / max(1, steps - warmup)
+        return (step + 1) / warmup
+    return 1.0 if schedule == "constant" else (steps - step) / max(1, steps - warmup)
 
 
 @dataclass(frozen=True)
@@ -211,6 +219,8 @@ class Batch:
     texts: list[str]
     query: list[bool]
     groups: loss.Groups
+    keys: list[int]
+    """Equal numbers for texts that are equal to a reader."""
 
 
 def collate(rows: Sequence[Row], source: Source, distinct: bool) -> Batch:
@@ -229,20 +239,82 @@ def collate(rows: Sequence[Row], source: Source, distinct: bool) -> Batch:
         (place(row.anchor, source.query), place(row.positive, False), tuple(place(n, False) for n in row.negatives))
         for row in rows
     ]
-    return Batch(texts, query, loss.group(numbered, [clean.key(text) or text for text in texts]))
+    keys = [clean.key(text) or text for text in texts]
+    numbers: dict[str, int] = {}
+    return Batch(texts, query, loss.group(numbered, keys), [numbers.setdefault(key, len(numbers)) for key in keys])
+
+
+class Learner:
+    """What a training changes: the model's adapter, the map to the teacher's space, and the adapter's average.
+
+    Attributes:
+        student: The model.
+        teacher: What it learns from, or None.
+        mapping: The linear map of [distill], or None.
+        optimizer: Of the adapter and the map.
+    """
+
+    def __init__(self, student: Student, recipe: Recipe, teacher: Teacher | None) -> None:
+        """Begin at the student's present adapter, with a map drawn by the recipe's seed."""
+        settings, self.student, self.teacher = recipe.train, student, teacher
+        groups: list[dict[str, Any]] = [{"params": student.parameters(), "lr": settings.lr}]
+        self.mapping: nn.Parameter | None = None
+        if recipe.distill is not None and recipe.distill.vectors and teacher is not None:
+            self.mapping = distill.make_map(student.dim, teacher.dim, settings.seed, student.device)
+            groups.append({"params": [self.mapping], "lr": recipe.distill.map_lr, "weight_decay": 0.0})
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+        self._rates = [group["lr"] for group in groups]
+        self._decay = settings.average
+        self._average = {k: v.clone() for k, v in student.state().items()} if self._decay else {}
+        self._steps = 0
+
+    def set_rates(self, share: float) -> float:
+        """Set each group's learning rate to a share of its highest; return the adapter's."""
+        for group, top in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = top * share
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def follow(self) -> None:
+        """Take the present adapter into the average, whose first values count for less and less."""
+        self._steps += 1
+        keep = min(self._decay, self._steps / (self._steps + 9))
+        for name, value in self.student.state().items() if self._decay else ():
+            self._average[name].lerp_(value, 1 - keep)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Put the average in the adapter's place for a while; nothing changes where none is kept."""
+        if not self._decay:
+            yield
+            return
+        present = {name: value.clone() for name, value in self.student.state().items()}
+        self.student.restore(self._average)
+        try:
+            yield
+        finally:
+            self.student.restore(present)
+
+    def extra(self) -> dict[str, Tensor]:
+        """Return what a checkpoint needs beside the adapter and the optimizer."""
+        found = {f"average.{name}": value for name, value in self._average.items()}
+        if self.mapping is not None:
+            found["map"] = self.mapping.detach()
+        return found
+
+    def restore_extra(self, values: Mapping[str, Tensor], step: int) -> None:
+        """Go on from a checkpoint's ``extra``, after so many steps."""
+        self._steps = step
+        for name in self._average:
+            self._average[name].copy_(values[f"average.{name}"])
+        if self.mapping is not None:
+            self.mapping.data.copy_(values["map"])
 
 
 def _step(
-    student: Student,
-    recipe: Recipe,
-    source: Source,
-    rows: Sequence[Row],
-    teacher: Teacher | None,
-    ranks: Ranks,
-    step: int,
+    learner: Learner, recipe: Recipe, source: Source, rows: Sequence[Row], ranks: Ranks, step: int
 ) -> tuple[float, int]:
     """Gradients of one batch into the parameters; its loss and number of tokens."""
-    settings = recipe.train
+    settings, student, teacher = recipe.train, learner.student, learner.teacher
     dropout = recipe.lora.dropout > 0 or recipe.lora.base_dropout
     batch = collate(rows, source, distinct=not dropout)
     ids = student.prompts(batch.texts, settings.max_tokens, query=batch.query, normalise=settings.normalise)
@@ -252,11 +324,16 @@ def _step(
 
     def value(vectors: Tensor) -> Tensor:
         rules = recipe.loss
-        total = loss.contrastive(
-            vectors, groups, rules.temperature, margin=rules.margin, guide=known if rules.guide else None,
-            symmetric=source.symmetric,
-        )  # fmt: skip
-        if known is not None and rules.distil_weight:
+        total = vectors.new_zeros(())
+        if rules.contrastive:
+            total = rules.contrastive * loss.contrastive(
+                vectors, groups, rules.temperature, margin=rules.margin, guide=known if rules.guide else None,
+                symmetric=source.symmetric,
+            )  # fmt: skip
+        if known is not None and recipe.distill is not None and learner.mapping is not None:
+            alone = step < recipe.distill.map_alone
+            total = total + distill.loss(vectors, known, batch.keys, learner.mapping, recipe.distill, alone=alone)
+        elif known is not None and rules.distil_weight:
             if rules.distil == "vectors":
                 extra = loss.distil_vectors(vectors, known)
             else:
@@ -274,35 +351,12 @@ def _step(
             if parameter.grad is None:  # this process had no micro-batch
                 parameter.grad = torch.zeros_like(parameter)
             ranks.sum(parameter.grad)
+        # every process has the whole gradient of the map: the loss sees the vectors of all
     return result, sum(map(len, ids))
 
 
 def _to(groups: loss.Groups, device: torch.device) -> loss.Groups:
     return loss.Groups(*(getattr(groups, n).to(device) for n in ("anchors", "candidates", "masked", "hard")))
-
-
-class Teacher:
-    """An encoder to learn from; each text is encoded once in a run."""
-
-    def __init__(self, encoder: Encoder, device: torch.device):
-        self._encoder = encoder
-        self.fingerprint = encoder.spec.fingerprint
-        self._device = device
-        self._known: dict[str, np.ndarray] = {}
-
-    def vectors(self, texts: Sequence[str]) -> Tensor:
-        """(n, e) float32."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if new:
-            self._known.update(zip(new, self._encoder.encode(new).astype(np.float16), strict=True))
-        return torch.from_numpy(np.stack([self._known[text] for text in texts]).astype(np.float32)).to(self._device)
-
-
-def _teacher(recipe: Recipe, device: str) -> Teacher | None:
-    if recipe.loss.teacher is None:
-        return None
-    encoder = embedding.open_encoder(encoders.named(recipe.loss.teacher), device=device)
-    return Teacher(encoder, torch.device(device))
 
 
 class Ranks:
