@@ -120,7 +120,7 @@ def command(
             chosen = replace(chosen, loss=replace(chosen.loss, teacher=teacher))
         return chosen.with_train(steps=steps, batch=batch, lr=lr)
 
-    from semsearch.training import adapt, report, trainer
+    from semsearch.training import adapt, estimate, trainer
 
     settings = load_settings().override({"home": home, "collection": collection, "device": device})
     adaptation = None
@@ -137,7 +137,7 @@ def command(
         counts = ", ".join(f"{name} {count}" for name, count in source.counts.items())
         click.echo(f"{source.source.path}: {counts}", err=True)
     if dry_run:
-        found = report.estimate(prepared, device)
+        found = estimate.estimate(prepared, device)
         click.echo(render.dump(asdict(found)) if as_json else _estimate(found))
         return 0
 

@@ -22,9 +22,9 @@ from semsearch.evaluation.gate import Verdict
 from semsearch.evaluation.metrics import Score
 from semsearch.settings import Settings
 from semsearch.training import collection, trainer
-from semsearch.training.model import plain_lora
 from semsearch.training.recipe import Lora, Recipe
 from semsearch.training.rundir import RunFolder
+from semsearch.training.student import plain_lora
 from semsearch.training.trainer import Prepared
 
 STS = "STSBenchmark-dev"

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from indexer.errors import DataError
-from semsearch.training.data import Row, Rows, digest
 from semsearch.training.recipe import Clean
+from semsearch.training.rows import Row, Rows, digest
 
 LEAST = 12
 """Letters and digits from which on a field of an evaluation file is taken for a sentence."""

@@ -21,8 +21,8 @@ from semsearch.evaluation import beir, retrieval
 from semsearch.evaluation.beir import Judged
 from semsearch.evaluation.metrics import Score
 from semsearch.training.clean import distinct, key, words
-from semsearch.training.data import Row
 from semsearch.training.recipe import Recipe, Train
+from semsearch.training.rows import Row
 
 JUDGEMENTS, TITLES, SENTENCES, NEIGHBOURS, HELD = (
     f"collection:{name}" for name in ("judgements", "titles", "sentences", "neighbours", "held-out")

@@ -10,9 +10,9 @@ import numpy as np
 
 from indexer.errors import DataError
 from semsearch.evaluation.metrics import cosine, spearman
-from semsearch.training import data
-from semsearch.training.data import Row
+from semsearch.training import rows as training_rows
 from semsearch.training.recipe import Dev
+from semsearch.training.rows import Row
 
 Encode = Callable[..., np.ndarray]
 """(texts, query=False) → (n, d) float32."""
@@ -51,9 +51,9 @@ def load(devs: Sequence[Dev], folder: Path, own: Mapping[str, Sequence[Row]] | N
     for dev in devs:
         name = Path(dev.path).name.split(".")[0]
         if dev.kind == "sts":
-            result.append(DevSet(dev, name, pairs=data.scored_pairs(dev, folder)))
+            result.append(DevSet(dev, name, pairs=training_rows.scored_pairs(dev, folder)))
             continue
-        rows = data.dev_rows(dev, folder, own)
+        rows = training_rows.dev_rows(dev, folder, own)
         if len(rows) < 2:
             raise DataError(f"dev set {dev.path}: {len(rows)} rows; it needs two or more")
         result.append(DevSet(dev, name, rows=tuple(rows)))

@@ -8,7 +8,7 @@ import numpy as np
 
 from indexer.embedding.encoder import Encoder
 from semsearch.training.clean import key
-from semsearch.training.data import Row
+from semsearch.training.rows import Row
 
 BLOCK = 512
 """Queries compared at once with all passages."""

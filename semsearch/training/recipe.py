@@ -242,7 +242,9 @@ class Recipe:
         rules = self.distill
         if rules is None:
             if self.loss.contrastive == 0 and not (self.loss.teacher and self.loss.distil_weight):
-                raise ConfigError(f"recipe {self.name}: loss.contrastive is 0 and nothing else is learned; add [distill]")
+                raise ConfigError(
+                    f"recipe {self.name}: loss.contrastive is 0 and nothing else is learned; add [distill]"
+                )
             return
         if self.loss.teacher is None:
             raise ConfigError(f"recipe {self.name}: [distill] needs loss.teacher, the encoder to learn from")

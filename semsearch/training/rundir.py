@@ -14,16 +14,14 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from indexer.errors import ConfigError, TrainingError
-from semsearch.training.model import Student
+from semsearch.training.learner import Learner
 from semsearch.training.recipe import Recipe
-
-if TYPE_CHECKING:
-    from semsearch.training.trainer import Learner
+from semsearch.training.student import Student
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,9 @@ class State:
     """Where a run stands; also a JSON file."""
 
     step: int = 0
+    """Steps that are done."""
     best: float | None = None
+    """The best dev score so far."""
     best_step: int = 0
     worse: int = 0
     """Checkpoints since the best one."""
@@ -40,14 +40,30 @@ class State:
 
 
 class RunFolder:
-    """Writes whole files only: to a name aside, flushed, then renamed."""
+    """A run's folder. It writes whole files only: to a name aside, flushed, then renamed.
 
-    def __init__(self, path: Path):
+    Attributes:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Name the folder; ``begin`` makes it."""
         self.path = path
 
     def begin(self, recipe: Recipe, fingerprint: str, resume: bool) -> State | None:
-        """Claim the folder for a recipe on certain data (``fingerprint``); the state to go on from, or None for a
-        new run. Raises ConfigError where the folder is another run's."""
+        """Claim the folder for a recipe on certain data.
+
+        Args:
+            recipe: The run's recipe.
+            fingerprint: Of its data.
+            resume: Whether to go on with the run that the folder holds.
+
+        Returns:
+            The state to go on from; None for a new run.
+
+        Raises:
+            ConfigError: The folder is another run's, or not empty.
+        """
         mark = self.path / "run.json"
         if mark.is_file():
             known = json.loads(mark.read_text("utf-8"))
@@ -74,7 +90,10 @@ class RunFolder:
         return None
 
     def checkpoint(self, learner: Learner, state: State) -> None:
-        """Everything that the rest of the run depends on; the random numbers follow from seed and step."""
+        """Write all that the rest of the run depends on, and remove older checkpoints.
+
+        The random numbers follow from seed and step.
+        """
         from safetensors.torch import save_file
 
         target = self.path / "checkpoints" / f"{state.step:06d}"
@@ -100,6 +119,11 @@ class RunFolder:
                 shutil.rmtree(other, ignore_errors=True)
 
     def restore(self, learner: Learner, state: State) -> None:
+        """Put the learner where the checkpoint of ``state`` left it.
+
+        Raises:
+            TrainingError: The checkpoint is damaged.
+        """
         from safetensors.torch import load_file
 
         folder = self.path / "checkpoints" / f"{state.step:06d}"
@@ -110,7 +134,7 @@ class RunFolder:
                 number, _, field = name.partition(".")
                 moments.setdefault(int(number), {})[field] = value
             if learner.extra():
-                learner.restore_extra(load_file(folder / "extra.safetensors"), state.step)
+                learner.restore_extra(load_file(folder / "extra.safetensors"))
         except Exception as error:  # safetensors has its own
             raise TrainingError(f"the checkpoint {folder} is damaged: {error}; start the run anew") from error
         groups = learner.optimizer.state_dict()["param_groups"]
@@ -122,30 +146,36 @@ class RunFolder:
         student.save(aside)
         for file in sorted(aside.iterdir()):
             _flush(file)
-            os.replace(file, self.path / file.name)
+            file.replace(self.path / file.name)
         aside.rmdir()
 
     def log(self, entry: Mapping[str, Any]) -> None:
+        """Add a line to the log."""
         with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
     def entries(self) -> list[dict[str, Any]]:
+        """Return the lines of the log."""
         path = self.path / "log.jsonl"
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
 
-    def json(self, name: str, value: Any) -> None:
+    def json(self, name: str, value: object) -> None:
+        """Write a JSON file."""
         self.text(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
     def read(self, name: str) -> Any:
+        """Return the content of a JSON file."""
         return json.loads((self.path / name).read_text("utf-8"))
 
     def text(self, name: str, content: str) -> None:
+        """Write a text file."""
         aside = self.path / f".{name}.partial"
         aside.write_text(content, "utf-8")
         _flush(aside)
-        os.replace(aside, self.path / name)
+        aside.replace(self.path / name)
 
     def _newest(self) -> Path | None:
+        """Return the folder of the newest whole checkpoint."""
         found = sorted(p for p in (self.path / "checkpoints").glob("*/state.json") if p.parent.name[0] != ".")
         return found[-1].parent if found else None
 
@@ -164,5 +194,6 @@ class RunFolder:
 
 
 def _flush(path: Path) -> None:
+    """Wait until a file is on disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())

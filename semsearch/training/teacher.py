@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,8 +48,10 @@ class VectorFolder:
             try:
                 with np.load(file, allow_pickle=False) as content:
                     keys, vectors = content["keys"], content["vectors"]
-            except (OSError, ValueError, KeyError, EOFError) as error:
-                raise TrainingError(f"the teacher's vectors in {file} are damaged ({error}): remove the file") from error
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                raise TrainingError(
+                    f"the teacher's vectors in {file} are damaged ({error}): remove the file, they are computed again"
+                ) from error
             self._read.add(file.name)
             found.update(zip((row.tobytes() for row in keys), vectors, strict=True))
         return found

@@ -8,8 +8,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,21 +17,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from indexer import embedding
 from indexer.errors import TrainingError
 from semsearch import encoders
-from semsearch.training import clean, data, devset, distill, loss, mining, report
-from semsearch.training.batching import backward, micro_batches
-from semsearch.training.data import Row, Rows
+from semsearch.training import card, clean, devset, mining
+from semsearch.training import rows as training_rows
 from semsearch.training.devset import DevSet
-from semsearch.training.model import Student, check_gradients
-from semsearch.training.recipe import Recipe, Schedule, Source
+from semsearch.training.learner import Learner, learning_rate
+from semsearch.training.ranks import Ranks
+from semsearch.training.recipe import Recipe
+from semsearch.training.rows import Row, Rows
 from semsearch.training.rundir import RunFolder, State
+from semsearch.training.student import Student, check_gradients
 from semsearch.training.teacher import Teacher, open_teacher
 
-Progress = Callable[[dict[str, Any]], None]
+Entry = dict[str, Any]
+"""One line of the log: a step or a check."""
+Progress = Callable[[Entry], None]
 """Called with every entry of the log."""
 
 
@@ -44,6 +47,7 @@ class Prepared:
     sources: list[Rows]
     dev: list[DevSet]
     batches: list[tuple[int, np.ndarray]]
+    """(number of the source, (b,) int64 row numbers) of each step."""
 
     @property
     def fingerprint(self) -> str:
@@ -58,9 +62,12 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Result:
+    """How a run ended."""
+
     folder: Path
     steps: int
     best: float | None
+    """The dev score of the adapter that was kept; None: there are no dev sets."""
     best_step: int
     first: float | None
     """The dev score before training."""
@@ -71,22 +78,30 @@ def prepare(
 ) -> Prepared:
     """Read, clean, mine negatives and plan; texts of the dev sets are removed from the training rows.
 
-    ``own``: rows that are in no file, by the path under which the recipe names them. ``device``: where the encoder
-    that mines runs. Raises DataError."""
+    Args:
+        recipe: What to train on.
+        folder: The data folder, to which the recipe's paths are relative.
+        own: Rows that are in no file, by the path under which the recipe names them.
+        device: Where the encoder that mines runs.
+
+    Raises:
+        DataError: A file is missing or not what the recipe says, or too few rows are left.
+    """
     dev = devset.load(recipe.dev, folder, own)
     held = [text for chosen in dev for text in chosen.texts]
-    loaded = [data.load(source, folder, recipe.train.seed, own) for source in recipe.sources]
+    loaded = [training_rows.load(source, folder, recipe.train.seed, own) for source in recipe.sources]
     sources = clean.clean(loaded, recipe.clean, folder, held)
     if any(source.mine for source in recipe.sources):
         sources = _mined(sources, recipe, device)
-    rows = [len(source.rows) for source in sources]
-    steps = recipe.train.steps or math.ceil(recipe.train.epochs * sum(rows) / recipe.train.batch)
+    sizes = [len(source.rows) for source in sources]
+    steps = recipe.train.steps or math.ceil(recipe.train.epochs * sum(sizes) / recipe.train.batch)
     weights = [source.weight for source in recipe.sources]
-    batches = data.plan(rows, weights, recipe.train.batch, steps, recipe.train.seed)
+    batches = training_rows.plan(sizes, weights, recipe.train.batch, steps, recipe.train.seed)
     return Prepared(recipe, sources, dev, batches)
 
 
 def _mined(sources: Sequence[Rows], recipe: Recipe, device: str | None) -> list[Rows]:
+    """Return the sources with the hard negatives that [mine] asks for."""
     assert recipe.mine.encoder is not None
     encoder = embedding.open_encoder(encoders.named(recipe.mine.encoder), device=device)
     result = []
@@ -96,7 +111,9 @@ def _mined(sources: Sequence[Rows], recipe: Recipe, device: str | None) -> list[
             found = iter(mining.mine(bare, encoder, ceiling=recipe.mine.ceiling, skip=recipe.mine.skip))
             rows = tuple(row if row.negatives else next(found) for row in source.rows)
             count = sum(bool(row.negatives) for row in rows) - len(rows) + len(bare)
-            source = replace(source, rows=rows, digest=data.digest(rows), counts={**source.counts, "mined": count})
+            source = replace(
+                source, rows=rows, digest=training_rows.digest(rows), counts={**source.counts, "mined": count}
+            )
         result.append(source)
     return result
 
@@ -112,10 +129,21 @@ def train(
 ) -> Result:
     """Run, or with ``resume`` go on with, a training into ``out``.
 
-    ``vectors``: a folder that keeps the teacher's vectors between runs.
+    Under ``accelerate launch`` every process computes its share of each batch.
 
-    Under ``accelerate launch`` every process computes its share of each batch. Raises ConfigError (the folder is
-    another run's), TrainingError (the loss is no number, a gradient is missing), ModelError, PrecisionError.
+    Args:
+        prepared: The recipe and its data.
+        out: The run's folder: new, or with ``resume`` that of a run of the same recipe and data.
+        device: cpu, cuda, cuda:N or mps; None: the best there is.
+        resume: Whether to go on from the newest checkpoint.
+        progress: Called with every entry of the log.
+        vectors: A folder that keeps the teacher's vectors between runs.
+
+    Raises:
+        ConfigError: The folder is another run's.
+        TrainingError: The loss is no number, a gradient is missing, or a checkpoint is damaged.
+        ModelError: The model, the adapter to go on from or the teacher cannot be found or read.
+        PrecisionError: The device does not compute in the recipe's precision.
     """
     recipe, settings = prepared.recipe, prepared.recipe.train
     ranks = Ranks(device)
@@ -124,17 +152,15 @@ def train(
     student = Student(
         recipe.encoder, recipe.lora, device=ranks.device, checkpointing=settings.checkpointing, seed=settings.seed
     )
-    name = recipe.loss.teacher
-    teacher = None if name is None else open_teacher(name, torch.device(str(ranks.device)), vectors)
+    teacher = None if recipe.loss.teacher is None else open_teacher(recipe.loss.teacher, ranks.device, vectors)
     learner = Learner(student, recipe, teacher)
-    optimizer = learner.optimizer
     if state is not None:
         folder.restore(learner, state)
     started, fresh = datetime.now(UTC), state is None
     state = state or State()
     steps = len(prepared.batches)
 
-    def note(entry: dict[str, Any]) -> None:
+    def note(entry: Entry) -> None:
         if ranks.rank == 0:
             folder.log(entry)
             if progress is not None:
@@ -144,18 +170,15 @@ def train(
         """Judge the present adapter, keep it if it is the best, write the checkpoint."""
         with learner.averaged():
             score, scores = devset.evaluate(prepared.dev, student.encode) if prepared.dev else (math.nan, {})
-        score = ranks.from_first(score)
-        better = state.step > 0 and (not prepared.dev or state.best is None or score > state.best)
-        if state.step == 0:  # an untrained adapter is no result, its score only where the run began
-            pass
-        elif better:
+            score = ranks.from_first(score)
+            better = state.step > 0 and (not prepared.dev or state.best is None or score > state.best)
+            if better and ranks.rank == 0:
+                folder.adapter(student)
+        if better:
             state = replace(state, best=score if prepared.dev else None, best_step=state.step, worse=0)
-        else:
+        elif state.step > 0:  # an untrained adapter is no result, its score only where the run began
             state = replace(state, worse=state.worse + 1)
         if ranks.rank == 0:
-            if better:
-                with learner.averaged():
-                    folder.adapter(student)
             folder.checkpoint(learner, state)
         if prepared.dev:
             note({"event": "check", "step": state.step, "dev": round(score, 3),
@@ -166,13 +189,11 @@ def train(
         state = check(state)
     while state.step < steps and (settings.patience is None or state.worse < settings.patience):
         clock = time.perf_counter()
-        share = learning_rate(state.step, steps, settings.warmup, settings.schedule)
-        rate = learner.set_rates(share)
-        number, rows = prepared.batches[state.step]
+        rate = learner.set_rates(learning_rate(state.step, steps, settings.warmup, settings.schedule))
+        number, chosen = prepared.batches[state.step]
         source = prepared.sources[number]
         student.train()
-        chosen = [source.rows[i] for i in rows]
-        value, tokens = _step(learner, recipe, source.source, chosen, ranks, state.step)
+        value, tokens = learner.step(source.source, [source.rows[i] for i in chosen], ranks, state.step)
         if state.step == 0:
             check_gradients(student)
         norm = float(nn.utils.clip_grad_norm_(student.parameters(), settings.clip or math.inf))
@@ -181,10 +202,10 @@ def train(
                 f"step {state.step + 1}: loss {value}, gradient norm {norm}; lower train.lr or raise loss.temperature, "
                 f"then start anew (the best adapter so far, of step {state.best_step}, is in {out})"
             )
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        learner.optimizer.step()
+        learner.optimizer.zero_grad(set_to_none=True)
         student.refresh()
-        learner.follow()
+        learner.follow(state.step + 1)
         seconds = time.perf_counter() - clock
         state = replace(state, step=state.step + 1, seconds=state.seconds + seconds, tokens=state.tokens + tokens)
         note({"event": "step", "step": state.step, "steps": steps, "loss": round(value, 5), "norm": round(norm, 4),
@@ -204,204 +225,6 @@ def train(
     return result
 
 
-def learning_rate(step: int, steps: int, warmup: int, schedule: Schedule = "linear") -> float:
-    """Of the step numbered from 0, its share of the highest rate: linear growth over ``warmup`` steps, then by the
-    schedule a linear decay to zero after the last step, or none."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 1.0 if schedule == "constant" else (steps - step) / max(1, steps - warmup)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The texts of some rows: each once, or where dropout tells two views apart, as often as they occur."""
-
-    texts: list[str]
-    query: list[bool]
-    groups: loss.Groups
-    keys: list[int]
-    """Equal numbers for texts that are equal to a reader."""
-
-
-def collate(rows: Sequence[Row], source: Source, distinct: bool) -> Batch:
-    texts: list[str] = []
-    query: list[bool] = []
-    places: dict[tuple[str, bool], int] = {}
-
-    def place(text: str, asked: bool) -> int:
-        if distinct and (text, asked) in places:
-            return places[text, asked]
-        texts.append(text)
-        query.append(asked)
-        return places.setdefault((text, asked), len(texts) - 1) if distinct else len(texts) - 1
-
-    numbered = [
-        (place(row.anchor, source.query), place(row.positive, False), tuple(place(n, False) for n in row.negatives))
-        for row in rows
-    ]
-    keys = [clean.key(text) or text for text in texts]
-    numbers: dict[str, int] = {}
-    return Batch(texts, query, loss.group(numbered, keys), [numbers.setdefault(key, len(numbers)) for key in keys])
-
-
-class Learner:
-    """What a training changes: the model's adapter, the map to the teacher's space, and the adapter's average.
-
-    Attributes:
-        student: The model.
-        teacher: What it learns from, or None.
-        mapping: The linear map of [distill], or None.
-        optimizer: Of the adapter and the map.
-    """
-
-    def __init__(self, student: Student, recipe: Recipe, teacher: Teacher | None) -> None:
-        """Begin at the student's present adapter, with a map drawn by the recipe's seed."""
-        settings, self.student, self.teacher = recipe.train, student, teacher
-        groups: list[dict[str, Any]] = [{"params": student.parameters(), "lr": settings.lr}]
-        self.mapping: nn.Parameter | None = None
-        if recipe.distill is not None and recipe.distill.vectors and teacher is not None:
-            self.mapping = distill.make_map(student.dim, teacher.dim, settings.seed, student.device)
-            groups.append({"params": [self.mapping], "lr": recipe.distill.map_lr, "weight_decay": 0.0})
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
-        self._rates = [group["lr"] for group in groups]
-        self._decay = settings.average
-        self._average = {k: v.clone() for k, v in student.state().items()} if self._decay else {}
-        self._steps = 0
-
-    def set_rates(self, share: float) -> float:
-        """Set each group's learning rate to a share of its highest; return the adapter's."""
-        for group, top in zip(self.optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = top * share
-        return float(self.optimizer.param_groups[0]["lr"])
-
-    def follow(self) -> None:
-        """Take the present adapter into the average, whose first values count for less and less."""
-        self._steps += 1
-        keep = min(self._decay, self._steps / (self._steps + 9))
-        for name, value in self.student.state().items() if self._decay else ():
-            self._average[name].lerp_(value, 1 - keep)
-
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Put the average in the adapter's place for a while; nothing changes where none is kept."""
-        if not self._decay:
-            yield
-            return
-        present = {name: value.clone() for name, value in self.student.state().items()}
-        self.student.restore(self._average)
-        try:
-            yield
-        finally:
-            self.student.restore(present)
-
-    def extra(self) -> dict[str, Tensor]:
-        """Return what a checkpoint needs beside the adapter and the optimizer."""
-        found = {f"average.{name}": value for name, value in self._average.items()}
-        if self.mapping is not None:
-            found["map"] = self.mapping.detach()
-        return found
-
-    def restore_extra(self, values: Mapping[str, Tensor], step: int) -> None:
-        """Go on from a checkpoint's ``extra``, after so many steps."""
-        self._steps = step
-        for name in self._average:
-            self._average[name].copy_(values[f"average.{name}"])
-        if self.mapping is not None:
-            self.mapping.data.copy_(values["map"])
-
-
-def _step(
-    learner: Learner, recipe: Recipe, source: Source, rows: Sequence[Row], ranks: Ranks, step: int
-) -> tuple[float, int]:
-    """Gradients of one batch into the parameters; its loss and number of tokens."""
-    settings, student, teacher = recipe.train, learner.student, learner.teacher
-    dropout = recipe.lora.dropout > 0 or recipe.lora.base_dropout
-    batch = collate(rows, source, distinct=not dropout)
-    ids = student.prompts(batch.texts, settings.max_tokens, query=batch.query, normalise=settings.normalise)
-    parts = micro_batches([len(row) for row in ids], settings.micro_tokens)[ranks.rank :: ranks.world]
-    known = teacher.vectors(batch.texts) if teacher is not None else None
-    groups = _to(batch.groups, student.device)
-
-    def value(vectors: Tensor) -> Tensor:
-        rules = recipe.loss
-        total = vectors.new_zeros(())
-        if rules.contrastive:
-            total = rules.contrastive * loss.contrastive(
-                vectors, groups, rules.temperature, margin=rules.margin, guide=known if rules.guide else None,
-                symmetric=source.symmetric,
-            )  # fmt: skip
-        if known is not None and recipe.distill is not None and learner.mapping is not None:
-            alone = step < recipe.distill.map_alone
-            total = total + distill.loss(vectors, known, batch.keys, learner.mapping, recipe.distill, alone=alone)
-        elif known is not None and rules.distil_weight:
-            if rules.distil == "vectors":
-                extra = loss.distil_vectors(vectors, known)
-            else:
-                extra = loss.distil_scores(vectors, known, groups, rules.distil_temperature)
-            total = total + rules.distil_weight * extra
-        return total
-
-    result = backward(
-        lambda part: student.embed([ids[i] for i in part.rows]), parts, (len(ids), student.dim), value,
-        keep_tokens=settings.keep_tokens, seed=settings.seed * 1_000_003 + step * ranks.world + ranks.rank,
-        device=student.device, gather=ranks.sum if ranks.world > 1 else None,
-    )  # fmt: skip
-    if ranks.world > 1:
-        for parameter in student.parameters():
-            if parameter.grad is None:  # this process had no micro-batch
-                parameter.grad = torch.zeros_like(parameter)
-            ranks.sum(parameter.grad)
-        # every process has the whole gradient of the map: the loss sees the vectors of all
-    return result, sum(map(len, ids))
-
-
-def _to(groups: loss.Groups, device: torch.device) -> loss.Groups:
-    return loss.Groups(*(getattr(groups, n).to(device) for n in ("anchors", "candidates", "masked", "hard")))
-
-
-class Ranks:
-    """The processes of one run: this one alone, or those that ``accelerate launch`` started."""
-
-    def __init__(self, device: str | None):
-        self.rank, self.world = 0, int(os.environ.get("WORLD_SIZE", "1"))
-        self.device: Any = device
-        if self.world > 1:
-            from accelerate import PartialState
-
-            state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
-            self.rank, self.device = state.process_index, state.device
-        if self.device is None:
-            from indexer.embedding.precision import pick_device
-
-            self.device = pick_device(None)
-
-    def sum(self, tensor: Tensor) -> Tensor:
-        torch.distributed.all_reduce(tensor)
-        return tensor
-
-    def from_first(self, value: float) -> float:
-        """The first process's value, in all."""
-        if self.world == 1:
-            return value
-        tensor = torch.tensor([value], dtype=torch.float64, device=self.device)
-        torch.distributed.broadcast(tensor, 0)
-        return float(tensor)
-
-    def share(self, state: State | None) -> State | None:
-        """The first process's state, in all."""
-        if self.world == 1:
-            return state
-        box = [state]
-        torch.distributed.broadcast_object_list(box, 0)
-        return box[0]
-
-    def leave(self) -> None:
-        """Part, once all are here. A process that ended with its connections open was aborted now and then."""
-        if self.world > 1:
-            torch.distributed.barrier()
-            torch.distributed.destroy_process_group()
-
-
 def _finish(
     folder: RunFolder,
     prepared: Prepared,
@@ -412,26 +235,36 @@ def _finish(
     started: datetime,
     ranks: Ranks,
 ) -> None:
-    entries = folder.entries()
+    """Write evaluation.json, provenance.json, the curves and the card."""
+    recipe, entries = prepared.recipe, folder.entries()
     checks = [e for e in entries if e["event"] == "check"]
-    best = next((e for e in checks if e["step"] == result.best_step), None)
+    scores = next((e["scores"] for e in checks if e["step"] == result.best_step), {})
     folder.json("evaluation.json", {
-        "best_step": result.best_step, "dev": result.best, "scores": best["scores"] if best else {},
-        "untrained": result.first, "checks": checks,
+        "best_step": result.best_step, "dev": result.best, "scores": scores, "untrained": result.first,
+        "checks": checks,
     })  # fmt: skip
     folder.json("provenance.json", {
-        "recipe": {"name": prepared.recipe.name, "sha256": prepared.recipe.digest},
-        "model": {"name": prepared.recipe.encoder.model, "weights": student.spec.weights},
-        "teacher": None if teacher is None else {"name": prepared.recipe.loss.teacher, "encoder": teacher.fingerprint},
+        "recipe": {"name": recipe.name, "sha256": recipe.digest},
+        "model": {"name": recipe.encoder.model, "weights": student.spec.weights},
+        "teacher": None if teacher is None else {"name": recipe.loss.teacher, "encoder": teacher.fingerprint},
         "data": [{"path": s.source.path, "sha256": s.digest, "rows": dict(s.counts)} for s in prepared.sources],
         "dev": [{"path": d.dev.path, "texts": len(d.texts)} for d in prepared.dev],
         "steps": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 1),
         "tokens_per_second": round(state.tokens / state.seconds) if state.seconds else None,
         "last_start": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"platform": platform.machine(), "processor": report.processor(), "cores": os.cpu_count(),
+        "machine": {"platform": platform.machine(), "processor": _processor(), "cores": os.cpu_count(),
                     "threads": torch.get_num_threads(), "processes": ranks.world, **student.notes},
         "versions": {name: version(name) for name in ("semsearch", "torch", "transformers", "peft", "tokenizers")},
     })  # fmt: skip
-    folder.text("curves.svg", report.curves(entries))
-    folder.text("README.md", report.card(prepared.recipe, prepared.sources, result, best["scores"] if best else {}))
+    folder.text("curves.svg", card.curves(entries))
+    folder.text("README.md", card.card(recipe, prepared.sources, result.best_step, result.first, scores))
+
+
+def _processor() -> str:
+    """Return the processor's name where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return "unknown"
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -13,8 +13,8 @@ from semsearch.cli import run
 from semsearch.evaluation.beir import Judged
 from semsearch.training import collection
 from semsearch.training.clean import distinct, key, words
-from semsearch.training.data import Row
 from semsearch.training.recipe import Recipe, Train
+from semsearch.training.rows import Row
 from tests.storage.helpers import DIM, document, embed, file, manifest
 
 HASH = HashEncoder(EncoderSpec(model=f"hash:{DIM}"))
