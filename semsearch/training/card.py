@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from semsearch.training.recipe import Recipe
-from semsearch.training.rows import Rows
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from semsearch.training.recipe import Recipe
+    from semsearch.training.rows import Rows
 
 WIDTH, HEIGHT, EDGE = 640, 260, 44
 

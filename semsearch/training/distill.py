@@ -8,13 +8,16 @@ n texts of a batch, d the model's numbers, e the teacher's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semsearch.training.recipe import Distill
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from semsearch.training.recipe import Distill
 
 
 def make_map(dim: int, teacher_dim: int, seed: int, device: torch.device) -> nn.Parameter:
@@ -26,7 +29,7 @@ def make_map(dim: int, teacher_dim: int, seed: int, device: torch.device) -> nn.
 
 
 def loss(
-    vectors: Tensor, teacher: Tensor, keys: Sequence[int], mapping: nn.Parameter, rules: Distill, *, alone: bool
+    vectors: Tensor, teacher: Tensor, keys: Sequence[int], mapping: nn.Parameter | None, rules: Distill, *, alone: bool
 ) -> Tensor:
     """Return the weighted sum of the losses that a recipe's [distill] names.
 
@@ -34,7 +37,7 @@ def loss(
         vectors: The model's (n, d), float32.
         teacher: The teacher's (n, e), float32.
         keys: Equal numbers for texts that are equal to a reader: n of them.
-        mapping: The linear map, (e, d).
+        mapping: The linear map, (e, d); None where ``rules.vectors`` is 0.
         rules: The recipe's [distill].
         alone: Whether the map alone learns from the teacher's vectors in this step.
 
@@ -46,7 +49,7 @@ def loss(
         sizes = (vectors.shape[1], *rules.dimensions)
         parts = [similarities(vectors[:, :size], teacher, keys, rules.temperature) for size in sizes]
         total = total + rules.scores * torch.stack(parts).mean()
-    if rules.vectors:
+    if rules.vectors and mapping is not None:
         mapped = F.linear(vectors.detach() if alone else vectors, mapping)
         total = total + rules.vectors * (1 - F.cosine_similarity(mapped, teacher, dim=1).mean())
     return total

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,7 +12,9 @@ from torch import Tensor
 from semsearch.training.batching import micro_batches
 from semsearch.training.learner import collate
 from semsearch.training.student import Student
-from semsearch.training.trainer import Prepared
+
+if TYPE_CHECKING:
+    from semsearch.training.trainer import Prepared
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,11 @@ def estimate(prepared: Prepared, device: str | None = None) -> Estimate:
         return tensor
 
     student.train()
-    student.embed(chosen[:2]).float().sum().backward()  # first calls prepare kernels
+    torch.autograd.backward(student.embed(chosen[:2]).float().sum())  # first calls prepare kernels
     clock = time.perf_counter()
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         value = student.embed(chosen)
-    value.float().sum().backward()
+    torch.autograd.backward(value.float().sum())
     speed = sum(map(len, chosen)) / (time.perf_counter() - clock)
     weights = {p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for p in student.peft.parameters()}
     activations = sum(size for place, size in saved.items() if place not in weights) / part.tokens

@@ -5,21 +5,24 @@ n texts of a batch, d the model's numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from semsearch.training import clean, distill, loss
 from semsearch.training.batching import backward, micro_batches
-from semsearch.training.ranks import Ranks
-from semsearch.training.recipe import Recipe, Schedule, Source
-from semsearch.training.rows import Row
-from semsearch.training.student import Student
-from semsearch.training.teacher import Teacher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from semsearch.training.ranks import Ranks
+    from semsearch.training.recipe import Recipe, Schedule, Source
+    from semsearch.training.rows import Row
+    from semsearch.training.student import Student
+    from semsearch.training.teacher import Teacher
 
 RAMP = 9
 """After so many steps the average forgets half of what it was; without it the first values would stay for long."""

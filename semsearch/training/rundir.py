@@ -11,17 +11,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from indexer.errors import ConfigError, TrainingError
-from semsearch.training.learner import Learner
-from semsearch.training.recipe import Recipe
-from semsearch.training.student import Student
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from semsearch.training.learner import Learner
+    from semsearch.training.recipe import Recipe
+    from semsearch.training.student import Student
 
 
 @dataclass(frozen=True)

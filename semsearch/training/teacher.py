@@ -8,17 +8,21 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from indexer import embedding
-from indexer.embedding.encoder import Encoder
 from indexer.errors import TrainingError
 from semsearch import encoders
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from indexer.embedding.encoder import Encoder
 
 KEY_BYTES = 16
 """Bytes of a text's SHA-256 that stand for it."""

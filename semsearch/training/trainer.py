@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -24,14 +23,18 @@ from indexer.errors import TrainingError
 from semsearch import encoders
 from semsearch.training import card, clean, devset, mining
 from semsearch.training import rows as training_rows
-from semsearch.training.devset import DevSet
 from semsearch.training.learner import Learner, learning_rate
 from semsearch.training.ranks import Ranks
-from semsearch.training.recipe import Recipe
-from semsearch.training.rows import Row, Rows
 from semsearch.training.rundir import RunFolder, State
 from semsearch.training.student import Student, check_gradients
 from semsearch.training.teacher import Teacher, open_teacher
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from semsearch.training.devset import DevSet
+    from semsearch.training.recipe import Recipe
+    from semsearch.training.rows import Row, Rows
 
 Entry = dict[str, Any]
 """One line of the log: a step or a check."""
@@ -238,7 +241,7 @@ def _finish(
     """Write evaluation.json, provenance.json, the curves and the card."""
     recipe, entries = prepared.recipe, folder.entries()
     checks = [e for e in entries if e["event"] == "check"]
-    scores = next((e["scores"] for e in checks if e["step"] == result.best_step), {})
+    scores: dict[str, float] = next((e["scores"] for e in checks if e["step"] == result.best_step), {})
     folder.json("evaluation.json", {
         "best_step": result.best_step, "dev": result.best, "scores": scores, "untrained": result.first,
         "checks": checks,
