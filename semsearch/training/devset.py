@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from semsearch.training.recipe import Dev
     from semsearch.training.rows import Row
 
+TIE = 1e-6
+"""Cosines that differ by no more are equal."""
+
+
 class Encode(Protocol):
     """Texts → (n, d) float32, not of unit length."""
 
@@ -54,7 +58,10 @@ class DevSet:
         if self.dev.kind == "triplets":
             negatives = _unit(encode([row.negatives[0] for row in self.rows]))
             return 100 * float((near > (anchors * negatives).sum(1)).mean())
-        ranks = 1 + (anchors @ positives.T > near[:, None] + 1e-6).sum(1)
+        scores = anchors @ positives.T  # (n, n)
+        before = (scores > near[:, None] + TIE).sum(1)
+        tied = (np.abs(scores - near[:, None]) <= TIE).sum(1) - 1
+        ranks = 1 + before + tied / 2  # else vectors that are all alike would be the best there can be
         return 100 * float((1 / ranks).mean())
 
 
