@@ -27,7 +27,7 @@ class Ranks:
         """Join the other processes where there are some; ``device`` None: the best there is."""
         self.rank, self.world = 0, int(os.environ.get("WORLD_SIZE", "1"))
         if self.world > 1:
-            from accelerate import PartialState  # type: ignore[import-untyped]  # it brings no types
+            from accelerate import PartialState
 
             state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
             self.rank = int(state.process_index)

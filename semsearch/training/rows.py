@@ -380,7 +380,7 @@ def _table(file: Iterable[str], kind: str, name: str) -> Iterator[Record]:
 
 def _from_hub(name: str) -> Iterator[Record]:
     """Yield the records of OWNER/NAME or OWNER/NAME/CONFIG, either with :SPLIT (else train)."""
-    import datasets  # type: ignore[import-untyped]  # it brings no types
+    import datasets
 
     name, _, split = name.partition(":")
     parts = name.split("/")
