@@ -51,6 +51,8 @@ class Batch:
     groups: loss.Groups
     keys: list[int]
     """Equal numbers for texts that are equal to a reader."""
+    owners: list[int]
+    """Equal numbers for texts of one row; of a text that several rows have, the first one's."""
 
 
 def collate(rows: Sequence[Row], source: Source, distinct: bool) -> Batch:
@@ -72,7 +74,11 @@ def collate(rows: Sequence[Row], source: Source, distinct: bool) -> Batch:
     ]
     keys = [clean.key(text) or text for text in texts]
     numbers: dict[str, int] = {}
-    return Batch(texts, query, loss.group(numbered, keys), [numbers.setdefault(key, len(numbers)) for key in keys])
+    owners = {i: number for number, row in reversed(list(enumerate(numbered))) for i in (row[0], row[1], *row[2])}
+    return Batch(
+        texts, query, loss.group(numbered, keys), [numbers.setdefault(key, len(numbers)) for key in keys],
+        [owners[i] for i in range(len(texts))],
+    )  # fmt: skip
 
 
 class Learner:
@@ -143,7 +149,7 @@ class Learner:
             return total
         if texts is not None:
             alone = step < texts.map_alone
-            return total + distill.loss(vectors, known, batch.keys, self._map, texts, alone=alone)
+            return total + distill.loss(vectors, known, batch.keys, batch.owners, self._map, texts, alone=alone)
         if rules.distil_weight and rules.distil == "vectors":
             return total + rules.distil_weight * loss.distil_vectors(vectors, known)
         if rules.distil_weight:

@@ -56,6 +56,8 @@ class Source:
     """Anchors get the encoder's query template."""
     mine: bool = False
     """Rows without a hard negative get one, as [mine] says."""
+    alike: bool = False
+    """Batches are of rows that share words: there is more to tell apart than among rows drawn at random."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,9 @@ class Distill:
 
     scores: float = 1.0
     """Weight of the divergence between the teacher's and the model's similarities of all the batch's texts."""
+    others: float = 0.0
+    """Weight of the same divergence without the texts of the own row, which else take nearly all of the teacher's view:
+    it says how near texts are that do not belong together."""
     temperature: float = 0.05
     """Of the similarities."""
     vectors: float = 1.0
@@ -264,6 +269,7 @@ class Recipe:
             raise ConfigError(f"recipe {self.name}: [distill] needs loss.teacher, the encoder to learn from")
         for value, name, low, high in (
             (rules.scores, "scores", 0, 1e6),
+            (rules.others, "others", 0, 1e6),
             (rules.temperature, "temperature", 1e-4, 10),
             (rules.vectors, "vectors", 0, 1e6),
             (rules.map_lr, "map_lr", 0, 10),
@@ -271,8 +277,10 @@ class Recipe:
         ):
             if not low <= value <= high:
                 raise ConfigError(f"recipe {self.name}: distill.{name} is {value!r}; it is from {low} to {high}")
-        if rules.scores == 0 and rules.vectors == 0:
-            raise ConfigError(f"recipe {self.name}: [distill] with scores and vectors 0 learns nothing; leave it out")
+        if rules.scores == 0 and rules.others == 0 and rules.vectors == 0:
+            raise ConfigError(
+                f"recipe {self.name}: [distill] with scores, others and vectors 0 learns nothing; leave it out"
+            )
         if any(size < 1 for size in rules.dimensions):
             raise ConfigError(f"recipe {self.name}: distill.dimensions is {rules.dimensions}; sizes are 1 or more")
 

@@ -21,9 +21,10 @@ from torch import nn
 from indexer import embedding
 from indexer.errors import TrainingError
 from semsearch import encoders
-from semsearch.training import card, clean, devset, mining
+from semsearch.training import alike, card, clean, devset, mining
 from semsearch.training import rows as training_rows
 from semsearch.training.learner import Learner, learning_rate
+from semsearch.training.plan import plan
 from semsearch.training.ranks import Ranks
 from semsearch.training.rundir import RunFolder, State
 from semsearch.training.student import Student, check_gradients
@@ -99,7 +100,8 @@ def prepare(
     sizes = [len(source.rows) for source in sources]
     steps = recipe.train.steps or math.ceil(recipe.train.epochs * sum(sizes) / recipe.train.batch)
     weights = [source.weight for source in recipe.sources]
-    batches = training_rows.plan(sizes, weights, recipe.train.batch, steps, recipe.train.seed)
+    near = {i: alike.signatures(source.rows) for i, source in enumerate(sources) if source.source.alike}
+    batches = plan(sizes, weights, recipe.train.batch, steps, recipe.train.seed, near)
     return Prepared(recipe, sources, dev, batches)
 
 

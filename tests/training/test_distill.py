@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from indexer.embedding.encoder import HashEncoder
 from indexer.errors import ConfigError, TrainingError
 from semsearch.training import distill, trainer
-from semsearch.training.learner import learning_rate
-from semsearch.training.recipe import Distill, Loss, Recipe
+from semsearch.training.learner import collate, learning_rate
+from semsearch.training.recipe import Distill, Loss, Recipe, Source
+from semsearch.training.rows import Row
 from semsearch.training.teacher import Teacher
 from tests.training.conftest import losses
 
@@ -22,6 +23,10 @@ CPU = torch.device("cpu")
 
 def cosine(a, b):
     return float(torch.nn.functional.cosine_similarity(a, b, dim=0).detach())
+
+
+def hidden(numbers):
+    return torch.tensor([[a == b for b in numbers] for a in numbers])
 
 
 def written_out(vectors, teacher, keys, temperature):
@@ -41,15 +46,15 @@ def test_similarities_are_the_divergence_over_all_other_texts():
     torch.manual_seed(0)
     vectors, teacher = torch.randn(7, 5), torch.randn(7, 9)
     keys = [0, 1, 2, 1, 3, 4, 4]
-    value = distill.similarities(vectors, teacher, keys, 0.2)
+    value = distill.similarities(vectors, teacher, hidden(keys), 0.2)
     assert float(value) == pytest.approx(written_out(vectors, teacher, keys, 0.2), rel=1e-4)
     assert float(value) > 0.1
-    assert float(distill.similarities(teacher, 3 * teacher, keys, 0.05)) == pytest.approx(0, abs=1e-6)
+    assert float(distill.similarities(teacher, 3 * teacher, hidden(keys), 0.05)) == pytest.approx(0, abs=1e-6)
 
 
 def test_similarities_pass_finite_gradients_where_texts_are_equal():
     vectors = torch.randn(4, 5, requires_grad=True)
-    distill.similarities(vectors, torch.randn(4, 3), [0, 0, 0, 1], 0.05).backward()
+    distill.similarities(vectors, torch.randn(4, 3), hidden([0, 0, 0, 0]), 0.05).backward()
     assert torch.isfinite(vectors.grad).all()
 
 
@@ -57,9 +62,34 @@ def test_cut_vectors_count_as_much_as_whole_ones():
     torch.manual_seed(0)
     vectors, teacher, keys = torch.randn(6, 8), torch.randn(6, 9), list(range(6))
     rules = Distill(scores=3.0, vectors=0.0, temperature=0.1, dimensions=(4, 2))
-    value = distill.loss(vectors, teacher, keys, None, rules, alone=False)
+    value = distill.loss(vectors, teacher, keys, keys, None, rules, alone=False)
     parts = [written_out(vectors[:, :size], teacher, keys, 0.1) for size in (8, 4, 2)]
     assert float(value) == pytest.approx(sum(parts), rel=1e-4)
+
+
+def test_others_leave_out_the_texts_of_the_own_row():
+    torch.manual_seed(0)
+    vectors, teacher = torch.randn(6, 8), torch.randn(6, 9)
+    keys, owners = [0, 1, 2, 3, 4, 1], [0, 0, 1, 1, 2, 2]  # texts 1 and 5 are equal, of different rows
+    value = distill.loss(
+        vectors, teacher, keys, owners, None, Distill(scores=0.0, others=2.0, vectors=0.0, temperature=0.3), alone=False
+    )
+    total = 0.0
+    for i in range(6):
+        seen = [j for j in range(6) if keys[j] != keys[i] and owners[j] != owners[i]]
+        views = []
+        for side in (teacher, vectors):
+            raw = [math.exp(cosine(side[i], side[j]) / 0.3) for j in seen]
+            views.append([part / sum(raw) for part in raw])
+        total += sum(p * math.log(p / q) for p, q in zip(*views, strict=True))
+    assert float(value) == pytest.approx(2 * total / 6, rel=1e-4)
+
+
+def test_a_batch_knows_which_texts_are_of_one_row():
+    rows = [Row("a", "b", ("c",)), Row("d", "a"), Row("e", "f", ("c",))]
+    batch = collate(rows, Source(path="t"), distinct=True)
+    assert batch.texts == ["a", "b", "c", "d", "e", "f"]
+    assert batch.owners == [0, 0, 0, 1, 2, 2]
 
 
 def test_the_map_alone_learns_at_first():
@@ -68,12 +98,12 @@ def test_the_map_alone_learns_at_first():
     mapping = distill.make_map(8, 9, 1, CPU)
     torch.testing.assert_close(mapping.T @ mapping, torch.eye(8), rtol=0, atol=1e-5)
     rules = Distill(scores=0.0)
-    distill.loss(vectors, teacher, list(range(6)), mapping, rules, alone=True).backward()
+    distill.loss(vectors, teacher, list(range(6)), list(range(6)), mapping, rules, alone=True).backward()
     assert vectors.grad is None
     assert mapping.grad.abs().sum() > 0
-    value = distill.loss(vectors, teacher, list(range(6)), mapping, rules, alone=False)
+    value = distill.loss(vectors, teacher, list(range(6)), list(range(6)), mapping, rules, alone=False)
     wanted = 1 - np.mean([cosine(mapping @ v, t) for v, t in zip(vectors, teacher, strict=True)])
-    assert float(value) == pytest.approx(float(wanted), rel=1e-4)
+    assert float(value.detach()) == pytest.approx(float(wanted), rel=1e-4)
     value.backward()
     assert vectors.grad.abs().sum() > 0
 
@@ -136,9 +166,10 @@ def taught(recipe, tmp_path):
     """The tiny recipe, with a hash encoder as the teacher and nothing but its texts to learn."""
     file = tmp_path / "teacher.json"
     file.write_text(json.dumps({"model": "hash:48"}))
-    return replace(
-        recipe, loss=Loss(teacher=str(file), contrastive=0.0), distill=Distill(map_alone=2, dimensions=(16,))
-    ).with_train(average=0.5, schedule="constant")
+    rules = Distill(others=0.5, map_alone=2, dimensions=(16,))
+    return replace(recipe, loss=Loss(teacher=str(file), contrastive=0.0), distill=rules).with_train(
+        average=0.5, schedule="constant"
+    )
 
 
 def run(recipe, world, out, **options):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from indexer.errors import DataError
 from semsearch.training import clean
 from semsearch.training import rows as training_rows
+from semsearch.training.plan import plan
 from semsearch.training.recipe import Clean, Dev, Source
 from semsearch.training.rows import Row
 
@@ -155,24 +156,24 @@ def test_missing_file_says_where_paths_start(tmp_path):
 )
 def test_a_batch_is_of_one_source_without_repetition(sources, batch, steps):
     sizes, weights = [s for s, _ in sources], [w for _, w in sources]
-    batches = training_rows.plan(sizes, weights, batch, steps, seed=5)
+    batches = plan(sizes, weights, batch, steps, seed=5)
     assert len(batches) == steps
     for source, numbers in batches:
         assert len(numbers) == min(batch, sizes[source])
         assert 0 <= numbers.min() <= numbers.max() < sizes[source]
-    again = training_rows.plan(sizes, weights, batch, steps, seed=5)
+    again = plan(sizes, weights, batch, steps, seed=5)
     assert all(a == b and (x == y).all() for (a, x), (b, y) in zip(batches, again, strict=True))
 
 
 def test_weights_share_out_the_batches():
-    counts = np.bincount([s for s, _ in training_rows.plan([100, 100, 300], [3.0, 1.0, 4.0], 10, 80, seed=1)])
+    counts = np.bincount([s for s, _ in plan([100, 100, 300], [3.0, 1.0, 4.0], 10, 80, seed=1)])
     assert counts.tolist() == [30, 10, 40]
-    counts = np.bincount([s for s, _ in training_rows.plan([100, 300], [None, None], 10, 40, seed=1)])
+    counts = np.bincount([s for s, _ in plan([100, 300], [None, None], 10, 40, seed=1)])
     assert counts.tolist() == [10, 30]
 
 
 def test_an_epoch_uses_every_row_once():
-    numbers = np.concatenate([rows for _, rows in training_rows.plan([60], [None], 10, 6, seed=2)])
+    numbers = np.concatenate([rows for _, rows in plan([60], [None], 10, 6, seed=2)])
     assert sorted(numbers.tolist()) == list(range(60))
 
 
