@@ -15,9 +15,8 @@ import multiprocessing
 import os
 import platform
 import time
-from collections.abc import Iterator
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +24,9 @@ import torch
 from indexer.embedding import hf_encoder, open_encoder, resolve
 from indexer.embedding.spec import EncoderSpec
 from semsearch.encoders import named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def texts(count: int) -> list[str]:
