@@ -174,7 +174,8 @@ class HFEncoder:
         if not texts:
             return []
         ids = self.tokens.ids(texts)
-        matrix: Tensor = self._model.get_input_embeddings().weight  # (v, e)
+        model: Any = self._model
+        matrix: Tensor = model.get_input_embeddings().weight  # (v, e)
         if matrix.is_meta:  # parts of the model that accelerate loads when they are used
             ids = [[] for _ in texts]
         flat = torch.tensor([i for row in ids for i in row], dtype=torch.long)

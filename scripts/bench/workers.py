@@ -60,7 +60,7 @@ def measure(encoder: hf_encoder.HFEncoder, given: list[str], side_by_side: bool)
     """Tokens a second, tokens a second of processor time, vectors."""
     usual = hf_encoder.runs_beside_itself
     if not side_by_side:
-        hf_encoder.runs_beside_itself = lambda forward: False
+        hf_encoder.runs_beside_itself = lambda _: False
     before, start, used = encoder.stats.tokens, time.perf_counter(), time.process_time()
     try:
         vectors = encoder.encode(given)

@@ -105,7 +105,7 @@ def gather(shown: Snapshot, encode: Encode, judgements: Path | None, seed: int) 
     """Return pairs to train on and to hold out; the same ones for the same collection and seed.
 
     Args:
-        store: The collection.
+        shown: What the collection shows.
         encode: Its encoder.
         judgements: A file of lines of query, relevant path and, where given, grade; None: texts alone.
         seed: Of all draws.
