@@ -3,7 +3,7 @@
     python scripts/research/measure_words.py DIR/dev-* > figures.md
 
 Analysis 1 is FTS5's own (``porter unicode61 remove_diacritics 2``), 2 is ``indexer.words``. Documents are not split,
-nothing but SQLite is used. The figures are in scripts/LOG.md.
+nothing but SQLite is used. The figures are in scripts/research/LOG.md.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Prior:
 
 
 SHIPPED = {"search": Prior(0.162, 0.123), "fast": Prior(0.374, 0.133), "sts": Prior(0.315, 0.136)}
-"""Measured once on 96 passages from six unlike development collections (scripts/LOG.md)."""
+"""Measured once on 96 passages from six unlike development collections (scripts/research/LOG.md)."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NEAR = 0.6
 """Worth of a sentence whose words are all as near to the query's as can be, beside one that holds every word found.
-Chosen on wikiqa and trecqa, where 0.3 to 1.5 do equally well (scripts/LOG.md)."""
+Chosen on wikiqa and trecqa, where 0.3 to 1.5 do equally well (scripts/research/LOG.md)."""
 MAX_SENTENCES = 400
 """Sentences of all passages of one query that are compared by meaning, in the order of the passages."""
 
