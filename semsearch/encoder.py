@@ -121,7 +121,7 @@ class Encoder:
         return only
 
     @overload
-    def count_tokens(self, texts: str) -> int: ...
+    def count_tokens(self, texts: str) -> int: ...  # type: ignore[overload-overlap]  # a str is a Sequence[str] too
     @overload
     def count_tokens(self, texts: Sequence[str]) -> Positions: ...
     def count_tokens(self, texts: str | Sequence[str]) -> int | Positions:

@@ -162,8 +162,8 @@ def confirm(made_by: EncoderSpec, overrides: EncoderOverrides, mend: str) -> Enc
     base = replace(base, weights=None, adapter_weights=None, query_adapter_weights=None)
     asked = _put(base, overrides.given)
     if asked.hashed and not base.hashed:  # no model that the collection's adapters could change
-        kept = {name: getattr(overrides, name) for name in ("adapter", "query_adapter")}
-        asked = replace(asked, **{name: None for name, value in kept.items() if value is None})
+        own = overrides.adapter and asked.adapter, overrides.query_adapter and asked.query_adapter
+        asked = replace(asked, adapter=own[0] or None, query_adapter=own[1] or None)
     if asked.precision is None:
         asked = replace(asked, precision=made_by.precision)
     spec = embedding.resolve(asked)

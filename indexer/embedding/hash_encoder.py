@@ -72,7 +72,7 @@ class HashEncoder:
         """Yield positions (b,) and vectors (b, d), in order."""
         for start in range(0, len(texts), BATCH):
             rows = np.arange(start, min(start + BATCH, len(texts)))
-            yield rows, self.encode([texts[i] for i in rows], role, normalize)
+            yield rows, self.encode(texts[start : start + BATCH], role, normalize)
 
     def count_tokens(self, texts: Sequence[str]) -> Positions:
         """Return (n,) int64: the words of each text."""
@@ -115,7 +115,7 @@ class HashEncoder:
         """Yield positions (b,), vectors (b, d) and terms, in order."""
         for start in range(0, len(texts), BATCH):
             rows = np.arange(start, min(start + BATCH, len(texts)))
-            yield rows, *self.encode_terms([texts[i] for i in rows], role, max_terms)
+            yield rows, *self.encode_terms(texts[start : start + BATCH], role, max_terms)
 
     def _place(self, word: str) -> tuple[int, float]:
         """Return the dimension that a word counts in, and whether it counts up or down."""

@@ -49,7 +49,7 @@ def export(spec: EncoderSpec, target: Path) -> None:
         raise ModelError("an export holds merged weights, and this encoder keeps its adapter apart (merge_adapter)")
     spec = models.resolve(replace(spec, precision=precision))
     located = models.locate(spec)
-    model = loading.load(located, spec, precision, torch.device("cpu"), whole=True)
+    model: Any = loading.load(located, spec, precision, torch.device("cpu"), whole=True)
     if isinstance(spec.layers, tuple):
         depth.rename(model)
     aside = target.with_name(target.name + ".partial")

@@ -158,7 +158,7 @@ ENCODER_OPTIONS = [
     click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps [default: the best there is]."),
     click.option("--batch-tokens", type=click.IntRange(min=1), help="Tokens in one batch."),
 ]
-encoder_options: Decorator[Any] = gather("overrides", EncoderOverrides, ENCODER_OPTIONS)
+encoder_options: Callable[[Callable[..., Any]], Any] = gather("overrides", EncoderOverrides, ENCODER_OPTIONS)
 """The command gets ``overrides``: an EncoderOverrides."""
 
 
@@ -208,7 +208,11 @@ def request_options(kind: type[Any], options: Sequence[Option]) -> Decorator[Any
     """
     unknown = set(_names_of(options)) - set(inspect.signature(kind).parameters)
     assert not unknown, f"{kind.__name__} has no {unknown}"
-    return gather("request", lambda **given: partial(kind, **given), options)
+
+    def maker(**given: Any) -> Callable[[str], Any]:
+        return partial(kind, **given)
+
+    return gather("request", maker, options)
 
 
 # How files are read

@@ -21,7 +21,6 @@ from semsearch.evaluation import vector_cache
 from semsearch.evaluation.judged import Judged, digest, read_judgements
 from semsearch.evaluation.progress import Progress, silent
 from semsearch.search.asked import Need, read
-from semsearch.search.request import Mode
 from semsearch.search.retrieve import RETRIEVERS, retrieve
 from semsearch.settings import Settings
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from indexer.embedding.encoder import Encoder
     from indexer.progress import Event
     from semsearch.encoders import EncoderOverrides
+    from semsearch.search.request import Mode
     from semsearch.search.retrieve import Candidates, Ranked
 
 MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")
@@ -156,7 +156,7 @@ def existing(judgements: Path, settings: Settings, overrides: EncoderOverrides) 
         DataError: The judgements do not belong to it.
     """
     with Collection(settings=settings, encoder=overrides) as docs:
-        yield _judged_by(judgements, docs)
+        yield judged_by(judgements, docs)
 
 
 def reindexed(
@@ -178,10 +178,15 @@ def reindexed(
             force=True,
             progress=_Told(Path(root).name, progress),
         )
-    return _judged_by(judgements, other)
+    return judged_by(judgements, other)
 
 
-def _judged_by(judgements: Path, docs: Collection) -> JudgedCollection:
+def judged_by(judgements: Path, docs: Collection) -> JudgedCollection:
+    """Return a collection that is open with a person's judgements of its files.
+
+    Raises:
+        DataError: The judgements do not belong to it.
+    """
     with docs.view() as view:
         files, roots = [file.path for file in view.snapshot.files("indexed")], sorted(view.snapshot.roots())
     return JudgedCollection(read_judgements(judgements, files, roots), docs)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 from indexer.errors import CorruptError, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Mapping
+    from pathlib import Path
 
 ANNOTATION = "search"
 """Name of the collection's note that holds the weights chosen for it."""

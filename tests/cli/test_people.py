@@ -202,7 +202,8 @@ def test_a_home_that_cannot_be_made_is_said(run, corpus):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_a_command(number, tmp_path):
     """A command that reads standard input, and would wait for ever."""
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from semsearch.cli import main; main()"
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from semsearch.cli import main; main()"
     running = subprocess.Popen(
         [sys.executable, "-c", code, "embed", "--model", "hash:8"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
     )

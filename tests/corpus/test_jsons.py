@@ -109,6 +109,12 @@ def test_an_object_that_wraps_records() -> None:
     assert [(d.record, d.text) for d in found] == [("1", "1.1"), ("7", "A\nheron"), ("8", "egret")]
 
 
+def test_a_record_that_holds_a_list_is_one_document() -> None:
+    value = {"_id": "x", "title": "T", "sections": [{"heading": "h", "paragraphs": ["one", "two"]}, {"heading": "i"}]}
+    (document,), _ = reading("a.json", json.dumps(value))
+    assert (document.record, document.text) == ("x", "T\nh\none\ntwo\ni")
+
+
 def test_one_object_with_prose_is_one_document() -> None:
     (document,), _ = reading("a.json", json.dumps({"title": "Tides", "body": "They rise.", "n": 3}, indent=2))
     assert (document.kind, document.title, document.text, document.record) == (

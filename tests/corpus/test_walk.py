@@ -2,6 +2,7 @@ import gzip
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,13 @@ def test_gits_other_exclude_files(
         == sorted(set(as_git(repository)) - {".gitignore"})
         == ["secrets.txt", "src.md", "src.md.orig"]
     )
+
+
+def test_git_excludes_count_for_a_root_within_the_work_tree(repository: Path) -> None:
+    (repository / ".git/info/exclude").write_text("/sub/*.tmp\nb.md\n")
+    make(repository, "sub/b.md", "sub/c.md")
+    assert as_git(repository / "sub") == ["c.md"]
+    assert walk(repository / "sub")[0] == ["c.md"]
 
 
 def test_excludes_of_a_second_work_tree_are_the_repositorys(tmp_path: Path, repository: Path) -> None:
@@ -194,6 +202,15 @@ def test_a_change_that_keeps_size_and_time_is_seen(tmp_path: Path) -> None:
     (tmp_path / "d").rename(tmp_path / "c")
     (tmp_path / "t").rename(tmp_path / "d")
     assert changed(before, tmp_path) == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("sign", ["ctime_ns", "inode"])
+def test_each_sign_alone_tells_a_change(tmp_path: Path, sign: str) -> None:
+    put(tmp_path / "a", "port 8080")
+    path, record = next(iter(records(tmp_path).items()))
+    other = {"ctime_ns": 0, "inode": 0, sign: getattr(record, sign) + 1}
+    assert changed({path: replace(record, **other)}, tmp_path) == ["a"]
+    assert changed({path: replace(record, ctime_ns=0, inode=0)}, tmp_path) == []
 
 
 def test_what_an_earlier_version_did_not_know_says_nothing(tmp_path: Path) -> None:

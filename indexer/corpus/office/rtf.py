@@ -21,7 +21,8 @@ MAX_UNCLOSED = 10
 
 _KEPT = ("footnote", "annotation", "shptxt", "header", "headerl", "headerr", "headerf", "footer", "footerl", "footerr")
 """Groups with words that a reader sees and striprtf leaves out."""
-_GROUP = re.compile(r"\{(?:\\\*)?\\(" + "|".join((*_KEPT, "title", "pict", "object", "objdata", "fonttbl")) + r")(?![a-z])")
+_NAMES = "|".join((*_KEPT, "title", "pict", "object", "objdata", "fonttbl", "deleted"))
+_GROUP = re.compile(rf"\{{(?:\\\*)?\\({_NAMES})(?![a-z])")
 _TOKEN = re.compile(r"\\bin(\d+) ?|\\[\s\S]|[{}]")
 _CODEPAGE = re.compile(r"\\ansicpg(\d+)")
 _COUNTED = (("pict", "picture"), ("object", "embedded object"))
@@ -96,11 +97,13 @@ def _groups(rtf: str) -> list[tuple[str, int, int]]:
 def _without(rtf: str, groups: list[tuple[str, int, int]]) -> str:
     """Return RTF without the content of pictures, data and font tables, over which striprtf would be slow.
 
+    Deleted text that is kept for review goes too.
+
     Its search for links is slow too; a line end, which means nothing in RTF, keeps it from starting.
     """
     parts, at = [], 0
     for name, start, end in groups:
-        if name in ("pict", "objdata", "fonttbl") and start >= at:
+        if name in ("pict", "objdata", "fonttbl", "deleted") and start >= at:
             parts.append(rtf[at:start])
             at = end
     rest = "".join([*parts, rtf[at:]])

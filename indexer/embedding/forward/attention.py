@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -56,13 +56,13 @@ class Grouped:
         out = torch.empty_like(q)
         token = row = 0
         for b, s in self.groups:
-            keys, values = (x[token : token + b * s].unflatten(0, (b, s)) for x in (k, v))
+            keys, values = (torch.unflatten(x[token : token + b * s], 0, (b, s)) for x in (k, v))
             if past is not None:
                 keys, values = (torch.cat((p.expand(b, -1, -1, -1), x), 1)
                                 for p, x in zip(past, (keys, values), strict=True))  # fmt: skip
             steps = 1 if last else s
-            self._attend(block, q[row : row + b * steps].unflatten(0, (b, steps)), keys, values,
-                         out[row : row + b * steps].unflatten(0, (b, steps)))  # fmt: skip
+            asked, answer = (torch.unflatten(x[row : row + b * steps], 0, (b, steps)) for x in (q, out))
+            self._attend(block, asked, keys, values, answer)
             token += b * s
             row += b * steps
         return out.flatten(1)
@@ -74,7 +74,7 @@ class Grouped:
         q = q.transpose(1, 2)  # (b, h, n, d)
         k = k.permute(0, 2, 3, 1).reshape(b * g, d, m)
         v = v.transpose(1, 2).reshape(b * g, m, d)
-        out = out.unflatten(2, (g, r)).permute(0, 2, 3, 1, 4)  # (b, g, r, n, d)
+        out = torch.unflatten(out, 2, (g, r)).permute(0, 2, 3, 1, 4)  # (b, g, r, n, d)
         for start in range(0, n, self.QUERIES):
             stop = min(n, start + self.QUERIES)
             seen = m - n + stop  # keys up to the block's last query
@@ -142,13 +142,15 @@ def flash(
     scale: float, window: int | None, *, options: Mapping[str, int],
 ) -> Tensor:  # fmt: skip
     """``Kernel`` by torch's flash attention."""
-    from torch.nn.attention.varlen import varlen_attn
+    from torch.nn.attention import varlen
 
+    kernel: Any = varlen.varlen_attn
     left = -1 if window is None else window - 1
-    return varlen_attn(
+    attended: Tensor = kernel(
         q, k, v, ends_q, ends_k, longest_q, longest_k,
         scale=scale, window_size=(left, 0), enable_gqa=q.shape[1] != k.shape[1], **options,
     )  # fmt: skip
+    return attended
 
 
 def flash_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) -> Kernel | None:

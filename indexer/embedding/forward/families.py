@@ -8,9 +8,9 @@ Legend: t tokens, e hidden size, h query heads, g key and value heads, d head di
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from indexer.embedding.forward.linear import (
     Modules,
     Packed,
     Watched,
+    bias_of,
     plain,
     smoothing,
     weight_of,
@@ -117,12 +118,12 @@ class Maker:
         if not all(plain(module) for module in readers):
             return Modules(modules, activation, self.dtype)
         weights = [weight_of(module) for module in modules]
-        biases = [module.bias if module.bias is None else module.bias.detach() for module in modules]
+        biases = [bias_of(module) for module in modules]
         if self.interleave:
             weights[:rotary] = [interleave(w, head_dim) for w in weights[:rotary]]
             biases[:rotary] = [b if b is None else interleave(b, head_dim) for b in biases[:rotary]]
         made = self.make(weights, biases, activation, readers[0], [weight_of(module) for module in readers])
-        if self.mode == "dense":
+        if isinstance(made, Dense) and self.mode == "dense":
             if len(modules) > 1:  # the model's own layers become views of the joined weight: no second copy
                 share(modules, made.weight)
         else:
@@ -150,7 +151,7 @@ class Maker:
             return Watched(weight, bias, activation, self.reach, reader)
         return (Packed if self.mode == "packed" else Dense)(weight, bias, activation)
 
-    def norm(self, module: nn.Module | None, head: bool = False) -> Function | None:
+    def norm(self, module: Any, head: bool = False) -> Function | None:
         """LayerNorm, or RMSNorm as Llama (weight) and Gemma (1 + weight) write it; ``head``: over one head's
         (possibly interleaved) dimensions."""
         if module is None:
@@ -160,25 +161,27 @@ class Maker:
             return lambda x: F.layer_norm(x, module.normalized_shape, weight, bias, module.eps)
         gemma = type(module).__name__.startswith("Gemma")
         eps = module.eps if gemma else module.variance_epsilon
-        weight = module.weight.detach().float() + gemma
+        factor: Tensor = module.weight.detach().float() + gemma
         if head and self.interleave:
-            weight = interleave(weight, len(weight))
-        weight = weight.to(self.wide)
-        return lambda x: F.rms_norm(x, weight.shape, weight, eps)
+            factor = interleave(factor, len(factor))
+        factor = factor.to(self.wide)
+        return lambda x: F.rms_norm(x, factor.shape, factor, eps)
 
     def finish(self) -> None:
         """Frees the weights that now exist a second time, where that was asked for."""
         if self.release and self.mode != "watch":
-            for module in self.used:
+            for used in self.used:
+                module: Any = used
                 module.weight = nn.Parameter(module.weight.new_empty(0), requires_grad=False)
 
 
 def interleave(rows: Tensor, head_dim: int) -> Tensor:
     """Rows (h*d, ...) of each head from (first halves, second halves) to pairs."""
-    return rows.unflatten(0, (-1, 2, head_dim // 2)).transpose(1, 2).reshape(rows.shape)
+    return torch.unflatten(rows, 0, (-1, 2, head_dim // 2)).transpose(1, 2).reshape(rows.shape)
 
 
-def share(modules: Sequence[nn.Module], joined: Tensor) -> None:
+def share(modules: Iterable[Any], joined: Tensor) -> None:
+    """Make the modules' weights views of the one that joins them, in their order."""
     start = 0
     for module in modules:
         rows = len(module.weight)
@@ -189,7 +192,7 @@ def share(modules: Sequence[nn.Module], joined: Tensor) -> None:
 LLAMA_LIKE = ("llama", "mistral", "qwen2", "qwen3", "gemma3_text")
 
 
-def read(model: nn.Module, layers: int, make: Maker) -> Decoder | None:
+def read(model: Any, layers: int, make: Maker) -> Decoder | None:
     kind = model.config.model_type
     if kind in LLAMA_LIKE:
         return _llama(model, layers, make)
@@ -200,7 +203,7 @@ def read(model: nn.Module, layers: int, make: Maker) -> Decoder | None:
     return None
 
 
-def turns_plain_heads(model: nn.Module) -> bool:
+def turns_plain_heads(model: Any) -> bool:
     """Whether the model has rotary positions, and q and k nothing but weights (no adapter), so that their rows can
     be reordered."""
     return model.config.model_type in LLAMA_LIKE and all(
@@ -208,11 +211,15 @@ def turns_plain_heads(model: nn.Module) -> bool:
     )
 
 
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
 STATIC_ROPES = {"default", "linear", "llama3", "yarn"}
 """Those whose angles depend on the position alone."""
 
 
-def _llama(model: nn.Module, layers: int, make: Maker) -> Decoder | None:
+def _llama(model: Any, layers: int, make: Maker) -> Decoder | None:
     config = model.config
     if getattr(config, "attn_logit_softcapping", None) or getattr(config, "use_bidirectional_attention", None):
         return None
@@ -261,10 +268,10 @@ def _llama(model: nn.Module, layers: int, make: Maker) -> Decoder | None:
                 window=config.sliding_window if sliding else None,
             )
         )
-    return Decoder(lambda ids, _: model.embed_tokens(ids), blocks, make.norm(model.norm), ropes)
+    return Decoder(lambda ids, _: model.embed_tokens(ids), blocks, make.norm(model.norm) or _same, ropes)
 
 
-def _opt(decoder: nn.Module, layers: int, make: Maker) -> Decoder:
+def _opt(decoder: Any, layers: int, make: Maker) -> Decoder:
     """350m alone norms after each sum instead of before each part, and its embeddings are narrower than its blocks."""
     blocks = []
     for i, layer in enumerate(decoder.layers[:layers]):
@@ -295,7 +302,8 @@ def _opt(decoder: nn.Module, layers: int, make: Maker) -> Decoder:
     def embed(ids: Tensor, positions: Tensor) -> Tensor:
         x = decoder.embed_tokens(ids)
         x = x if decoder.project_in is None else decoder.project_in(x)
-        return x + F.embedding(positions + decoder.embed_positions.offset, decoder.embed_positions.weight)
+        found: Tensor = x + F.embedding(positions + decoder.embed_positions.offset, decoder.embed_positions.weight)
+        return found
 
     norm = make.norm(decoder.final_layer_norm)
 
@@ -306,7 +314,7 @@ def _opt(decoder: nn.Module, layers: int, make: Maker) -> Decoder:
     return Decoder(embed, blocks, finish, lambda n: {})
 
 
-def _gpt2(model: nn.Module, layers: int, make: Maker) -> Decoder | None:
+def _gpt2(model: Any, layers: int, make: Maker) -> Decoder | None:
     if model.config.add_cross_attention or not all(plain(block.attn.c_attn) for block in model.h[:layers]):
         return None  # q, k and v are one layer: an adapter on it cannot be taken apart
     blocks = []
@@ -316,7 +324,7 @@ def _gpt2(model: nn.Module, layers: int, make: Maker) -> Decoder | None:
         weights, biases = weight_of(a.c_attn).chunk(3), a.c_attn.bias.detach().chunk(3)
 
         def heads(
-            parts: slice, a: nn.Module = a, weights: tuple[Tensor, ...] = weights, biases: tuple[Tensor, ...] = biases
+            parts: slice, a: Any = a, weights: tuple[Tensor, ...] = weights, biases: tuple[Tensor, ...] = biases
         ) -> Linear:
             return make.make(list(weights[parts]), list(biases[parts]), None, a.c_attn, weights)
 
@@ -337,5 +345,5 @@ def _gpt2(model: nn.Module, layers: int, make: Maker) -> Decoder | None:
                 before_mlp=make.norm(layer.ln_2),
             )
         )
-    return Decoder(lambda ids, positions: model.wte(ids) + model.wpe(positions), blocks, make.norm(model.ln_f),
+    return Decoder(lambda ids, positions: model.wte(ids) + model.wpe(positions), blocks, make.norm(model.ln_f) or _same,
                    lambda n: {})  # fmt: skip

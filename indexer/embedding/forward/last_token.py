@@ -13,19 +13,20 @@ Legend: b sequences, t packed tokens, e hidden size, h heads, d head dimension.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock, RLock
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from indexer.embedding.forward.attention import Attention, Grouped, Past, Varlen, flash_kernel
-from indexer.embedding.forward.families import Block, Decoder, Maker, Mode, Rope, read, turns_plain_heads
+from indexer.embedding.forward.families import Block, Decoder, Function, Maker, Mode, Rope, read, turns_plain_heads
 from indexer.embedding.forward.linear import Int8, Packed
 
-Ids = Sequence[int]
+Ids = list[int]
 
 SAMPLE = (
     "A man is playing the guitar on a stage.",
@@ -160,7 +161,7 @@ class LastTokenForward:
 
             @torch.inference_mode()
             def fill() -> None:
-                self._run([ids[len(known) :]], len(known), self._pasts.get(known), kept)
+                self._run([list(ids[len(known) :])], len(known), self._pasts.get(known), kept)
 
             fill() if call is None else call(fill)
             self._pasts[ids] = kept
@@ -185,23 +186,23 @@ class LastTokenForward:
         x = self.decoder.embed(ids, positions).to(self.wide)
         for i, block in enumerate(self.decoder.blocks):
             before = past[i] if past else None
-            last = block.qkv is None
+            qkv = block.qkv
             normed = block.before_attention(x) if block.before_attention else x.clone()
-            turn = turns.get(block.rope)
-            if last:
+            turn = None if block.rope is None else turns.get(block.rope)
+            if qkv is None:
+                assert block.q is not None and block.kv is not None  # noqa: PT018 - the last block's layers
                 x, own = x[ends], normed[ends]
                 k, v = self._heads(block, block.kv(block.kv.prepare(normed)), turn, "k", "v")
                 if kept is None:
                     ended = None if turn is None else tuple(part[ends] for part in turn)
                     (q,) = self._heads(block, block.q(block.q.prepare(own)), ended, "q")
             else:
-                q, k, v = self._heads(block, block.qkv(block.qkv.prepare(normed)), turn, "q", "k", "v")
+                q, k, v = self._heads(block, qkv(qkv.prepare(normed)), turn, "q", "k", "v")
             if kept is not None:
-                join = zip(before, (k, v), strict=True) if before else ((k,), (v,))
-                kept.append(tuple(torch.cat(tuple(parts)) for parts in join))
-                if last:
+                kept.append((torch.cat((before[0], k)), torch.cat((before[1], v))) if before else (k, v))
+                if qkv is None:
                     break
-            y = block.out(block.out.prepare(attention(block, q, k, v, before, last)))
+            y = block.out(block.out.prepare(attention(block, q, k, v, before, qkv is None)))
             x = self._add(x, y, block.after_attention, block.after_sum)
             x = self._add(x, self._mlp(block, x), block.after_mlp, block.after_mlp_sum)
         return x
@@ -209,30 +210,29 @@ class LastTokenForward:
     def _heads(self, block: Block, y: Tensor, turn: tuple[Tensor, ...] | None, *names: str) -> list[Tensor]:
         """y (t, heads*d), the named parts side by side, to one (t, heads, d) tensor each: q and k normed and turned."""
         sizes = [block.heads if name == "q" else block.kv_heads for name in names]
-        y = y.unflatten(-1, (-1, block.head_dim))
-        turned = sum(size for name, size in zip(names, sizes, strict=True) if name != "v")
+        y = torch.unflatten(y, -1, (-1, block.head_dim))
+        turning = [size for name, size in zip(names, sizes, strict=True) if name != "v"]
+        turned = sum(turning)
         head, tail = y[:, :turned], y[:, turned:]
-        if block.q_norm is not None:
-            parts = zip(head.split([s for s, name in zip(sizes, names, strict=True) if name != "v"], 1), names,
-                        strict=False)  # fmt: skip
-            head = torch.cat([(block.q_norm if name == "q" else block.k_norm)(part.to(self.wide))
-                              for part, name in parts], 1)  # fmt: skip
+        if block.q_norm is not None and block.k_norm is not None:
+            norms = [block.q_norm if name == "q" else block.k_norm for name in names if name != "v"]
+            parts = zip(norms, torch.split(head, turning, 1), strict=True)
+            head = torch.cat([norm(part.to(self.wide)) for norm, part in parts], 1)
         if turn is not None:
             head = self._turn(head, turn)
         head, tail = head.to(self.dtype), tail.to(self.dtype)
-        return [*head.split([s for s, name in zip(sizes, names, strict=True) if name != "v"], 1),
-                *([tail] if "v" in names else [])]  # fmt: skip
+        return [*torch.split(head, turning, 1), *([tail] if "v" in names else [])]
 
     def _turn(self, x: Tensor, turn: tuple[Tensor, ...]) -> Tensor:
         """Rotary positions (Su et al. 2021, equation 34) in fp32; x (t, h, d)."""
         if self.interleaved:  # pairs side by side are complex numbers, and a turn is one product
-            pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+            pairs = torch.view_as_complex(torch.unflatten(x.float(), -1, (-1, 2)))
             return torch.view_as_real(pairs * turn[0]).flatten(-2)
         cos, sin = turn
         first, second = x.float().chunk(2, -1)
         return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
 
-    def _turns(self, positions: Tensor, longest: int) -> dict[str, tuple[Tensor, ...]]:
+    def _turns(self, positions: Tensor, longest: int) -> Mapping[str, tuple[Tensor, ...]]:
         """Per rope the factors of each token: complex (t, 1, d / 2), or cos and sin of that shape."""
         with self._counting:
             if longest > self._positions:
@@ -249,7 +249,7 @@ class LastTokenForward:
         y = block.up(h) if block.gate is None else block.up.times(h, block.gate(h))
         return block.down(block.down.prepare(y))
 
-    def _add(self, x: Tensor, y: Tensor, after_part: Callable | None, after_sum: Callable | None) -> Tensor:
+    def _add(self, x: Tensor, y: Tensor, after_part: Function | None, after_sum: Function | None) -> Tensor:
         x = x.add_(after_part(y.to(self.wide)) if after_part else y)
         return after_sum(x) if after_sum else x
 
@@ -269,15 +269,18 @@ def fast_forward(
     only; sample: some prompts for it, to see which inputs are large (without them it is several times less exact).
     release: give up the model's own copy of weights that were laid out anew; its forward is then unusable.
     """
+    loose: Any = model
     if hasattr(model, "get_base_model"):
-        model = model.get_base_model()
+        model = loose = loose.get_base_model()
     parameters = list(model.parameters())
-    device, dtype = parameters[0].device, model.dtype
+    device: torch.device = parameters[0].device
+    dtype: torch.dtype = loose.dtype
     if any(p.device != device for p in parameters) or device.type == "meta" or hasattr(model, "_hf_hook"):
         return None
     if int8 and not (device.type == "cpu" and Int8.works()):
         return None
-    depth = min(layers or model.config.num_hidden_layers, model.config.num_hidden_layers)
+    blocks: int = loose.config.num_hidden_layers
+    depth = min(layers or blocks, blocks)
     if int8:
         watch = _build(model, depth, "watch", dtype, release=False)
         if watch is None:
@@ -304,7 +307,8 @@ def _build(
     device = next(model.parameters()).device
     wide = torch.float32 if device.type == "cpu" else dtype
     interleaved = mode in ("packed", "int8") and turns_plain_heads(model)
-    make = Maker(mode, model.dtype, wide, interleaved, release, reach)
+    stored: Any = model.dtype
+    make = Maker(mode, stored, wide, interleaved, release, reach)
     decoder = read(model, layers, make)
     if decoder is None:
         return None

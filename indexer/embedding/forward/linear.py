@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Input = Tensor | tuple[Tensor, Tensor]
-"""What ``prepare`` returns: the cast tensor, or int8 values (t, i) with their scales (t, 1)."""
+Input = Any
+"""Result of ``prepare``: the cast tensor, or int8 values (t, i) with their scales (t, 1). Each layer takes its own."""
 
 
 class Linear(Protocol):
@@ -102,11 +102,12 @@ class Packed(Dense):
             return False
 
     def __call__(self, x: Tensor) -> Tensor:
-        y = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, self.fused, [], self.algorithm)
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, self.fused, [], self.algorithm)
         return self.activation(y) if self.activation else y
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, self.bias, "mul")
+        y: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, self.bias, "mul")
+        return y
 
 
 class Watched(Dense):
@@ -161,7 +162,7 @@ class Int8:
         self.weight = torch.ops.onednn.qlinear_prepack(values, None)
         self.zeros = torch.zeros(len(self.scale), dtype=torch.int64)
         self.bias = None if bias is None else bias.float()
-        inplace = {"swish": partial(F.silu, inplace=True), "relu": F.relu_}
+        inplace: dict[str, Callable[[Tensor], Tensor]] = {"swish": partial(F.silu, inplace=True), "relu": F.relu_}
         self.activation = inplace.get(_onednn_activation(activation)[0], activation)
 
     @staticmethod
@@ -183,7 +184,7 @@ class Int8:
 
     def __call__(self, x: tuple[Tensor, Tensor]) -> Tensor:
         values, scale = x
-        y = torch.ops.onednn.qlinear_pointwise(
+        y: Tensor = torch.ops.onednn.qlinear_pointwise(
             values, 1.0, self.zero, self.weight, self.scale, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
         ).mul_(scale)
         if self.bias is not None:
@@ -233,9 +234,16 @@ def plain(module: nn.Module) -> bool:
 
 
 def weight_of(module: nn.Module) -> Tensor:
-    """(o, i), also of GPT-2's Conv1D, which stores the transpose."""
-    weight = module.weight.detach()
+    """Return the weight (o, i), also of GPT-2's Conv1D, which stores the transpose."""
+    loose: Any = module
+    weight: Tensor = loose.weight.detach()
     return weight.t() if _transposed(module) else weight
+
+
+def bias_of(module: nn.Module) -> Tensor | None:
+    """Return the bias (o,), where there is one."""
+    loose: Any = module
+    return None if loose.bias is None else torch.Tensor.detach(loose.bias)
 
 
 def _onednn_activation(activation: Callable[[Tensor], Tensor] | None) -> tuple[str, str]:

@@ -23,7 +23,7 @@ class Forward(Protocol):
     tokens: int
     """Tokens run so far; a shared prefix counts once, padding not at all."""
 
-    def __call__(self, ids: Sequence[Sequence[int]]) -> Tensor:
+    def __call__(self, ids: list[list[int]]) -> Tensor:
         """Prompts' token ids, none empty → (b, d) on the model's device, in its dtype or float32; order kept."""
         ...
 
@@ -56,7 +56,7 @@ class PlainForward:
         else:
             hidden = self._model(**arguments).last_hidden_state  # (b, s, d)
         if self._pooling == "mask":
-            mask = tokens == self._mask_id
+            mask = tokens.eq(-1 if self._mask_id is None else self._mask_id)
         return pool(hidden, mask.to(hidden.device), self._pooling)
 
 

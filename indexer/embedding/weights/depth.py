@@ -45,7 +45,7 @@ def shorten(config: Any, blocks: Sequence[int]) -> None:
     config.num_hidden_layers = len(blocks)
 
 
-def keep(model: nn.Module, blocks: Sequence[int]) -> None:
+def keep(model: Any, blocks: Sequence[int]) -> None:
     """Take all other blocks out. Those kept have the names they had, which are an adapter's names for them."""
     if needed(model.config, blocks) == len(blocks) == model.config.num_hidden_layers:
         return
@@ -56,8 +56,9 @@ def keep(model: nn.Module, blocks: Sequence[int]) -> None:
         kept.add_module(str(block), every[block])
     setattr(holder, name, kept)
     shorten(model.config, blocks)
-    for place, block in enumerate(kept):  # by which it finds its keys and values in a cache
-        for module in block.modules():
+    for place, module_of in enumerate(kept):  # by which it finds its keys and values in a cache
+        module: Any
+        for module in module_of.modules():
             if hasattr(module, "layer_idx"):
                 module.layer_idx = place
 
@@ -68,7 +69,7 @@ def rename(model: nn.Module) -> None:
     setattr(holder, name, nn.ModuleList(getattr(holder, name)))
 
 
-def _place(model: nn.Module) -> tuple[nn.Module, str]:
+def _place(model: Any) -> tuple[nn.Module, str]:
     """The module that has the list of blocks, and the list's name: the outermost list of that length."""
     for holder in model.modules():
         for name, child in holder.named_children():

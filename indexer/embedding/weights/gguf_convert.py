@@ -100,10 +100,9 @@ def _write_weights(reader: Any, config: dict[str, Any], path: Path) -> str:
     """
     from gguf import GGMLQuantizationType, dequantize
 
-    kinds = {t.name: t.tensor_type for t in reader.tensors}
-    dtype = {GGMLQuantizationType.F32: "float32", GGMLQuantizationType.F16: "float16"}.get(
-        kinds.get("token_embd.weight"), "bfloat16"
-    )
+    kinds: dict[str, Any] = {t.name: t.tensor_type for t in reader.tensors}
+    stored: dict[Any, str] = {GGMLQuantizationType.F32: "float32", GGMLQuantizationType.F16: "float16"}
+    dtype = stored.get(kinds.get("token_embd.weight"), "bfloat16")
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     position, width = 0, 4 if dtype == "float32" else 2
     for tensor in reader.tensors:
@@ -188,7 +187,7 @@ def _byte_level(fields: dict[str, Any], bos: str | None) -> Any:
     tokens: list[str] = fields["tokenizer.ggml.tokens"]
     merges = [tuple(pair.split(" ")) for pair in fields["tokenizer.ggml.merges"]]
     tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges))
-    parts = [pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    parts: list[Any] = [pre_tokenizers.ByteLevel(add_prefix_space=False)]
     if _SPLITTERS[fields["tokenizer.ggml.pre"]] == "digits":
         parts.insert(0, pre_tokenizers.Digits(individual_digits=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(parts)

@@ -24,17 +24,20 @@ class Llama(nn.Module):
     def __init__(self, config: SimpleNamespace):
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding.from_pretrained(torch.empty(config.vocab_size, config.hidden_size))
+        weight = torch.empty(config.vocab_size, config.hidden_size)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, _weight=weight, _freeze=True)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config)
         self.rotary_emb = Rotary(config)
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.embed_tokens.weight.dtype
+        dtype: torch.dtype = self.embed_tokens.weight.dtype
+        return dtype
 
     def get_input_embeddings(self) -> nn.Embedding:
-        return self.embed_tokens
+        embeddings: nn.Embedding = self.embed_tokens
+        return embeddings
 
 
 class Block(nn.Module):

@@ -90,22 +90,26 @@ def width(config: Any) -> int:
 def _read(
     located: models.Located, spec: EncoderSpec, dtype: torch.dtype | str, device_map: str | None, nf4: bool = False
 ) -> nn.Module:
-    from transformers import AutoModel, BitsAndBytesConfig
+    import transformers
+
+    loose: Any = transformers
 
     folder, config = located.model, read_config(located.model, spec.blocks)
-    kind: Any = AutoModel
+    kind: Any = loose.AutoModel
     if config.model_type == "t5":
-        from transformers import T5EncoderModel
-
-        kind = T5EncoderModel
+        kind = loose.T5EncoderModel
     quantised = None
     if nf4:
         quiet.bitsandbytes()
-        quantised = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                                       bnb_4bit_compute_dtype=torch.bfloat16)  # fmt: skip
+        quantised = loose.BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
     try:
         with quiet.loading_weights():
-            model, info = kind.from_pretrained(
+            found, info = kind.from_pretrained(
                 str(folder), config=config, dtype=dtype, device_map=device_map, quantization_config=quantised,
                 output_loading_info=True,
             )  # fmt: skip
@@ -114,6 +118,7 @@ def _read(
             f"the weights in {folder} cannot be loaded: {type(error).__name__}: {error}; if the files are damaged, "
             "delete the folder and fetch the model again"
         ) from error
+    model: nn.Module = found
     missing = sorted(name for name in info["missing_keys"] if "pooler" not in name)
     mismatched = sorted(str(name) for name in info["mismatched_keys"])
     spare = surplus(model, info["unexpected_keys"])
@@ -152,7 +157,7 @@ def lm_head(located: models.Located, model: Any) -> torch.Tensor:
 
 
 def _lm_head(folder: Path, model: Any) -> torch.Tensor:
-    embeddings = model.get_input_embeddings().weight
+    embeddings: torch.Tensor = model.get_input_embeddings().weight
     if getattr(model.config, "is_encoder_decoder", False) or model.config.model_type in ("bert", "roberta", "t5"):
         raise ModelError(f"a {model.config.model_type} encoder does not predict a next token, so it has no terms")
     if getattr(model.config, "tie_word_embeddings", True):
@@ -163,9 +168,10 @@ def _lm_head(folder: Path, model: Any) -> torch.Tensor:
         if name.endswith(".safetensors"):
             with safe_open(folder / name, "pt") as file:
                 if "lm_head.weight" in file.keys():  # noqa: SIM118 - not a dict
-                    return file.get_tensor("lm_head.weight").to(embeddings)
+                    stored: torch.Tensor = file.get_tensor("lm_head.weight")
+                    return stored.to(embeddings)
         else:
-            weights = torch.load(folder / name, weights_only=True, mmap=True)
+            weights: dict[str, torch.Tensor] = torch.load(folder / name, weights_only=True, mmap=True)
             if "lm_head.weight" in weights:
                 return weights["lm_head.weight"].to(embeddings)
     raise ModelError(f"{folder} has no lm_head.weight: the model was saved without its LM head, so it has no terms")
@@ -178,7 +184,9 @@ def _quantise_nf4(model: nn.Module, device: torch.device) -> None:
     place on the first forward, and are slower; the numbers are the same.
     """
     quiet.bitsandbytes()
-    import bitsandbytes as bnb
+    import bitsandbytes
+
+    bnb: Any = bitsandbytes
 
     for name, module in list(model.named_modules()):
         if not isinstance(module, nn.Linear):
@@ -210,4 +218,6 @@ def int8(model: nn.Module) -> nn.Module:
     """The model with linear layers that quantise weights once and activations as they come; a copy."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.ao has been deprecated for years and has no successor in torch
-        return torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+        quantization: Any = torch.ao.quantization
+        made: nn.Module = quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+        return made

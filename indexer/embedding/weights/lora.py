@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -86,13 +87,13 @@ def attach(model: nn.Module, folder: Path, blocks: Sequence[int] | None, total: 
         inference_mode=True,
     )
     dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, lora in placed.items():
         parts = {"A.weight": lora.a, "B.weight": lora.b, "B.bias": lora.bias, "magnitude_vector": lora.magnitude}
         tensors |= {f"{name}.lora_{part}": tensor.to(dtype) for part, tensor in parts.items() if tensor is not None}
     try:
         adapted: nn.Module = inject_adapter_in_model(config, model)
-        result = set_peft_model_state_dict(adapted, tensors)
+        result: Any = set_peft_model_state_dict(adapted, tensors)
     except (RuntimeError, ValueError) as error:
         raise files.other_base(str(error).strip().splitlines()[-1].strip()) from error
     if result.unexpected_keys:

@@ -112,9 +112,10 @@ def load(folder: Path) -> Tokens:
             from transformers import AutoTokenizer
 
             loaded = AutoTokenizer.from_pretrained(str(folder))
-            backend = getattr(loaded, "backend_tokenizer", None)
-            if backend is None:
+            found: Tokenizer | None = getattr(loaded, "backend_tokenizer", None)
+            if found is None:
                 raise ModelError(f"the tokenizer of {folder} ({type(loaded).__name__}) has no fast implementation")
+            backend = found
             named = {name: getattr(loaded, name) for name in ("pad_token", "eos_token", "unk_token", "mask_token")}
     except ModelError:
         raise
