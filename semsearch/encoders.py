@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from indexer import embedding
 from indexer.embedding.prompts import presets
 from indexer.embedding.spec import DEFAULT_MODEL, FLOATS, EncoderSpec, Pooling, Precision
 from indexer.errors import MismatchError, UsageError
-from semsearch.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from semsearch.settings import Settings
 
 Purpose = Literal["search", "sts"]
 """Use of the vectors; also the name of the shipped adapter that serves it best."""
@@ -62,6 +65,7 @@ class EncoderOverrides:
     """Tokens of one batch."""
 
     def __post_init__(self) -> None:
+        """Check the values."""
         choices: tuple[tuple[str, tuple[str, ...]], ...] = (
             ("pooling", get_args(Pooling)),
             ("precision", get_args(Precision)),

@@ -16,13 +16,12 @@ from indexer.corpus.formats import ReadOptions, printable
 from indexer.corpus.record_lines import Remarks, lines
 from indexer.corpus.text import clean
 from indexer.errors import NothingToRead, ReadError
-from indexer.types import Document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from indexer.corpus.source import Source
-    from indexer.types import Notes
+    from indexer.types import Document, Notes
 
 MAX_NAMES = 40
 """Field names listed in a message."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from indexer.embedding.encoder import Encoder
@@ -10,6 +9,8 @@ from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec, Precision
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tokenizers import Tokenizer
 
 __all__ = [

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.embedding.spec import EncoderSpec, Role
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from indexer.embedding.spec import EncoderSpec, Role
 
 Vectors = NDArray[np.float32]
 Positions = NDArray[np.int64]

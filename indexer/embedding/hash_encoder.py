@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from indexer.embedding.encoder import MAX_TERMS, EncodeStats, Positions, Terms, TokenVectors, Vectors
 from indexer.embedding.spec import EncoderSpec, Role
 from indexer.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 BATCH = 64
 """Texts of a batch."""
@@ -46,7 +49,8 @@ class HashEncoder:
         self._counting = Lock()
 
     def encode(self, texts: Sequence[str], role: Role = "passage", normalize: bool = True) -> Vectors:
-        """Return (n, d) float32; both roles are the same."""
+        """Return (n, d) float32."""
+        del role  # both are the same
         vectors = np.zeros((len(texts), self.dim), np.float32)
         read = truncated = 0
         for row, text in enumerate(texts):
@@ -91,6 +95,7 @@ class HashEncoder:
 
     def terms(self, texts: Sequence[str], k: int, role: Role = "passage") -> list[list[tuple[str, float]]]:
         """Return the k most frequent words of each text with their shares."""
+        del role  # both are the same
         result = []
         for text in texts:
             words = _words(text)

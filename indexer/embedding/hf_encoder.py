@@ -5,11 +5,11 @@ b batch, d hidden, n texts, v vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock, RLock
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,9 +22,13 @@ from indexer.embedding.forward.last_token import SAMPLE, LastTokenForward, fast_
 from indexer.embedding.forward.plain import Forward, PlainForward
 from indexer.embedding.forward.vocabulary import Vocabulary
 from indexer.embedding.prompts.prompt import PromptTemplate
-from indexer.embedding.spec import EncoderSpec, Pooling, Role
 from indexer.embedding.weights import loading, models, tokens
 from indexer.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from indexer.embedding.spec import EncoderSpec, Pooling, Role
 
 WINDOW = 8192
 """Texts that are tokenised, and sorted by length, together."""
@@ -170,7 +174,8 @@ class HFEncoder:
         if not texts:
             return []
         ids = self.tokens.ids(texts)
-        matrix: Tensor = self._model.get_input_embeddings().weight  # (v, e)
+        model: Any = self._model
+        matrix: Tensor = model.get_input_embeddings().weight  # (v, e)
         if matrix.is_meta:  # parts of the model that accelerate loads when they are used
             ids = [[] for _ in texts]
         flat = torch.tensor([i for row in ids for i in row], dtype=torch.long)

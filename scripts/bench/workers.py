@@ -15,9 +15,8 @@ import multiprocessing
 import os
 import platform
 import time
-from collections.abc import Iterator
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +24,9 @@ import torch
 from indexer.embedding import hf_encoder, open_encoder, resolve
 from indexer.embedding.spec import EncoderSpec
 from semsearch.encoders import named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def texts(count: int) -> list[str]:
@@ -58,7 +60,7 @@ def measure(encoder: hf_encoder.HFEncoder, given: list[str], side_by_side: bool)
     """Tokens a second, tokens a second of processor time, vectors."""
     usual = hf_encoder.runs_beside_itself
     if not side_by_side:
-        hf_encoder.runs_beside_itself = lambda forward: False
+        hf_encoder.runs_beside_itself = lambda _: False
     before, start, used = encoder.stats.tokens, time.perf_counter(), time.process_time()
     try:
         vectors = encoder.encode(given)
@@ -77,11 +79,11 @@ def compare(encoder: hf_encoder.HFEncoder, given: list[str], rounds: int) -> dic
             found[way].append((speed, efficiency))
     team, side = ([median(column) for column in zip(*found[way], strict=True)] for way in (False, True))
     return {
-        "team": round(team[0], 1),
-        "workers": round(side[0], 1),
+        "team tokens/s": round(team[0], 1),
+        "workers tokens/s": round(side[0], 1),
         "ratio": round(side[0] / team[0], 2),
-        "team per cpu s": round(team[1], 1),
-        "workers per cpu s": round(side[1], 1),
+        "team tokens/cpu s": round(team[1], 1),
+        "workers tokens/cpu s": round(side[1], 1),
         "largest difference": float(np.abs(vectors[True] - vectors[False]).max()),
     }
 

@@ -209,8 +209,10 @@ def request_options(kind: type[Any], options: Sequence[Option]) -> Decorator[Any
     unknown = set(_names_of(options)) - set(inspect.signature(kind).parameters)
     assert not unknown, f"{kind.__name__} has no {unknown}"
 
+    make: Callable[..., Any] = kind
+
     def maker(**given: Any) -> Callable[[str], Any]:
-        return partial(kind, **given)
+        return partial(make, **given)
 
     return gather("request", maker, options)
 

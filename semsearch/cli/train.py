@@ -67,6 +67,7 @@ class _Run:
     max_drop: float = 0.5
     yes: bool = False
     device: str | None = None
+    teacher_vectors: Path | None = None
 
 
 CHANGES = [
@@ -94,6 +95,11 @@ RUN = [
     ),
     click.option(
         "--out", type=click.Path(path_type=Path, file_okay=False), help="The run's folder [default: runs/NAME]."
+    ),
+    click.option(
+        "--teacher-vectors",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder that keeps the teacher's vectors between runs.",
     ),
     click.option("--resume", is_flag=True, help="Go on with the run in --out after it was interrupted."),
     click.option("--dry-run", is_flag=True, help="Read the data and estimate memory and time; train nothing."),
@@ -220,9 +226,9 @@ def _prepare(chosen: Recipe, changes: _Changes, how: _Run, of: Settings | None, 
 
 
 def _dry_run(prepared: Prepared, how: _Run, as_json: bool) -> int:
-    from semsearch.training import report
+    from semsearch.training import estimate
 
-    found = report.estimate(prepared, how.device)
+    found = estimate.estimate(prepared, how.device)
     output.value(asdict(found), _estimate(found), as_json)
     return 0
 
@@ -236,7 +242,9 @@ def _train(prepared: Prepared, folder: Path, how: _Run, as_json: bool) -> Result
             click.echo(output.json_text(entry))
         output.LOG.info("%s", _line(entry))
 
-    return trainer.train(prepared, folder, device=how.device, resume=how.resume, progress=progress)
+    return trainer.train(
+        prepared, folder, device=how.device, resume=how.resume, progress=progress, vectors=how.teacher_vectors
+    )
 
 
 def _report(result: Result, verdicts: Mapping[str, Verdict], as_json: bool) -> None:

@@ -140,9 +140,7 @@ def indexed(
     path = cache / f"{name}-{vector_cache.key(encoder, 'indexer/corpus')}"
     docs = _opened(path, encoder)
     options = ReadOptions(id_field="_id")
-    docs.index(
-        [str(judged.corpus)], options=options, sparse=sparse, force=True, progress=_Told(judged.name, progress)
-    )
+    docs.index([str(judged.corpus)], options=options, sparse=sparse, force=True, progress=_Told(judged.name, progress))
     vector_cache.prune(path)
     return JudgedCollection(judged, docs)
 

@@ -1,4 +1,4 @@
-"""Training pairs from a person's own collection: judged queries, titles, sentences and neighbouring passages.
+"""Make training pairs of a person's own collection: judged queries, titles, sentences and neighbouring passages.
 
 Judged queries are split three ways: to train on, to choose the checkpoint (dev), and for the gate. Without them dev
 and gate are sentences whose passages no training pair touches.
@@ -10,36 +10,42 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from indexer.errors import DataError
-from indexer.storage.store import Snapshot
 from indexer.types import StoredPassage
 from semsearch.evaluation import retrieval
 from semsearch.evaluation.judged import Judged, read_judgements
 from semsearch.evaluation.metrics import Score
 from semsearch.training.clean import distinct, key, words
-from semsearch.training.data import Row
-from semsearch.training.recipe import Recipe, Train
+from semsearch.training.rows import Row
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from indexer.storage.store import Snapshot
+    from indexer.types import StoredPassage
+    from semsearch.training.recipe import Recipe, Train
 
 JUDGEMENTS, TITLES, SENTENCES, NEIGHBOURS, HELD = (
     f"collection:{name}" for name in ("judgements", "titles", "sentences", "neighbours", "held-out")
 )
-MOST_PASSAGES = 20_000
+MAX_PASSAGES = 20_000
 """Passages that pairs are made of; a larger collection gives a random sample of its documents."""
 POOL = 2_000
 """Passages that a held-out query's answer is looked for among."""
 GATE, DEV = (0.25, 10, 200), (0.15, 5, 100)
-"""Share, least and most of the held-out queries."""
-LEAST_QUERIES = 30
+"""Share, minimum and maximum of the held-out queries."""
+MIN_QUERIES = 30
 """Judged queries: 10 for the gate, 5 to choose the checkpoint, 15 to train on."""
-LEAST_PAIRS = 32
+MIN_PAIRS = 32
 """To train on. Fewer would be one batch."""
-LEAST_WORDS = 8
+MIN_WORDS = 8
 """Of a passage, or of what is left of one, to be a text worth finding."""
 SENTENCE_WORDS = 4
+"""Words of a sentence, at least, that may stand for its passage."""
 BEST = 2
 """Passages of a relevant document that a judged query is trained to find."""
 APART = 100
@@ -68,7 +74,7 @@ class HeldOut:
     """Passages of the whole collection."""
 
     def score(self, encode: Encode) -> Score:
-        """nDCG@10 of dense search; a document scores as its best passage."""
+        """Return the nDCG@10 of dense search; a document scores as its best passage."""
         queries = list(self.judged.queries)
         near = encode([self.judged.queries[q] for q in queries], True) @ encode(self.texts, False).T  # (q, n)
         run: dict[str, dict[str, float]] = {}
@@ -82,20 +88,30 @@ class HeldOut:
         return Score(f"{self.judged.name} nDCG@10", 100 * float(items.mean()), items, None, labels, {})
 
     def __str__(self) -> str:
+        """Return what is held out, in words."""
         return f"{len(self.judged.queries)} {self.judged.name}, {len(self.texts)} of {self.total} passages"
 
 
 @dataclass(frozen=True)
 class Material:
+    """What a collection gives to train on and to judge by."""
+
     rows: Mapping[str, list[Row]]
     """Path of a source or dev set → its pairs."""
     held: HeldOut
 
 
 def gather(shown: Snapshot, encode: Encode, judgements: Path | None, seed: int) -> Material:
-    """Pairs to train on and to hold out; the same ones for the same collection and seed.
+    """Return pairs to train on and to hold out; the same ones for the same collection and seed.
 
-    Raises DataError where there are too few, or the judgements do not belong to the collection.
+    Args:
+        shown: What the collection shows.
+        encode: Its encoder.
+        judgements: A file of lines of query, relevant path and, where given, grade; None: texts alone.
+        seed: Of all draws.
+
+    Raises:
+        DataError: There are too few pairs, or the judgements do not belong to the collection.
     """
     random = np.random.default_rng([seed, 41])
     passages = [passage for document in shown.documents() for passage in document.passages]
@@ -111,11 +127,11 @@ def gather(shown: Snapshot, encode: Encode, judgements: Path | None, seed: int) 
         }
         held, away = _held_queries(judged, gate, passages, random), set()
     else:
-        tested, chosen = _sizes(len(clozes), *GATE), _sizes(len(clozes), *DEV)
-        if len(clozes) < 4 * LEAST_PAIRS:
+        tested, chosen = _size(len(clozes), *GATE), _size(len(clozes), *DEV)
+        if len(clozes) < 4 * MIN_PAIRS:
             raise DataError(
                 f"the collection gives {len(clozes)} pairs of a sentence and the rest of its passage, without near "
-                f"duplicates; {4 * LEAST_PAIRS} are needed to train on some and judge the result by others: index "
+                f"duplicates; {4 * MIN_PAIRS} are needed to train on some and judge the result by others: index "
                 "more texts, or train on judgements of your own (--judgements FILE)"
             )
         clozes = [clozes[i] for i in random.permutation(len(clozes))]
@@ -131,13 +147,15 @@ def gather(shown: Snapshot, encode: Encode, judgements: Path | None, seed: int) 
 
 
 def recipe_for(recipe: Recipe, material: Material) -> Recipe:
-    """The recipe without the sources that the collection has no pairs for, its sizes cut to the number of pairs.
+    """Return the recipe without sources that the collection has no pairs for, its sizes cut to the number of pairs.
 
-    Raises DataError where too few are left."""
+    Raises:
+        DataError: Too few pairs are left.
+    """
     kept = [s for s in recipe.sources if not s.path.startswith("collection:") or s.path in material.rows]
     own = {s.path: min(len(material.rows[s.path]), s.limit or 2**63) for s in kept if s.path in material.rows}
-    if len(own) == len(kept) and sum(own.values()) < LEAST_PAIRS:
-        raise DataError(f"the collection gives {sum(own.values())} pairs to train on; {LEAST_PAIRS} or more are needed")
+    if len(own) == len(kept) and sum(own.values()) < MIN_PAIRS:
+        raise DataError(f"the collection gives {sum(own.values())} pairs to train on; {MIN_PAIRS} or more are needed")
     weights = {path: float(count * (EMPHASIS if path == JUDGEMENTS else 1)) for path, count in own.items()}
     sources = tuple(replace(s, weight=weights.get(s.path)) if s.weight is None else s for s in kept)
     if len(own) < len(kept):
@@ -146,7 +164,7 @@ def recipe_for(recipe: Recipe, material: Material) -> Recipe:
 
 
 def sized(train: Train, rows: int) -> Train:
-    """Batches of at most an eighth of the rows, at least ten steps, and four checks among them."""
+    """Return [train] for so many rows: batches of at most an eighth, at least ten steps, four checks among them."""
     batch = min(train.batch, max(8, rows // 8))
     steps = train.steps or max(10, round(train.epochs * rows / batch))
     return replace(
@@ -162,33 +180,37 @@ def sized(train: Train, rows: int) -> Train:
 
 
 def _documents(passages: Sequence[StoredPassage], random: np.random.Generator) -> list[list[StoredPassage]]:
-    """Documents of passages worth finding, none of them nearly equal to another (they would be each other's
-    negatives); a random sample of a large collection."""
+    """Return documents of passages worth finding; a random sample of a large collection.
+
+    None is nearly equal to another: they would be each other's negatives.
+    """
     groups: dict[tuple[str, str | None], list[StoredPassage]] = {}
     for passage in passages:
         groups.setdefault((passage.path, passage.record), []).append(passage)
     names, count = list(groups), 0
     chosen = []
     for i in random.permutation(len(names)):
-        if count >= MOST_PASSAGES:
+        if count >= MAX_PASSAGES:
             break
         chosen.append(i)
         count += len(groups[names[i]])
-    found = [p for i in sorted(chosen) for p in groups[names[i]] if len(words(p.passage.text)) >= LEAST_WORDS]
+    found = [p for i in sorted(chosen) for p in groups[names[i]] if len(words(p.passage.text)) >= MIN_WORDS]
     kept = {found[i].id for i in distinct([p.passage.text for p in found])}
     documents = [[p for p in groups[names[i]] if p.id in kept] for i in sorted(chosen)]
     return [sorted(document, key=lambda p: p.passage.start) for document in documents if document]
 
 
 def _cloze(text: str, random: np.random.Generator) -> tuple[str, str] | None:
-    """A sentence and the rest of its passage (the inverse cloze task of Lee et al. 2019, "Latent Retrieval");
-    None where there is no such sentence."""
+    """Return a sentence and the rest of its passage; None where there is no such sentence.
+
+    Source: the inverse cloze task of Lee et al. (2019), "Latent Retrieval".
+    """
     parts = [part.strip() for part in _SENTENCE_END.split(text)]
     good = [
         i
         for i, part in enumerate(parts)
         if len(words(part)) >= SENTENCE_WORDS
-        and len(words(" ".join(parts[:i] + parts[i + 1 :]))) >= LEAST_WORDS
+        and len(words(" ".join(parts[:i] + parts[i + 1 :]))) >= MIN_WORDS
     ]  # fmt: skip
     if not good:
         return None
@@ -197,8 +219,10 @@ def _cloze(text: str, random: np.random.Generator) -> tuple[str, str] | None:
 
 
 def _titled(document: Sequence[StoredPassage], away: set[int]) -> Iterator[Row]:
-    """Each passage under its heading where it begins with one, and the first under the document's title; the text
-    without the heading, which would give it away."""
+    """Yield each passage under its heading where it begins with one, and the first under the document's title.
+
+    The text goes without the heading, which would give it away.
+    """
     for number, passage in enumerate(document):
         text = passage.passage.text
         heading = _HEADING.match(text) if passage.kind in ("markdown", "rst") else None
@@ -206,7 +230,7 @@ def _titled(document: Sequence[StoredPassage], away: set[int]) -> Iterator[Row]:
         title = passage.title if number == 0 else None
         if title and key(rest[: len(title) + 8]).startswith(key(title)):
             rest = rest.partition("\n")[2].strip()
-        if passage.id in away or len(words(rest)) < LEAST_WORDS:
+        if passage.id in away or len(words(rest)) < MIN_WORDS:
             continue
         if title:
             yield Row(title, rest)
@@ -216,16 +240,25 @@ def _titled(document: Sequence[StoredPassage], away: set[int]) -> Iterator[Row]:
 
 
 def _neighbours(document: Sequence[StoredPassage], away: set[int]) -> Iterator[Row]:
+    """Yield neighbouring passages as pairs."""
     for a, b in pairwise(document):
         if not {a.id, b.id} & away and b.passage.start - a.passage.end < APART:
             yield Row(a.passage.text, b.passage.text)
 
 
 def _judged_rows(
-    shown: Snapshot, passages: Sequence[StoredPassage], judged: Judged, queries: Sequence[str], encode: Encode, most: int
+    shown: Snapshot,
+    passages: Sequence[StoredPassage],
+    judged: Judged,
+    queries: Sequence[str],
+    encode: Encode,
+    limit: int,
 ) -> list[Row]:
-    """Each query with the ``most`` nearest passages of each relevant document, and with a hard negative: the nearest
-    passage of a document that is not called relevant, unless it is so near that it may be an answer too."""
+    """Return each query with the ``limit`` nearest passages of each relevant document, and with a hard negative.
+
+    That is the nearest passage of a document that is not called relevant, unless it is so near that it may be an
+    answer too. With a limit of 1 there is one passage a query, and no hard negative.
+    """
     by_path: dict[str, list[StoredPassage]] = {}
     for passage in passages:
         by_path.setdefault(passage.path, []).append(passage)
@@ -236,41 +269,42 @@ def _judged_rows(
         relevant = judged.relevant[query]
         others = [p for p in shown.get(ids[ids >= 0]) if p.path not in relevant]
         near = dict(zip(ids.tolist(), scores.tolist(), strict=True))
-        for path in sorted(relevant, key=lambda path: -relevant[path])[: None if most > 1 else 1]:
+        for path in sorted(relevant, key=lambda path: -relevant[path])[: None if limit > 1 else 1]:
             own = [p for p in by_path.get(path, []) if p.passage.text.strip()]
             if not own:
                 continue
             values = shown.vectors([p.id for p in own]) @ vector
             answers = {key(p.passage.text) for p in own}
-            for i in np.argsort(-values, kind="stable")[:most]:
+            for i in np.argsort(-values, kind="stable")[:limit]:
                 hard = next(
                     (p.passage.text for p in others
                      if near[p.id] < CEILING * values[i] and key(p.passage.text) not in answers), None
                 )  # fmt: skip
-                rows.append(Row(judged.queries[query], own[i].passage.text, (hard,) if hard and most > 1 else ()))
+                rows.append(Row(judged.queries[query], own[i].passage.text, (hard,) if hard and limit > 1 else ()))
     return rows
 
 
 # -- what is held out -------------------------------------------------------------------------------------------
 
 
-def _sizes(total: int, share: float, least: int, most: int) -> int:
-    return min(max(least, int(share * total)), most)
+def _size(total: int, share: float, low: int, high: int) -> int:
+    """Return a share of a total, kept between two numbers."""
+    return min(max(low, int(share * total)), high)
 
 
 def _split(judged: Judged, path: Path, random: np.random.Generator) -> tuple[list[str], list[str], list[str]]:
-    """Queries (train, dev, gate); those that differ in case or punctuation only stay together."""
+    """Return the queries of (train, dev, gate); those that differ in case or punctuation only stay together."""
     alike: dict[str, list[str]] = {}
     for query, text in judged.queries.items():
         alike.setdefault(key(text) or text, []).append(query)
     groups = list(alike.values())
-    if len(groups) < LEAST_QUERIES:
+    if len(groups) < MIN_QUERIES:
         raise DataError(
-            f"{path} judges {len(groups)} different queries; {LEAST_QUERIES} are needed: {GATE[1]} are held out for "
+            f"{path} judges {len(groups)} different queries; {MIN_QUERIES} are needed: {GATE[1]} are held out for "
             f"the gate, {DEV[1]} choose the checkpoint, and the rest is trained on; judge more, or leave --judgements "
             "out to train on the collection's texts alone"
         )
-    gate, dev = _sizes(len(groups), *GATE), _sizes(len(groups), *DEV)
+    gate, dev = _size(len(groups), *GATE), _size(len(groups), *DEV)
     order = [groups[i] for i in random.permutation(len(groups))]
     parts = order[gate + dev :], order[gate : gate + dev], order[:gate]
     train, chosen, held = ([query for group in part for query in group] for part in parts)
@@ -280,7 +314,7 @@ def _split(judged: Judged, path: Path, random: np.random.Generator) -> tuple[lis
 def _held_queries(
     judged: Judged, queries: Sequence[str], passages: Sequence[StoredPassage], random: np.random.Generator
 ) -> HeldOut:
-    """All passages of the relevant documents, and others at random."""
+    """Return the gate's queries with all passages of their relevant documents, and others at random."""
     part = replace(
         judged,
         name="held-out queries",
@@ -298,7 +332,7 @@ def _held_sentences(
     total: int,
     random: np.random.Generator,
 ) -> HeldOut:
-    """Each pair's rest in place of its passage, and other passages at random."""
+    """Return the gate's sentences, each pair's rest in place of its passage, and other passages at random."""
     own = {p.id for p, _, _ in pairs}
     others = _some([p for p in passages if p.id not in own], random)
     judged = Judged(
@@ -313,6 +347,7 @@ def _held_sentences(
 
 
 def _some(passages: Sequence[StoredPassage], random: np.random.Generator) -> list[StoredPassage]:
+    """Return POOL of the passages, at random and in their order."""
     if len(passages) <= POOL:
         return list(passages)
     return [passages[i] for i in np.sort(random.choice(len(passages), POOL, replace=False))]

@@ -232,7 +232,10 @@ def test_save_keeps_proven_weights_and_no_others(tmp_path: Path, capsys) -> None
     assert run(list(map(str, tuning))) == 0
     second, err = capsys.readouterr()
     assert json.loads(second)["saved"] is False
-    assert json.loads(second)["default"] == {**json.loads(first)["chosen"], "weights": vars(Weights.of(open_store(path)))}
+    assert json.loads(second)["default"] == {
+        **json.loads(first)["chosen"],
+        "weights": vars(Weights.of(open_store(path))),
+    }
     assert "nothing saved" in err
     assert (path / "search.json").read_bytes() == kept
 

@@ -1,4 +1,4 @@
-"""What a causal transformers model is made of, read into one form: families differ in names and in which parts exist.
+"""Causal transformers models read into one form: families differ in names and in which parts exist.
 
 A model with a part that is not read here (another rope, logit caps, bidirectional attention, weights spread over
 devices) is refused with None: its own forward is the fallback.
@@ -36,8 +36,11 @@ Rope = tuple[Tensor, Tensor]
 
 @dataclass(kw_only=True)
 class Block:
-    """x += after_attention(attention(before_attention(x))), then after_sum(x); the MLP likewise. Absent parts are
-    None. The last block has ``q`` and ``kv`` apart, every other one ``qkv``."""
+    """One block of a model.
+
+    x += after_attention(attention(before_attention(x))), then after_sum(x); the MLP likewise. Absent parts are None.
+    The last block has ``q`` and ``kv`` apart, every other one ``qkv``.
+    """
 
     heads: int
     kv_heads: int
@@ -67,6 +70,8 @@ class Block:
 
 @dataclass
 class Decoder:
+    """A model's parts."""
+
     embed: Callable[[Tensor, Tensor], Tensor]
     """ids (t,), positions (t,) to (t, e)."""
     blocks: list[Block]
@@ -80,7 +85,7 @@ Mode = Literal["dense", "packed", "int8", "watch"]
 
 
 class Maker:
-    """Builds the linear layers and norms of one model."""
+    """The builder of one model's linear layers and norms."""
 
     def __init__(
         self,
@@ -90,7 +95,8 @@ class Maker:
         interleave: bool,
         release: bool,
         reach: dict[nn.Module, Tensor] | None = None,
-    ):
+    ) -> None:
+        """Take how to build; ``dtype``: of the layers' inputs, ``reach``: what a watching model has noted."""
         self.mode = mode
         self.dtype = dtype
         self.wide = wide
@@ -112,8 +118,15 @@ class Maker:
         head_dim: int = 0,
         beside: Sequence[nn.Module] = (),
     ) -> Linear:
-        """Layers that read the same input as one; the first ``rotary`` of them hold heads that will be turned.
-        beside: those that prepare the same input, first the one that does it, where that is not ``modules``."""
+        """Return layers that read the same input as one.
+
+        Args:
+            modules: The layers.
+            activation: Function that follows.
+            rotary: So many of them, the first, hold heads that will be turned.
+            head_dim: Dimension of a head, where some are turned.
+            beside: Layers that prepare the same input, first the one that does it, where that is not ``modules``.
+        """
         readers = [*beside, *modules]
         if not all(plain(module) for module in readers):
             return Modules(modules, activation, self.dtype)
@@ -138,7 +151,15 @@ class Maker:
         reader: nn.Module,
         read_by: Sequence[Tensor],
     ) -> Linear:
-        """reader: names the input; read_by: every weight that the input is multiplied with."""
+        """Return one layer of these weights (o, i) under each other.
+
+        Args:
+            weights: (o, i) each.
+            biases: (o,) each, or None.
+            activation: Function that follows.
+            reader: Names the input.
+            read_by: Every weight that the input is multiplied with.
+        """
         weight = torch.cat(weights) if len(weights) > 1 else weights[0]
         bias = None
         if any(b is not None for b in biases):
@@ -152,8 +173,12 @@ class Maker:
         return (Packed if self.mode == "packed" else Dense)(weight, bias, activation)
 
     def norm(self, module: Any, head: bool = False) -> Function | None:
-        """LayerNorm, or RMSNorm as Llama (weight) and Gemma (1 + weight) write it; ``head``: over one head's
-        (possibly interleaved) dimensions."""
+        """Return a LayerNorm, or an RMSNorm as Llama (weight) and Gemma (1 + weight) write it.
+
+        Args:
+            module: transformers' norm; None gives None.
+            head: Whether it is over one head's (possibly interleaved) dimensions.
+        """
         if module is None:
             return None
         if isinstance(module, nn.LayerNorm):
@@ -168,7 +193,7 @@ class Maker:
         return lambda x: F.rms_norm(x, factor.shape, factor, eps)
 
     def finish(self) -> None:
-        """Frees the weights that now exist a second time, where that was asked for."""
+        """Free the weights that now exist a second time, where that was asked for."""
         if self.release and self.mode != "watch":
             for used in self.used:
                 module: Any = used
@@ -176,7 +201,7 @@ class Maker:
 
 
 def interleave(rows: Tensor, head_dim: int) -> Tensor:
-    """Rows (h*d, ...) of each head from (first halves, second halves) to pairs."""
+    """Return rows (h*d, …) with each head's from (first halves, second halves) put into pairs."""
     return torch.unflatten(rows, 0, (-1, 2, head_dim // 2)).transpose(1, 2).reshape(rows.shape)
 
 
@@ -193,6 +218,7 @@ LLAMA_LIKE = ("llama", "mistral", "qwen2", "qwen3", "gemma3_text")
 
 
 def read(model: Any, layers: int, make: Maker) -> Decoder | None:
+    """Return the first ``layers`` blocks of a transformers model; None for one that is not covered."""
     kind = model.config.model_type
     if kind in LLAMA_LIKE:
         return _llama(model, layers, make)
@@ -204,11 +230,17 @@ def read(model: Any, layers: int, make: Maker) -> Decoder | None:
 
 
 def turns_plain_heads(model: Any) -> bool:
-    """Whether the model has rotary positions, and q and k nothing but weights (no adapter), so that their rows can
-    be reordered."""
+    """Return whether the rows of q and k can be reordered.
+
+    The model must have rotary positions, and q and k nothing but weights (no adapter).
+    """
     return model.config.model_type in LLAMA_LIKE and all(
         plain(layer.self_attn.q_proj) and plain(layer.self_attn.k_proj) for layer in model.layers
     )
+
+
+def _no_ropes(_: int) -> dict[str, Rope]:
+    return {}
 
 
 def _same(x: Tensor) -> Tensor:
@@ -272,7 +304,7 @@ def _llama(model: Any, layers: int, make: Maker) -> Decoder | None:
 
 
 def _opt(decoder: Any, layers: int, make: Maker) -> Decoder:
-    """350m alone norms after each sum instead of before each part, and its embeddings are narrower than its blocks."""
+    """Read an OPT: 350m alone norms after each sum instead of before each part, and its embeddings are narrower."""
     blocks = []
     for i, layer in enumerate(decoder.layers[:layers]):
         a = layer.self_attn
@@ -311,7 +343,7 @@ def _opt(decoder: Any, layers: int, make: Maker) -> Decoder:
         x = x if norm is None else norm(x)
         return x if decoder.project_out is None else decoder.project_out(x.to(make.dtype))
 
-    return Decoder(embed, blocks, finish, lambda n: {})
+    return Decoder(embed, blocks, finish, _no_ropes)
 
 
 def _gpt2(model: Any, layers: int, make: Maker) -> Decoder | None:
@@ -346,4 +378,4 @@ def _gpt2(model: Any, layers: int, make: Maker) -> Decoder | None:
             )
         )
     return Decoder(lambda ids, positions: model.wte(ids) + model.wpe(positions), blocks, make.norm(model.ln_f) or _same,
-                   lambda n: {})  # fmt: skip
+                   _no_ropes)  # fmt: skip

@@ -83,8 +83,17 @@ class LastTokenForward:
         wide: torch.dtype,
         interleaved: bool,
         attention: Callable[[Sequence[int], int], Attention],
-    ):
-        """dtype: of attention; wide: of the residual stream; attention: from lengths (ascending) and prefix length."""
+    ) -> None:
+        """Take a model's parts.
+
+        Args:
+            decoder: The parts.
+            device: Where they lie.
+            dtype: Of attention.
+            wide: dtype of the residual stream.
+            interleaved: Whether rotary pairs stand side by side.
+            attention: Makes an Attention from lengths (ascending) and the prefix's length.
+        """
         self.decoder = decoder
         self.device = device
         self.dtype = dtype
@@ -107,7 +116,7 @@ class LastTokenForward:
 
     @torch.inference_mode()
     def __call__(self, sequences: Sequence[Ids]) -> Tensor:
-        """(b, e) float32 on the model's device, in the order given. Every sequence holds at least one token."""
+        """Return (b, e) float32 on the model's device, in the order given; no sequence may be empty."""
         return self.run(sequences, self.plan(sequences))
 
     def plan(self, sequences: Sequence[Ids], call: Caller | None = None) -> Plan:
@@ -171,8 +180,10 @@ class LastTokenForward:
         return self._pasts[ids]
 
     def _run(self, tails: list[Ids], prefix: int, past: list[Past] | None, kept: list[Past] | None = None) -> Tensor:
-        """tails: sequences without the prefix, lengths ascending. (b, e), or with ``kept``: fills it with each
-        block's keys and values, prefix included, and stops there."""
+        """Run sequences without their prefix, lengths ascending: (b, e).
+
+        ``kept`` is filled with each block's keys and values, prefix included, and the run stops there.
+        """
         lengths = [len(tail) for tail in tails]
         with self._counting:
             self.tokens += sum(lengths)
@@ -208,7 +219,7 @@ class LastTokenForward:
         return x
 
     def _heads(self, block: Block, y: Tensor, turn: tuple[Tensor, ...] | None, *names: str) -> list[Tensor]:
-        """y (t, heads*d), the named parts side by side, to one (t, heads, d) tensor each: q and k normed and turned."""
+        """Part y (t, heads*d) into one (t, heads, d) tensor for each name, q and k normed and turned."""
         sizes = [block.heads if name == "q" else block.kv_heads for name in names]
         y = torch.unflatten(y, -1, (-1, block.head_dim))
         turning = [size for name, size in zip(names, sizes, strict=True) if name != "v"]
@@ -224,7 +235,7 @@ class LastTokenForward:
         return [*torch.split(head, turning, 1), *([tail] if "v" in names else [])]
 
     def _turn(self, x: Tensor, turn: tuple[Tensor, ...]) -> Tensor:
-        """Rotary positions (Su et al. 2021, equation 34) in fp32; x (t, h, d)."""
+        """Turn by rotary positions (Su et al. 2021, equation 34) in fp32; x (t, h, d)."""
         if self.interleaved:  # pairs side by side are complex numbers, and a turn is one product
             pairs = torch.view_as_complex(torch.unflatten(x.float(), -1, (-1, 2)))
             return torch.view_as_real(pairs * turn[0]).flatten(-2)
@@ -233,7 +244,7 @@ class LastTokenForward:
         return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
 
     def _turns(self, positions: Tensor, longest: int) -> Mapping[str, tuple[Tensor, ...]]:
-        """Per rope the factors of each token: complex (t, 1, d / 2), or cos and sin of that shape."""
+        """Return for each rope the factors of each token: complex (t, 1, d / 2), or cos and sin of that shape."""
         with self._counting:
             if longest > self._positions:
                 self._positions = max(512, 2 * longest)
@@ -262,12 +273,14 @@ def fast_forward(
     sample: Sequence[Ids] = (),
     release: bool = False,
 ) -> LastTokenForward | None:
-    """The fast forward of a loaded transformers model (without LM head, possibly wrapped by PEFT), or None where its
-    family or placement is not covered: call the model itself then.
+    """Return the fast forward of a loaded transformers model; None where its family or placement is not covered.
 
-    layers: use the first N blocks. int8: quantise plain linear layers (weights per output, inputs per token), CPU
-    only; sample: some prompts for it, to see which inputs are large (without them it is several times less exact).
-    release: give up the model's own copy of weights that were laid out anew; its forward is then unusable.
+    Args:
+        model: Without LM head, possibly wrapped by PEFT. It is what to call where there is no fast forward.
+        layers: Use the first N blocks.
+        int8: Quantise plain linear layers (weights per output, inputs per token), CPU only.
+        sample: Some prompts for int8, to see which inputs are large; without them it is several times less exact.
+        release: Give up the model's own copy of weights that were laid out anew; its forward is then unusable.
     """
     loose: Any = model
     if hasattr(model, "get_base_model"):

@@ -5,16 +5,19 @@ b batch, s sequence, d hidden.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from threading import Lock
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from indexer.embedding.forward.pooling import pool
-from indexer.embedding.spec import Pooling
-from indexer.embedding.weights.tokens import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from indexer.embedding.spec import Pooling
+    from indexer.embedding.weights.tokens import Tokens
 
 
 class Forward(Protocol):
@@ -23,15 +26,16 @@ class Forward(Protocol):
     tokens: int
     """Tokens run so far; a shared prefix counts once, padding not at all."""
 
-    def __call__(self, ids: list[list[int]]) -> Tensor:
-        """Prompts' token ids, none empty → (b, d) on the model's device, in its dtype or float32; order kept."""
+    def __call__(self, ids: list[list[int]], /) -> Tensor:
+        """Return (b, d) on the model's device, in its dtype or float32, for b prompts' token ids, none empty."""
         ...
 
 
 class PlainForward:
     """Right padding and a mask; every family that transformers has."""
 
-    def __init__(self, model: Any, pooling: Pooling, tokenizer: Tokens):
+    def __init__(self, model: Any, pooling: Pooling, tokenizer: Tokens) -> None:
+        """Take a transformers model without LM head."""
         self._model = model
         self._pooling: Pooling = pooling
         self._pad_id = tokenizer.pad_id
@@ -61,7 +65,7 @@ class PlainForward:
 
 
 def padded(ids: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Right-padded ids and their mask, both (b, s) int64."""
+    """Return right-padded ids and their mask, both (b, s) int64."""
     longest = max(map(len, ids))
     tokens = torch.full((len(ids), longest), pad_id, dtype=torch.long)
     mask = torch.zeros((len(ids), longest), dtype=torch.long)

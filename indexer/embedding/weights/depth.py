@@ -8,13 +8,15 @@ Deeper Layers*).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from indexer.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 
 def total(folder: Path) -> int | None:
@@ -28,7 +30,11 @@ def total(folder: Path) -> int | None:
 
 
 def needed(config: Any, blocks: Sequence[int]) -> int:
-    """How many of the first blocks a model needs to have all these. Raises ModelError where there are fewer."""
+    """Return how many of the first blocks a model needs to have all these.
+
+    Raises:
+        ModelError: The model has fewer.
+    """
     if blocks[-1] >= config.num_hidden_layers:
         raise ModelError(
             f"layers asks for {blocks[-1] + 1} blocks; the model has {config.num_hidden_layers}"
@@ -70,7 +76,7 @@ def rename(model: nn.Module) -> None:
 
 
 def _place(model: Any) -> tuple[nn.Module, str]:
-    """The module that has the list of blocks, and the list's name: the outermost list of that length."""
+    """Return the module that has the list of blocks, the outermost of that length, and the list's name."""
     for holder in model.modules():
         for name, child in holder.named_children():
             if isinstance(child, nn.ModuleList) and len(child) == model.config.num_hidden_layers:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from indexer.embedding import quiet
 from indexer.embedding.precision import DTYPES
-from indexer.embedding.spec import EncoderSpec, Precision
 from indexer.embedding.weights import depth, llama, lora, models
 from indexer.embedding.weights.digests import weight_files
 from indexer.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from indexer.embedding.spec import EncoderSpec, Precision
 
 
 def load(
@@ -27,9 +30,18 @@ def load(
     device_map: str | None = None,
     whole: bool = False,
 ) -> nn.Module:
-    """The model in eval mode on its device. "int8" is loaded as fp32: the forward quantises.
+    """Return the model in eval mode on its device.
 
-    ``whole``: one of transformers' own classes even where modules without a forward would do. Raises ModelError.
+    Args:
+        located: The folders.
+        spec: The encoder.
+        precision: Of the weights; "int8" is loaded as fp32, since the forward quantises.
+        device: Where the model goes.
+        device_map: accelerate's, for models larger than one GPU.
+        whole: Load one of transformers' own classes even where modules without a forward would do.
+
+    Raises:
+        ModelError: The model or its adapter cannot be loaded, or they do not belong together.
     """
     merging = located.adapter is not None and spec.merge_adapter
     beside = located.adapter is not None and not merging
@@ -61,7 +73,11 @@ def load(
 
 
 def read_config(folder: Path, blocks: Sequence[int] | None = None) -> Any:
-    """transformers' configuration, cut to the first blocks, so many that ``blocks`` are among them."""
+    """Return transformers' configuration, cut to the first blocks, so many that ``blocks`` are among them.
+
+    Raises:
+        ModelError: It cannot be read, or the model has fewer blocks.
+    """
     from transformers import AutoConfig
 
     try:
@@ -75,7 +91,7 @@ def read_config(folder: Path, blocks: Sequence[int] | None = None) -> Any:
 
 
 def max_positions(config: Any) -> int | None:
-    """The longest input a model can read; None where positions are relative (T5)."""
+    """Return the longest input a model can read, in tokens; None where positions are relative (T5)."""
     positions = getattr(config, "max_position_embeddings", None)
     if positions is not None and config.model_type in ("roberta", "xlm-roberta", "camembert"):
         positions -= config.pad_token_id + 1  # positions start after the padding's
@@ -133,7 +149,7 @@ def _read(
 
 
 def surplus(model: nn.Module, unexpected: Iterable[str]) -> list[str]:
-    """Of the names that a model has no place for, those within blocks that it does have: a sign of another family.
+    """Return names of weights that a model has no place for, though it has their block: a sign of another family.
 
     The LM head, pooler or decoder, and blocks cut off by ``layers``, are left out on purpose.
     """
@@ -147,10 +163,12 @@ def surplus(model: nn.Module, unexpected: Iterable[str]) -> list[str]:
 
 
 def lm_head(located: models.Located, model: Any) -> torch.Tensor:
-    """The (vocabulary, d) matrix that turns a hidden state into logits, on the embeddings' device and dtype.
+    """Return the LM head (v, d), which turns a hidden state into logits, on the embeddings' device and dtype.
 
-    The input embeddings where they are tied, with what the adapter does to the head. Raises ModelError for a model
-    that does not predict the next token.
+    It is the input embeddings where they are tied, with what the adapter does to the head.
+
+    Raises:
+        ModelError: The model does not predict the next token, or was saved without its head.
     """
     head = _lm_head(located.model, model)
     return head if located.adapter is None else lora.head(located.adapter, head)
@@ -178,10 +196,13 @@ def _lm_head(folder: Path, model: Any) -> torch.Tensor:
 
 
 def _quantise_nf4(model: nn.Module, device: torch.device) -> None:
-    """NF4 with double quantisation, bf16 compute, on every linear layer (Dettmers et al. 2023, Section 3).
+    """Quantise every linear layer to NF4 with double quantisation and bf16 compute.
 
     On a CPU the weights are rounded to NF4 and kept as bf16: bitsandbytes' 4-bit kernels there repack weights in
     place on the first forward, and are slower; the numbers are the same.
+
+    Source:
+        Dettmers et al. 2023, Section 3.
     """
     quiet.bitsandbytes()
     import bitsandbytes
@@ -215,7 +236,7 @@ def _quantise_nf4(model: nn.Module, device: torch.device) -> None:
 
 
 def int8(model: nn.Module) -> nn.Module:
-    """The model with linear layers that quantise weights once and activations as they come; a copy."""
+    """Return a copy whose linear layers quantise weights once and activations as they come."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.ao has been deprecated for years and has no successor in torch
         quantization: Any = torch.ao.quantization

@@ -10,17 +10,20 @@ i inputs, o outputs, v vocabulary, d hidden.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from indexer.embedding import quiet
 from indexer.embedding.weights import adapter_files
-from indexer.embedding.weights.adapter_files import AdapterFiles, Lora
 from indexer.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from indexer.embedding.weights.adapter_files import AdapterFiles, Lora
 
 
 def merge(model: nn.Module, folder: Path, blocks: Sequence[int] | None, total: int | None) -> None:

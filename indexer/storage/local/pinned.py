@@ -85,7 +85,9 @@ class Vectors:
         self.dim = manifest.manifest.dim
         self.dtype = DTYPES[manifest.manifest.vector_dtype]
         self._folder = folder
-        self.shards: ShardSet = ShardSet(folder / VECTORS, shards, self.dim, self.dtype, earlier.shards if earlier else None)
+        self.shards: ShardSet = ShardSet(
+            folder / VECTORS, shards, self.dim, self.dtype, earlier.shards if earlier else None
+        )
 
     def raw(self, catalog: CatalogReader, ids: np.ndarray) -> np.ndarray:
         """Return (n, d) as stored, in the order of the ids.
