@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from indexer.embedding.encoder import HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
 from indexer.errors import ConfigError, TrainingError
 from semsearch.training import distill, trainer
 from semsearch.training.learner import collate, learning_rate
