@@ -196,6 +196,7 @@ class Collection(Held):
         passage_tokens: int | None = None,
         sparse: bool = False,
         force: bool = False,
+        checksum: bool = False,
         dry_run: bool = False,
         progress: Progress = silent,
     ) -> Report:
@@ -209,6 +210,7 @@ class Collection(Held):
             passage_tokens: Most tokens of a passage, for a new collection.
             sparse: Give a new collection a sparse index of the model's terms.
             force: Index ``/`` or the home folder all the same.
+            checksum: Look at the bytes of every file, also where size, times and inode say that it has not changed.
             dry_run: Read and split only, and change nothing.
             progress: Called with what happens: a file was read, so much is to embed, so many texts have vectors.
 
@@ -230,6 +232,8 @@ class Collection(Held):
                 splitter=_splitter(store.manifest),
                 options=options,
                 force=force,
+                checksum=checksum,
+                exclude=[os.fspath(self.settings.root)],
                 dry_run=dry_run,
                 progress=progress,
             )

@@ -225,6 +225,7 @@ READ_OPTIONS = [
     ),
     click.option("--title-field", metavar="NAME", help="Record field that is the title."),
     click.option("--id-field", metavar="NAME", help="Record field that identifies the record."),
+    click.option("--encoding", metavar="NAME", help="Encoding of every text file, whatever it says of itself."),
     click.option(
         "--max-bytes", type=click.IntRange(min=1), help="Largest file read as one document [default: 64 MiB]."
     ),
