@@ -93,9 +93,11 @@ class HashEncoder:
             found.append(TokenVectors(vectors, np.ones(len(vectors), np.float32)))
         return found
 
-    def terms(self, texts: Sequence[str], k: int, role: Role = "passage") -> list[list[tuple[str, float]]]:
+    def terms(
+        self, texts: Sequence[str], k: int, role: Role = "passage", states: Vectors | None = None
+    ) -> list[list[tuple[str, float]]]:
         """Return the k most frequent words of each text with their shares."""
-        del role  # both are the same
+        del role, states  # the words alone say it
         result = []
         for text in texts:
             words = _words(text)
@@ -104,7 +106,7 @@ class HashEncoder:
         return result
 
     def encode_terms(
-        self, texts: Sequence[str], role: Role = "passage", max_terms: int = MAX_TERMS
+        self, texts: Sequence[str], role: Role = "passage", max_terms: int = MAX_TERMS, normalize: bool = True
     ) -> tuple[Vectors, list[Terms]]:
         """Return vectors and terms: a word's term is a hash of it, its weight 100 log(1 + occurrences), rounded."""
         result = []
@@ -112,7 +114,7 @@ class HashEncoder:
             words = _words(text)[: self.spec.max_tokens]
             weights = {_term(word): round(100 * math.log1p(words.count(word))) for word in set(words)}
             result.append(dict(sorted(weights.items(), key=lambda item: (-item[1], item[0]))[:max_terms]))
-        return self.encode(texts, role), result
+        return self.encode(texts, role, normalize), result
 
     def term_batches(
         self, texts: Sequence[str], role: Role = "passage", max_terms: int = MAX_TERMS

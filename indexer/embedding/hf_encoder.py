@@ -132,12 +132,12 @@ class HFEncoder:
             yield where, _vectors(values, normalize)[which]
 
     def encode_terms(
-        self, texts: Sequence[str], role: Role = "passage", max_terms: int = MAX_TERMS
+        self, texts: Sequence[str], role: Role = "passage", max_terms: int = MAX_TERMS, normalize: bool = True
     ) -> tuple[Vectors, list[Terms]]:
-        """Return unit vectors (n, d) and each text's terms."""
+        """Return vectors (n, d) and each text's terms."""
         vectors = np.empty((len(texts), self.dim), np.float32)
         terms: list[Terms] = [{} for _ in texts]
-        for rows, values, weighted in self.term_batches(texts, role, max_terms):
+        for rows, values, weighted in self._term_batches(texts, role, max_terms, normalize):
             vectors[rows] = values
             for row, each in zip(rows, weighted, strict=True):
                 terms[row] = each
@@ -147,6 +147,11 @@ class HFEncoder:
         self, texts: Sequence[str], role: Role = "passage", max_terms: int = MAX_TERMS
     ) -> Iterator[tuple[Positions, Vectors, list[Terms]]]:
         """Yield positions (b,), unit vectors (b, d) and b texts' terms."""
+        yield from self._term_batches(texts, role, max_terms, normalize=True)
+
+    def _term_batches(
+        self, texts: Sequence[str], role: Role, max_terms: int, normalize: bool
+    ) -> Iterator[tuple[Positions, Vectors, list[Terms]]]:
         if self.spec.pooling != "last":
             raise ModelError(
                 f"pooling is {self.spec.pooling}; terms come from the state of the last token: use pooling last"
@@ -157,7 +162,7 @@ class HFEncoder:
             where, which = _copies(rows)
             own = [texts[positions[0]] for positions in rows]
             weighted = vocabulary.weigh(values, head, own, max_terms, self.spec.max_tokens)
-            yield where, _vectors(values, True)[which], [weighted[i] for i in which]
+            yield where, _vectors(values, normalize)[which], [weighted[i] for i in which]
 
     def count_tokens(self, texts: Sequence[str]) -> Positions:
         """Return (n,) int64: the tokens of each text alone."""
@@ -188,13 +193,19 @@ class HFEncoder:
         pairs = zip(np.split(rows, ends), np.split(weights, ends), strict=True)
         return [TokenVectors(vectors, weight) for vectors, weight in pairs]
 
-    def terms(self, texts: Sequence[str], k: int, role: Role = "passage") -> list[list[tuple[str, float]]]:
+    def terms(
+        self, texts: Sequence[str], k: int, role: Role = "passage", states: Vectors | None = None
+    ) -> list[list[tuple[str, float]]]:
         """Return the k most likely next tokens after each prompt with their probabilities, best first."""
         encoder = self._of(role)
         head = encoder._lm_head()  # (v, d)
         result: list[list[tuple[str, float]]] = [[] for _ in texts]
+        if states is not None and self.spec.pooling == "last":
+            given: Iterator[tuple[Rows, Tensor]] = iter([([[i] for i in range(len(texts))], torch.from_numpy(states))])
+        else:
+            given = encoder._run(texts, PromptTemplate.of(self.spec, role), encoder._forward("last"))
         with torch.inference_mode():
-            for rows, hidden in encoder._run(texts, PromptTemplate.of(self.spec, role), encoder._forward("last")):
+            for rows, hidden in given:
                 chances = (hidden.to(head) @ head.T).float().softmax(1)  # (b, v)
                 weights, best = chances.topk(min(k, len(head)))
                 for positions, ids, values in zip(rows, best.tolist(), weights.tolist(), strict=True):
