@@ -5,7 +5,8 @@
 ``answer_sentences.jsonl`` beside this script names rows of DATA/pairs and, for each, the sentences that answer its
 query, as offsets: judged by reading. DEV is what scripts/research/make_dev_collections.py makes: each query is asked
 with the ten best passages by words of its own development collection, the right one among them, and once with that one
-alone. A mark is right where more than half of the shorter of both is shared. The figures are in scripts/research/LOG.md.
+alone. A mark is right where more than half of the shorter of both is shared.
+The figures are in scripts/research/LOG.md.
 """
 
 from __future__ import annotations
