@@ -6,7 +6,9 @@ A row belongs to a collection where a hash of its passage says so, so that the c
 the share of each source's passages is in SOURCES. Only sources whose licence is free are taken. Everything here must
 stay out of training: DIR/texts.txt holds every query and passage, one a line, including the questions of a passage that
 are not among the collection's queries, and a recipe leaves them out when ``clean.evaluation`` names that file.
-The test collections of data/retrieval are for reporting; choose here instead.
+DIR/pairs.jsonl has PAIRS questions of each collection with a passage that answers them, cut to PAIR_WORDS words: a
+small set on which a training can choose its checkpoint. The test collections of data/retrieval are for reporting;
+choose here instead.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ SOURCES = {
     "scitldr": ("scitldr_tldr", 0.12),
 }
 """File → the source of the rows taken (their field ``source``), share of its passages held out."""
+PAIRS, PAIR_WORDS = 40, 72
 DOCUMENTS, QUERIES, WORDS = 400, 150, 400
 """Most documents and queries of a collection; passages of more words are held out but not searched."""
 
@@ -35,8 +38,10 @@ def place(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
-def make(file: Path, source: str, share: float, folder: Path) -> tuple[dict[str, object], set[str]]:
-    """Write one collection. (What it holds, every text that must stay out of training)."""
+def make(
+    file: Path, source: str, share: float, folder: Path
+) -> tuple[dict[str, object], set[str], list[dict[str, str]]]:
+    """Write one collection. (What it holds, every text that must stay out of training, its rows of pairs.jsonl)."""
     rows = [json.loads(line) for line in gzip.decompress(file.read_bytes()).decode().splitlines()]
     held = [row for row in rows if place(row["positive"]) < share]
     texts = {text for row in held for text in (row["query"], row["positive"])}
@@ -65,7 +70,12 @@ def make(file: Path, source: str, share: float, folder: Path) -> tuple[dict[str,
         "documents": len(documents),
         "queries": len(queries),
     }
-    return about, texts
+    named = {document: text for text, document in documents.items()}
+    pairs = [
+        {"query": text, "positive": " ".join(named[relevant[text][0]].split()[:PAIR_WORDS]), "source": folder.name}
+        for text in queries[:PAIRS]
+    ]
+    return about, texts, pairs
 
 
 def _write_lines(path: Path, rows: list[dict[str, str]]) -> None:
@@ -77,14 +87,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds pairs/")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    about, texts = {}, set()
+    about, texts, pairs = {}, set(), []
     for name, (source, share) in SOURCES.items():
         file = options.data / "pairs" / f"{name}.jsonl.gz"
-        about[f"dev-{name}"], found = make(file, source, share, options.out / f"dev-{name}")
+        about[f"dev-{name}"], found, some = make(file, source, share, options.out / f"dev-{name}")
         texts |= found
+        pairs += some
         print(f"dev-{name}: " + ", ".join(f"{key} {value}" for key, value in about[f"dev-{name}"].items()))
     lines = sorted(" ".join(text.split()) for text in texts)
     (options.out / "texts.txt").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    _write_lines(options.out / "pairs.jsonl", pairs)
     (options.out / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 

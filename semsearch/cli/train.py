@@ -46,6 +46,11 @@ if TYPE_CHECKING:
 @click.option("--model", metavar="NAME|PATH", help="Another base model than the recipe's.")
 @click.option("--layers", type=click.IntRange(min=1), metavar="N", help="Train the first N blocks only.")
 @click.option("--teacher", metavar="NAME|FILE", help="Adapter, run folder, preset or file to learn from.")
+@click.option(
+    "--teacher-vectors",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder that keeps the teacher's vectors between runs.",
+)
 @click.option("--steps", type=click.IntRange(min=1), help="Stop the schedule after so many steps.")
 @click.option("--batch", type=click.IntRange(min=2), help="Rows a step.")
 @click.option("--lr", type=float, help="Highest learning rate.")
@@ -69,6 +74,7 @@ def command(
     model: str | None,
     layers: int | None,
     teacher: str | None,
+    teacher_vectors: Path | None,
     steps: int | None,
     batch: int | None,
     lr: float | None,
@@ -114,7 +120,7 @@ def command(
             chosen = replace(chosen, loss=replace(chosen.loss, teacher=teacher))
         return chosen.with_train(steps=steps, batch=batch, lr=lr)
 
-    from semsearch.training import adapt, report, trainer
+    from semsearch.training import adapt, estimate, trainer
 
     settings = load_settings().override({"home": home, "collection": collection, "device": device})
     adaptation = None
@@ -131,7 +137,7 @@ def command(
         counts = ", ".join(f"{name} {count}" for name, count in source.counts.items())
         click.echo(f"{source.source.path}: {counts}", err=True)
     if dry_run:
-        found = report.estimate(prepared, device)
+        found = estimate.estimate(prepared, device)
         click.echo(render.dump(asdict(found)) if as_json else _estimate(found))
         return 0
 
@@ -141,7 +147,7 @@ def command(
         click.echo(_line(entry), err=True)
 
     folder = out or Path("runs") / (chosen.name if collection is None else f"{chosen.name}-{collection}")
-    result = trainer.train(prepared, folder, device=device, resume=resume, progress=progress)
+    result = trainer.train(prepared, folder, device=device, resume=resume, progress=progress, vectors=teacher_vectors)
     verdicts: dict[str, Verdict] = {}
     if adaptation is not None:
         verdicts = adapt.judge(adaptation, settings, folder, max_drop)
@@ -178,7 +184,7 @@ def _show(result: Result, verdicts: Mapping[str, Verdict]) -> None:
 
 def _offer(settings: Settings, folder: Path, yes: bool, as_json: bool) -> None:
     """Re-index and swap: where asked to, or where a person says so now."""
-    from semsearch.cli.index import Reporter
+    from semsearch.cli.progress import Reporter
     from semsearch.cli.reindex import show
     from semsearch.training import adapt
 
@@ -191,12 +197,12 @@ def _offer(settings: Settings, folder: Path, yes: bool, as_json: bool) -> None:
         command = f"semsearch reindex --collection {shlex.quote(name)}{home} --adapter {adapter}"
         click.echo(f"to use it, embed the collection anew and swap: {command}", err=True)
         return
-    reporter = Reporter()
-    try:
-        before = adapt.install(settings, folder, reporter)
-    finally:
-        reporter.close()
-    show(settings, before, as_json)
+    with Reporter() as progress:
+        done = adapt.install(settings, folder, progress)
+    if done is None:
+        click.echo(f"collection {name!r} has this adapter already", err=True)
+    else:
+        show(done, as_json)
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -1,32 +1,36 @@
-"""Adapting a collection's encoder to the collection: prepare, judge the new adapter, put it to use."""
+"""Adapt a collection's encoder to the collection: prepare, judge the new adapter, put it to use."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from indexer import embedding
-from indexer.embedding.encoder import Encoder
-from indexer.embedding.spec import EncoderSpec
 from indexer.embedding.weights import models
 from indexer.errors import DataError, UsageError
-from indexer.pipeline import Observer
-from indexer.storage.manifest import Manifest
-from semsearch import collections, reindex
-from semsearch.collections import Runtime
+from indexer.progress import Progress, silent
+from semsearch.collection import Collection
 from semsearch.evaluation import gate, runner
 from semsearch.evaluation.task_data import Data, find_downstream
-from semsearch.evaluation.gate import Verdict
-from semsearch.evaluation.metrics import Score
-from semsearch.settings import Settings
+from semsearch.making import Runtime
 from semsearch.training import collection, trainer
-from semsearch.training.model import plain_lora
-from semsearch.training.recipe import Lora, Recipe
 from semsearch.training.rundir import RunFolder
-from semsearch.training.trainer import Prepared
+from semsearch.training.student import plain_lora
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+
+    from indexer.embedding.encoder import Encoder
+    from indexer.embedding.spec import EncoderSpec
+    from semsearch.evaluation.gate import Verdict
+    from semsearch.evaluation.metrics import Score
+    from semsearch.results import Reindexed
+    from semsearch.settings import Settings
+    from semsearch.training.recipe import Lora, Recipe
+    from semsearch.training.trainer import Prepared
 
 STS = "STSBenchmark-dev"
 """What every gate looks at where the data is at hand: no test set, so that choosing by it spoils none."""
@@ -55,23 +59,32 @@ def prepare(
 ) -> Adaptation:
     """Make pairs of ``settings.collection`` and a recipe that goes on from its encoder.
 
-    ``data``: folder of the recipe's other sources. ``override``: what a person asked for, after the recipe was cut
-    to the number of pairs. Raises CollectionNotFound, DataError, ConfigError, and MismatchError where the model's
-    files have changed since the collection was made.
+    Args:
+        settings: Say which collection.
+        recipe: What to make of it.
+        judgements: Judged queries; None: texts alone.
+        data: The folder of the recipe's other sources.
+        override: Puts in what a person asked for, after the recipe was cut to the number of pairs.
+
+    Raises:
+        CollectionNotFound: There is no such collection.
+        UsageError: It has no model, or is partial.
+        DataError: It gives too few pairs, or a file of the recipe is missing.
+        ConfigError: The recipe or the present adapter does not allow it.
+        MismatchError: The model's files have changed since the collection was made.
     """
-    with collections.searcher(settings, runtime=_runtime(settings)) as searcher:
-        store = searcher.store
-        if store.manifest.spec.model.startswith("hash:"):
-            raise UsageError(f"collection {settings.collection!r} has no model that could be trained")
-        present = store.manifest.spec
+    with Collection(settings=settings) as docs, docs.view() as view:
+        present = docs.spec
+        if present.hashed:
+            raise UsageError(f"collection {docs.name!r} has no model that could be trained")
         started = _goes_on_from(recipe, present)  # refuse before the model is loaded
-        if pending := store.counts().pending:
+        if pending := view.counts.pending:
             raise UsageError(
-                f"collection {settings.collection!r} is partial: {pending} passages are not embedded yet; finish it "
+                f"collection {docs.name!r} is partial: {pending} passages are not embedded yet; finish it "
                 "with `semsearch index` first"
             )
-        encoder = searcher.encoder
-        material = collection.gather(store, encoded(encoder), judgements, recipe.train.seed)
+        encoder = docs.encoder
+        material = collection.gather(view.snapshot, encoded(encoder), judgements, recipe.train.seed)
     chosen = override(collection.recipe_for(started, material))
     prepared = trainer.prepare(chosen, data, material.rows, settings.device)
     sts = sts_data(settings.data, data)
@@ -82,7 +95,10 @@ def prepare(
 
 
 def judge(adaptation: Adaptation, settings: Settings, folder: Path, max_drop: float) -> dict[str, Verdict]:
-    """The gate: the run's adapter against the present encoder, by what is looked at; also noted in the run's folder."""
+    """Return the verdicts of the gate: the run's adapter against the present encoder, by what is looked at.
+
+    They are noted in the run's folder too.
+    """
     encoder = _runtime(settings).open(with_adapter(adaptation.present, folder))
     after = adaptation.held.score(encoded(encoder))
     verdicts = {str(adaptation.held): gate.compare([adaptation.before], [after], max_drop=max_drop)}
@@ -95,8 +111,7 @@ def judge(adaptation: Adaptation, settings: Settings, folder: Path, max_drop: fl
 
 
 def judge_run(recipe: Recipe, settings: Settings, sts: Data, folder: Path, max_drop: float) -> dict[str, Verdict]:
-    """The gate after an ordinary run: its adapter against the base that it was trained on, or the adapter that it
-    went on from."""
+    """Return the verdicts of the gate after an ordinary run: its adapter against what it went on from."""
     scores = []
     for spec in (replace(recipe.encoder, adapter=recipe.lora.init), with_adapter(recipe.encoder, folder)):
         scores.append(runner.score([sts], _runtime(settings).open(embedding.resolve(spec))))
@@ -105,20 +120,28 @@ def judge_run(recipe: Recipe, settings: Settings, sts: Data, folder: Path, max_d
     return verdicts
 
 
-def install(settings: Settings, folder: Path, observer: Observer | None = None) -> Path:
-    """Embed the collection anew with the run's adapter, beside it, and swap; where the old one lies now.
+def install(settings: Settings, folder: Path, progress: Progress = silent) -> Reindexed | None:
+    """Embed the collection anew with the run's adapter, beside it, and put the result in its place.
 
-    Raises LockedError where another process writes to it, or has it open when all is done."""
-    path = settings.collection_path()
-    spec = with_adapter(Manifest.load(path).spec, folder)
-    return reindex.with_encoder(path, lambda: _runtime(settings).open(spec), observer)
+    Returns:
+        What was done; None where the collection has this adapter already.
+
+    Raises:
+        LockedError: Another process writes to it.
+        StoreError: It has changed meanwhile.
+    """
+    with Collection(settings=settings) as docs:
+        return docs.reindex(with_adapter(docs.spec, folder), progress=progress)
 
 
 def with_adapter(spec: EncoderSpec, folder: Path) -> EncoderSpec:
+    """Return the encoder with a run's adapter."""
     return embedding.resolve(replace(spec, adapter=str(folder.absolute()), adapter_weights=None))
 
 
 def encoded(encoder: Encoder) -> collection.Encode:
+    """Return the encoder as a function of texts and their role."""
+
     def encode(texts: Sequence[str], query: bool = False) -> np.ndarray:
         return encoder.encode(texts, role="query" if query else "passage")
 
@@ -126,7 +149,7 @@ def encoded(encoder: Encoder) -> collection.Encode:
 
 
 def sts_data(*folders: Path | None) -> Data | None:
-    """A fixed part of STS-B dev from the first folder that has it."""
+    """Return a fixed part of STS-B dev from the first folder that has it."""
     for folder in folders:
         if find_downstream(folder) is not None:
             try:
@@ -137,8 +160,10 @@ def sts_data(*folders: Path | None) -> Data | None:
 
 
 def _goes_on_from(recipe: Recipe, spec: EncoderSpec) -> Recipe:
-    """The recipe for this encoder. Its adapter is where training begins: an adapter upon a merged adapter could not
-    be loaded as one."""
+    """Return the recipe for this encoder.
+
+    Its adapter is where training begins: an adapter upon a merged adapter could not be loaded as one.
+    """
     lora: Lora = recipe.lora
     if spec.adapter is not None:
         folder = models.locate(spec).adapter
@@ -150,14 +175,17 @@ def _goes_on_from(recipe: Recipe, spec: EncoderSpec) -> Recipe:
 
 
 def _note(folder: Path, verdicts: Mapping[str, Verdict]) -> None:
+    """Write the verdicts into the run's evaluation.json."""
     run = RunFolder(folder)
     values = run.read("evaluation.json") | {"gate": {what: verdict.to_dict() for what, verdict in verdicts.items()}}
     run.json("evaluation.json", values)
 
 
 def _title(sts: Data) -> str:
+    """Return what is looked at, in words."""
     return f"{sum(map(len, sts.parts.values()))} pairs of {sts.task.name}"
 
 
 def _runtime(settings: Settings) -> Runtime:
+    """Return how encoders run here."""
     return Runtime(settings.device, settings.batch_tokens)

@@ -1,4 +1,4 @@
-"""Batches larger than memory: micro-batches by token budget, and gradient caching over them.
+"""Batches larger than memory go in micro-batches by token budget, with gradient caching over them.
 
 Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup" (2021): every text is embedded
 without a graph, the loss gives each vector's gradient, and a second forward with a graph carries it into the model.
@@ -7,11 +7,14 @@ Here the first ``keep_tokens`` of a batch keep their graph from the first pass a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,10 @@ class MicroBatch:
 
 
 def micro_batches(lengths: Sequence[int], budget: int) -> list[MicroBatch]:
-    """All texts, longest first, at most ``budget`` tokens with padding in one micro-batch (a longer text is alone).
+    """Return all texts in micro-batches, longest first.
 
-    One that is a quarter full ends where the next text is a tenth shorter than its longest: little padding, and no
-    crumbs that waste a pass over the weights.
+    One has at most ``budget`` tokens with padding; a longer text is alone. One that is a quarter full ends where the
+    next text is a tenth shorter than its longest: little padding, and no crumbs that waste a pass over the weights.
     """
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     result: list[MicroBatch] = []
@@ -59,11 +62,16 @@ def backward(
 ) -> float:
     """Leave in the parameters' ``.grad`` what ``loss(all vectors).backward()`` would, and return the loss.
 
-    ``embed``: a micro-batch → (b, d), with a graph where grad mode is on. ``loss``: (n, d) float32 → scalar, with
-    ``shape`` = (n, d).
-    ``seed`` sets the random numbers of each micro-batch's dropout, the same in both passes. ``gather`` makes the
-    sum over several processes of a tensor that is zero where another process holds the rows; each process then
-    sees the whole batch's vectors and carries back the gradients of its own.
+    Args:
+        embed: A micro-batch → (b, d), with a graph where grad mode is on.
+        batches: All texts of the batch, or this process's share of them.
+        shape: (n, d): all texts of the batch.
+        loss: (n, d) float32 → scalar.
+        keep_tokens: So many tokens keep their graph from the first pass.
+        seed: Sets the random numbers of each micro-batch's dropout, the same in both passes.
+        device: Where the vectors are.
+        gather: Makes the sum over several processes of a tensor that is zero where another process holds the rows;
+            each process then sees the whole batch's vectors and carries back the gradients of its own.
     """
     kept: dict[int, Tensor] = {}
     vectors = torch.zeros(shape, dtype=torch.float32, device=device)
@@ -81,16 +89,17 @@ def backward(
         vectors = gather(vectors)
     leaf = vectors.requires_grad_()
     value = loss(leaf)
-    value.backward()
+    torch.autograd.backward(value)
     assert leaf.grad is not None
     for number in reversed(range(len(batches))):  # the graph made last goes first, and with it its memory
         batch = batches[number]
         part = kept.pop(number) if number in kept else _seeded(embed, batch, seed, number)
-        part.backward(leaf.grad[list(batch.rows)].to(part.dtype))
+        torch.autograd.backward(part, leaf.grad[list(batch.rows)].to(part.dtype))
         del part
     return float(value.detach())
 
 
 def _seeded(embed: Callable[[MicroBatch], Tensor], batch: MicroBatch, seed: int, number: int) -> Tensor:
+    """Return the micro-batch's vectors, with random numbers that depend on seed and number alone."""
     torch.manual_seed((seed * 1_000_003 + number) % 2**63)
     return embed(batch)

@@ -1,32 +1,42 @@
-"""What must not be trained on: duplicates, and sentences of the evaluation sets, equal or nearly so."""
+"""Leave out of training what must not be in it: duplicates, and sentences equal or near to those of evaluations."""
 
 from __future__ import annotations
 
 import gzip
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from indexer.errors import DataError
-from semsearch.training.data import Row, Rows, digest
-from semsearch.training.recipe import Clean
+from semsearch.training.rows import Rows, digest
 
-LEAST = 12
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from semsearch.training.recipe import Clean
+
+MIN_LETTERS = 12
 """Letters and digits from which on a field of an evaluation file is taken for a sentence."""
 
 
 def key(text: str) -> str:
-    """What two texts have in common that are equal to a reader: letters and digits, case ignored."""
+    """Return a text's letters and digits, case ignored: the same for texts that are equal to a reader."""
     return "".join(filter(str.isalnum, text.casefold()))
 
 
 def clean(sources: Sequence[Rows], rules: Clean, data: Path, held: Iterable[str] = ()) -> list[Rows]:
-    """The sources without duplicates (the first source keeps a row), evaluation sentences, and the texts of the dev
-    sets (``held``); counts say how many rows went.
+    """Return the sources without duplicates, evaluation sentences and texts of the dev sets.
 
-    Raises DataError where nothing, or a single row, is left: a contrastive loss needs two rows.
+    Args:
+        sources: What was read; of equal rows the first source keeps one. Their counts then say how many rows went.
+        rules: The recipe's [clean].
+        data: The data folder, to which the evaluation files' paths are relative.
+        held: The texts of the dev sets.
+
+    Raises:
+        DataError: An evaluation file is missing, or a source has fewer than two rows left.
     """
     texts = list(evaluation_texts([data / path for path in rules.evaluation]))
     exact = {key(text) for text in texts}
@@ -37,7 +47,7 @@ def clean(sources: Sequence[Rows], rules: Clean, data: Path, held: Iterable[str]
     for source in sources:
         counts, kept = dict(source.counts), []
         for row in source.rows:
-            parts = (row.anchor, row.positive, *row.negatives)
+            parts = row.texts
             pair = (key(row.anchor), key(row.positive))
             if exact and any(key(text) in exact for text in parts):
                 why = "evaluation sentence"
@@ -65,7 +75,14 @@ def clean(sources: Sequence[Rows], rules: Clean, data: Path, held: Iterable[str]
 
 
 def evaluation_texts(paths: Iterable[Path]) -> Iterator[str]:
-    """Sentences of evaluation files (a folder: all files below it): every field of every line, split at tabs."""
+    """Yield the sentences of evaluation files: every field of every line, split at tabs.
+
+    Args:
+        paths: Files, also with .gz, and folders, which stand for all files below them.
+
+    Raises:
+        DataError: One does not exist.
+    """
     for path in paths:
         if not path.exists():
             raise DataError(f"there is no evaluation file or folder {path}; see clean.evaluation of the recipe")
@@ -74,12 +91,12 @@ def evaluation_texts(paths: Iterable[Path]) -> Iterator[str]:
             content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
             for line in content.decode("utf-8", "replace").split("\n"):
                 for text in line.split("\t"):
-                    if sum(map(str.isalnum, text)) >= LEAST:
+                    if sum(map(str.isalnum, text)) >= MIN_LETTERS:
                         yield text
 
 
 def near(texts: Iterable[str], references: Iterable[str], share: float) -> dict[str, str]:
-    """Text → a reference whose set of words overlaps its own by at least ``share`` (Jaccard).
+    """Return, for each text that has one, a reference whose set of words overlaps its own by ``share`` (Jaccard).
 
     Exact, by prefix filtering (Chaudhuri et al. 2006): with each set's words in order of rarity, two sets that
     overlap enough share one of their first few words.
@@ -103,7 +120,7 @@ def near(texts: Iterable[str], references: Iterable[str], share: float) -> dict[
 
 
 def distinct(texts: Sequence[str], share: float = 0.8) -> list[int]:
-    """Positions of the texts that no earlier kept one equals or overlaps by ``share`` (as in ``near``), in order."""
+    """Return the positions, in order, of the texts that no earlier kept one overlaps by ``share`` (as in ``near``)."""
     sets = [words(text) for text in texts]
     frequency = Counter(word for found in sets for word in found)
     index: defaultdict[str, list[int]] = defaultdict(list)
@@ -120,19 +137,18 @@ def distinct(texts: Sequence[str], share: float = 0.8) -> list[int]:
 
 
 def words(text: str) -> frozenset[str]:
+    """Return a text's words, case ignored."""
     return frozenset(re.findall(r"\w+", text.casefold()))
 
 
 def _rarest(found: frozenset[str], frequency: Counter[str], share: float) -> list[str]:
+    """Return the rarest words, so many that two sets which overlap by ``share`` have one of them in common."""
     order = sorted(found, key=lambda word: (frequency[word], word))
     return order[: len(order) - -int(-share * len(order) // 1) + 1]
 
 
 def _all_texts(sources: Sequence[Rows]) -> Iterator[str]:
+    """Yield every text of every row."""
     for source in sources:
         for row in source.rows:
-            yield from _texts(row)
-
-
-def _texts(row: Row) -> tuple[str, ...]:
-    return (row.anchor, row.positive, *row.negatives)
+            yield from row.texts

@@ -1,4 +1,4 @@
-"""Demonstration search: which (sentence, word) before the text makes an untrained model's vectors best.
+"""Look for the demonstration (sentence, word) that makes an untrained model's vectors best.
 
 Jiang et al. (2023), Section 3.3 and Figure 3: each candidate is judged alone, on STS-B dev.
 """
@@ -6,31 +6,38 @@ Jiang et al. (2023), Section 3.3 and Figure 3: each candidate is judged alone, o
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from indexer import embedding
-from indexer.embedding.encoder import Encoder
 from indexer.embedding.prompts import presets
-from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError, DataError, UsageError
 from semsearch.evaluation import senteval_files
 from semsearch.evaluation.task_data import find_downstream
 from semsearch.evaluation.metrics import cosine, spearman
-from semsearch.evaluation.senteval_files import Items
 from semsearch.training.clean import evaluation_texts, key, near
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from indexer.embedding.encoder import Encoder
+    from indexer.embedding.spec import EncoderSpec
+    from semsearch.evaluation.senteval_files import Items
 
 TEST_FOLDERS = ("STS", "SICK")
 """Folders of evaluation sentences that a demonstration must not come from; STS-B train, the source of candidates, is
 left out of them."""
 NEAR = 0.8
+"""Share of the words (Jaccard) from which on a demonstration repeats an evaluation sentence."""
 
 
 @dataclass(frozen=True)
 class Candidate:
+    """A demonstration that may be taken."""
+
     sentence: str
     word: str
     origin: str
@@ -38,7 +45,9 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedCandidate:
+    """A demonstration and how good it is."""
+
     candidate: Candidate
     score: float
     """Spearman's correlation on STS-B dev, times 100."""
@@ -51,7 +60,7 @@ class Ranking:
     """All candidates, best first, against no demonstration."""
 
     baseline: float
-    judged: tuple[Judged, ...]
+    judged: tuple[JudgedCandidate, ...]
 
     @property
     def harmful(self) -> float:
@@ -59,13 +68,13 @@ class Ranking:
         return float(np.mean([entry.score < self.baseline for entry in self.judged]))
 
     @property
-    def winner(self) -> Judged | None:
+    def winner(self) -> JudgedCandidate | None:
         """The best candidate that is not contaminated and better than none."""
         clean = [entry for entry in self.judged if entry.contaminated is None and entry.score > self.baseline]
         return clean[0] if clean else None
 
     def histogram(self, bins: int = 12, width: int = 40) -> str:
-        """The distribution of scores as text, one line a bin; ``|`` marks the bin of the baseline."""
+        """Return the distribution of scores as text, one line a bin; ``|`` marks the bin of the baseline."""
         scores = np.array([entry.score for entry in self.judged])
         counts, edges = np.histogram(scores, bins=bins, range=(min(scores.min(), self.baseline),
                                                                max(scores.max(), self.baseline) + 1e-9))  # fmt: skip
@@ -77,7 +86,7 @@ class Ranking:
 
 
 def own_words(encoder: Encoder, sentences: Sequence[str], count: int, seed: int = 0) -> list[Candidate]:
-    """Candidates from sentences drawn at random, each with the model's most likely next token that is a word."""
+    """Return candidates from sentences drawn at random, each with the model's most likely next token that is a word."""
     random = np.random.default_rng(seed)
     distinct = list(dict.fromkeys(sentences))
     drawn = [distinct[i] for i in random.permutation(len(distinct))[: 2 * count]]  # some have no word
@@ -90,7 +99,16 @@ def own_words(encoder: Encoder, sentences: Sequence[str], count: int, seed: int 
 
 
 def definitions(path: Path, count: int, seed: int = 0) -> list[Candidate]:
-    """Candidates from a dictionary: lines ``word<TAB>definition``. Raises DataError."""
+    """Return candidates from a dictionary, drawn at random.
+
+    Args:
+        path: Lines of ``word<TAB>definition``.
+        count: At most so many.
+        seed: Of the draw.
+
+    Raises:
+        DataError: The file cannot be read or has another form.
+    """
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -109,7 +127,13 @@ def definitions(path: Path, count: int, seed: int = 0) -> list[Candidate]:
 
 
 def contaminated(candidates: Sequence[Candidate], data: Path) -> dict[str, str]:
-    """Candidate sentence → the evaluation sentence (of the STS tasks and SICK; not STS-B train) it repeats."""
+    """Return, for each candidate's sentence that repeats one of the STS tasks or SICK, that evaluation sentence.
+
+    STS-B train, the source of candidates, is left out.
+
+    Raises:
+        DataError: The folder holds no evaluation data.
+    """
     folder = find_downstream(data)
     if folder is None:
         raise DataError(f"{data} holds no evaluation data in SentEval's layout; {senteval_files.HOW_TO_FETCH}")
@@ -124,6 +148,11 @@ def contaminated(candidates: Sequence[Candidate], data: Path) -> dict[str, str]:
 
 
 def sts_b(data: Path, split: str) -> Items:
+    """Return the pairs of one split of STS-B.
+
+    Raises:
+        DataError: The folder holds no evaluation data.
+    """
     folder = find_downstream(data)
     if folder is None:
         raise DataError(f"{data} holds no evaluation data in SentEval's layout; {senteval_files.HOW_TO_FETCH}")
@@ -140,10 +169,20 @@ def search(
     open_encoder: Callable[[EncoderSpec], Encoder] = embedding.open_encoder,
     progress: Callable[[str, float], None] | None = None,
 ) -> Ranking:
-    """Judge every candidate on ``pairs``; figures that ``log`` (JSON lines) has already are taken from it.
+    """Judge every candidate.
 
-    ``spec`` says the rest of the encoder. Raises UsageError where it has demonstrations or there are no candidates,
-    ConfigError where ``log`` belongs to another encoder or other pairs.
+    Args:
+        spec: The rest of the encoder.
+        candidates: The demonstrations.
+        pairs: What they are judged on.
+        data: The folder of the evaluation data that a demonstration must not repeat.
+        log: A file of JSON lines; figures that it has already are taken from it.
+        open_encoder: Loads an encoder.
+        progress: Called with the name of what is done and the share that is done.
+
+    Raises:
+        UsageError: The encoder has demonstrations already, or there are no candidates.
+        ConfigError: ``log`` belongs to another encoder or other pairs.
     """
     if spec.demonstrations:
         raise UsageError("the encoder has demonstrations already; search from one that has none")
@@ -167,17 +206,18 @@ def search(
                 file.flush()
             if progress is not None:
                 progress("candidates", (number + 1) / len(tested))
-    judged = [Judged(c, known[_name(c)], repeats.get(c.sentence)) for c in dict.fromkeys(candidates)]
+    judged = [JudgedCandidate(c, known[_name(c)], repeats.get(c.sentence)) for c in dict.fromkeys(candidates)]
     return Ranking(known[_name(None)], tuple(sorted(judged, key=lambda entry: -entry.score)))
 
 
-def save(spec: EncoderSpec, judged: Judged, path: Path) -> None:
+def save(spec: EncoderSpec, judged: JudgedCandidate, path: Path) -> None:
     """Write the encoder with a demonstration as a preset file (.toml or .json)."""
     shot = (judged.candidate.sentence, judged.candidate.word)
     presets.save_file(replace(spec, demonstrations=(shot,)), path)
 
 
-def _known(log: Path, mark: dict[str, object]) -> Iterator[tuple[str, float]]:
+def _known(log: Path, mark: Mapping[str, object]) -> Iterator[tuple[str, float]]:
+    """Yield the figures that a log has: (name, score)."""
     for line in log.read_text("utf-8").splitlines() if log.is_file() else []:
         try:
             entry = json.loads(line)
@@ -190,4 +230,5 @@ def _known(log: Path, mark: dict[str, object]) -> Iterator[tuple[str, float]]:
 
 
 def _name(candidate: Candidate | None) -> str:
+    """Return what stands for a candidate in the log; None: no demonstration."""
     return "" if candidate is None else f"{candidate.sentence}\t{candidate.word}"

@@ -1,37 +1,53 @@
-"""Dev sets: what chooses the checkpoint. Score of a set times 100, and their weighted mean."""
+"""Dev sets choose the checkpoint, by the weighted mean of their scores (times 100)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from indexer.errors import DataError
 from semsearch.evaluation.metrics import cosine, spearman
-from semsearch.training import data
-from semsearch.training.data import Row
-from semsearch.training.recipe import Dev
+from semsearch.training import rows as training_rows
 
-Encode = Callable[..., np.ndarray]
-"""(texts, query=False) → (n, d) float32."""
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from semsearch.training.recipe import Dev
+    from semsearch.training.rows import Row
+
+TIE = 1e-6
+"""Cosines that differ by no more are equal."""
+
+
+class Encode(Protocol):
+    """Texts → (n, d) float32, not of unit length."""
+
+    def __call__(self, texts: Sequence[str], *, query: bool = False) -> np.ndarray:
+        """Return one vector a text; ``query``: whether the texts are queries."""
 
 
 @dataclass(frozen=True)
 class DevSet:
+    """A dev set with its texts: scored pairs of sentences, or rows."""
+
     dev: Dev
     name: str
     pairs: tuple[list[str], list[str], np.ndarray] | None = None
+    """First sentences, second sentences, people's scores."""
     rows: tuple[Row, ...] = ()
 
     @property
     def texts(self) -> list[str]:
+        """All texts; equal ones as often as they occur."""
         if self.pairs is not None:
             return self.pairs[0] + self.pairs[1]
         return [text for row in self.rows for text in (row.anchor, row.positive, *row.negatives)]
 
     def score(self, encode: Encode) -> float:
+        """Return the set's score times 100, as ``Dev.kind`` says."""
         if self.pairs is not None:
             first, second, gold = self.pairs
             vectors = encode(first + second)
@@ -42,18 +58,31 @@ class DevSet:
         if self.dev.kind == "triplets":
             negatives = _unit(encode([row.negatives[0] for row in self.rows]))
             return 100 * float((near > (anchors * negatives).sum(1)).mean())
-        ranks = 1 + (anchors @ positives.T > near[:, None] + 1e-6).sum(1)
+        scores = anchors @ positives.T  # (n, n)
+        before = (scores > near[:, None] + TIE).sum(1)
+        tied = (np.abs(scores - near[:, None]) <= TIE).sum(1) - 1
+        ranks = 1 + before + tied / 2  # else vectors that are all alike would be the best there can be
         return 100 * float((1 / ranks).mean())
 
 
 def load(devs: Sequence[Dev], folder: Path, own: Mapping[str, Sequence[Row]] | None = None) -> list[DevSet]:
+    """Read the dev sets.
+
+    Args:
+        devs: The recipe's.
+        folder: The data folder.
+        own: Rows that are in no file, by their path.
+
+    Raises:
+        DataError: A file is missing or not what the recipe says, or has too few rows.
+    """
     result = []
     for dev in devs:
         name = Path(dev.path).name.split(".")[0]
         if dev.kind == "sts":
-            result.append(DevSet(dev, name, pairs=data.scored_pairs(dev, folder)))
+            result.append(DevSet(dev, name, pairs=training_rows.scored_pairs(dev, folder)))
             continue
-        rows = data.dev_rows(dev, folder, own)
+        rows = training_rows.dev_rows(dev, folder, own)
         if len(rows) < 2:
             raise DataError(f"dev set {dev.path}: {len(rows)} rows; it needs two or more")
         result.append(DevSet(dev, name, rows=tuple(rows)))
@@ -61,7 +90,7 @@ def load(devs: Sequence[Dev], folder: Path, own: Mapping[str, Sequence[Row]] | N
 
 
 def evaluate(sets: Sequence[DevSet], encode: Encode) -> tuple[float, dict[str, float]]:
-    """The weighted mean over the sets, and each set's score."""
+    """Return the weighted mean over the sets, and each set's score."""
     scores: dict[str, float] = {}
     for chosen in sets:
         name = chosen.name if chosen.name not in scores else f"{chosen.name} {len(scores) + 1}"
@@ -71,4 +100,6 @@ def evaluate(sets: Sequence[DevSet], encode: Encode) -> tuple[float, dict[str, f
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
+    """Return the rows at length 1."""
+    unit: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
+    return unit

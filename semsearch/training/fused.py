@@ -1,5 +1,7 @@
-"""What makes a training step fast on CPUs. Each piece computes what it replaces, and is used only where a forward
-of the whole model agrees with the plain one (``model.load`` checks).
+"""Fast forms of a training step's parts on CPUs.
+
+Each piece computes what it replaces, and is used only where a forward of the whole model agrees with the plain one
+(``student.Student`` checks).
 
 t tokens, i inputs, o outputs, r rank, b batch, s sequence, d hidden.
 
@@ -51,7 +53,8 @@ class FastLora:
     The parameters stay PEFT's own, in float32. ``refresh`` must follow every change of them.
     """
 
-    def __init__(self, layer: Any, dtype: torch.dtype):
+    def __init__(self, layer: Any, dtype: torch.dtype) -> None:
+        """Take over a PEFT layer's forward; its base weight becomes the merged one, in ``dtype``."""
         name = layer.active_adapters[0]
         self._a: Tensor = layer.lora_A[name].weight  # (r, i)
         self._b: Tensor = layer.lora_B[name].weight  # (o, r)
@@ -71,6 +74,7 @@ class FastLora:
         self._merged.copy_(torch.addmm(self._base.float(), self._b, self._a, alpha=self._scale))
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Return the layer's output: (…, i) → (…, o)."""
         if self._dropout.training and isinstance(self._dropout, nn.Dropout):
             # y = x Wᵀ + s (drop(x) - x) Aᵀ Bᵀ: dropout changes the adapter's input only, and W has the adapter in it
             low = F.linear(self._dropout(x) - x, self._a.to(x.dtype))
@@ -81,7 +85,7 @@ class FastLora:
     def _linear(self, x: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
             return F.linear(x, self._merged, self._bias)
-        return _MergedLinear.apply(x, self._a, self._b, self._merged, self._bias, self._scale)
+        return _apply(_MergedLinear, x, self._a, self._b, self._merged, self._bias, self._scale)
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -93,7 +97,8 @@ class _RMSNorm(torch.autograd.Function):
         inverse = torch.linalg.vecdot(wide, wide).div_(x.shape[-1]).add_(eps).rsqrt_().unsqueeze(-1)  # (b, s, 1)
         normal = (wide * inverse).to(x.dtype)
         ctx.save_for_backward(normal, inverse, weight)
-        return normal * weight
+        result: Tensor = normal * weight
+        return result
 
     @staticmethod
     @once_differentiable
@@ -108,23 +113,43 @@ class _RMSNorm(torch.autograd.Function):
 def fast_norm(norm: nn.Module) -> None:
     """Replace the forward of a Llama-like RMSNorm, whose weight is not trained."""
     weight, eps = norm.weight, norm.variance_epsilon
-    norm.forward = lambda x: _RMSNorm.apply(x, weight, eps)  # type: ignore[method-assign,assignment]
+
+    def forward(x: Tensor) -> Tensor:
+        return _apply(_RMSNorm, x, weight, eps)
+
+    setattr(norm, "forward", forward)  # noqa: B010 - a method is replaced on purpose, which mypy forbids
+
+
+def _apply(function: type[torch.autograd.Function], *values: object) -> Tensor:
+    """Return a function's one output; torch has no types for it."""
+    result: Tensor = function.apply(*values)  # type: ignore[no-untyped-call]
+    return result
 
 
 def attention(
-    module: nn.Module,
+    _module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    _mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention in transformers' interface; queries are the last tokens of the keys, padding on the right.
+    """Return causal attention, in transformers' interface.
 
-    query: (b, heads, s, d), key and value: (b, groups, k, d) → (b, s, heads, d). Heads of one group are put into
-    one product, so keys and values are never repeated.
+    The queries are the last tokens of the keys, and padding is on the right. Heads of one group are put into one
+    product, so keys and values are never repeated.
+
+    Args:
+        query: (b, heads, s, d).
+        key: (b, groups, k, d).
+        value: (b, groups, k, d).
+        scaling: Of the products; None: 1 / √d.
+        dropout: Of the weights.
+
+    Returns:
+        (b, s, heads, d), and None in place of the weights.
     """
     b, heads, s, d = query.shape
     groups, k = key.shape[1], key.shape[2]
@@ -139,11 +164,11 @@ def attention(
 
 
 def no_mask(*_: Any, **__: Any) -> None:
-    """``attention`` knows that its input is causal and padded on the right: transformers need not build a mask."""
+    """Return no mask: ``attention`` knows that its input is causal and padded on the right."""
 
 
 def register() -> str:
-    """Make ``attention`` known to transformers; returns its name there."""
+    """Make ``attention`` known to transformers, and return its name there."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface
 

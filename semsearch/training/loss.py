@@ -5,12 +5,15 @@ n texts of a batch, a anchors, c candidates, d hidden.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,16 @@ class Groups:
     hard: Tensor
     """(a, c) bool: the anchor's own hard negatives, which no threshold masks."""
 
+    def to(self, device: torch.device) -> Groups:
+        """Return the same groups on another device."""
+        return Groups(*(part.to(device) for part in (self.anchors, self.candidates, self.masked, self.hard)))
+
 
 def group(rows: Sequence[tuple[int, int, tuple[int, ...]]], keys: Sequence[str]) -> Groups:
-    """Rows of (anchor, positive, hard negatives), positions among the texts, whose comparison keys are ``keys``.
+    """Return the groups of rows of (anchor, positive, hard negatives), which are positions among the texts.
 
-    A candidate is masked for an anchor where its text equals the anchor's or its positive's, or where it is the
-    positive of a row with an equal anchor: such a text is no negative.
+    ``keys``: the texts' comparison keys. A candidate is masked for an anchor where its text equals the anchor's or its
+    positive's, or where it is the positive of a row with an equal anchor: such a text is no negative.
     """
     anchors = [row[0] for row in rows]
     candidates = [row[1] for row in rows] + [n for row in rows for n in row[2]]
@@ -60,14 +67,25 @@ def contrastive(
     guide: Tensor | None = None,
     symmetric: bool = False,
 ) -> Tensor:
-    """Equation 2 of Jiang et al. (2023), the mean over anchors of
+    """Return the contrastive loss, equation 2 of Jiang et al. (2023).
+
+    It is the mean over anchors of
 
         -log( exp(cos(h_i, h_i⁺)/τ) / Σ_j [exp(cos(h_i, h_j⁺)/τ) + exp(cos(h_i, h_j⁻)/τ)] )
 
-    with masked candidates left out of the sum. ``vectors``: (n, d). ``margin``: an in-batch candidate whose cosine
-    with the anchor exceeds that of the anchor's own positive by more than this is taken for a false negative and
-    left out; the cosines are those of ``guide`` (n, d) where given, else the model's own. ``symmetric`` adds the
-    loss of finding each positive's anchor among the anchors. Returns a scalar.
+    with masked candidates left out of the sum.
+
+    Args:
+        vectors: (n, d).
+        groups: Which texts are anchors and candidates.
+        temperature: τ.
+        margin: An in-batch candidate whose cosine with the anchor exceeds that of the anchor's own positive by more
+            than this is taken for a false negative and left out; None: none is.
+        guide: (n, e), whose cosines find the false negatives; None: the model's own do.
+        symmetric: Whether to add the loss of finding each positive's anchor among the anchors.
+
+    Returns:
+        A scalar.
     """
     rows = len(groups.anchors)
     masked = groups.masked
@@ -86,19 +104,22 @@ def contrastive(
 
 
 def distil_scores(vectors: Tensor, teacher: Tensor, groups: Groups, temperature: float) -> Tensor:
-    """Kullback-Leibler divergence, mean over anchors, between the teacher's and the model's distribution over the
-    batch's candidates: softmax of the cosines over ``temperature``. vectors: (n, d), teacher: (n, e)."""
+    """Return the Kullback-Leibler divergence of the model's from the teacher's view of each anchor's candidates.
+
+    A view is the softmax of the cosines over ``temperature``; the mean over anchors is taken. vectors: (n, d),
+    teacher: (n, e).
+    """
     wanted = F.log_softmax(_cosines(teacher, groups) / temperature, dim=1)
     seen = F.log_softmax(_cosines(vectors, groups) / temperature, dim=1)
     return F.kl_div(seen, wanted, log_target=True, reduction="batchmean")
 
 
 def distil_vectors(vectors: Tensor, teacher: Tensor) -> Tensor:
-    """1 - cosine between the model's and the teacher's vector of each text, mean. Both (n, d)."""
+    """Return the mean of 1 - cosine between the model's and the teacher's vector of each text. Both (n, d)."""
     return 1 - F.cosine_similarity(vectors, teacher, dim=1).mean()
 
 
 def _cosines(vectors: Tensor, groups: Groups) -> Tensor:
-    """(n, d) → (a, c)."""
+    """Return the cosines of anchors and candidates: (n, d) → (a, c)."""
     unit = F.normalize(vectors, dim=1)
     return unit[groups.anchors] @ unit[groups.candidates].T

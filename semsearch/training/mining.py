@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indexer.embedding.encoder import Encoder
 from semsearch.training.clean import key
-from semsearch.training.data import Row
+from semsearch.training.rows import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from indexer.embedding.encoder import Encoder
 
 BLOCK = 512
 """Queries compared at once with all passages."""
@@ -17,11 +21,17 @@ BLOCK = 512
 def mine(
     rows: Sequence[Row], encoder: Encoder, *, negatives: int = 1, ceiling: float = 0.95, skip: int = 0
 ) -> list[Row]:
-    """The rows with up to ``negatives`` hard negatives each, the nearest positives of other rows first.
+    """Return the rows with hard negatives, the nearest positives of other rows first.
 
-    A passage nearer than ``ceiling`` times the cosine of the row's own positive is taken for another answer and left
-    out (Moreira et al. 2024, "NV-Retriever", its positive-aware threshold), and so are passages equal to the row's
-    texts and other positives of an equal query. ``skip``: leave out that many of the nearest that remain.
+    Passages equal to a row's own texts, and other positives of an equal query, are never taken.
+
+    Args:
+        rows: Rows without hard negatives.
+        encoder: Finds them.
+        negatives: At most so many a row.
+        ceiling: A passage nearer than this share of the cosine of the row's own positive is taken for another answer
+            and left out (Moreira et al. 2024, "NV-Retriever", its positive-aware threshold).
+        skip: Leave out that many of the nearest that remain.
     """
     passages = list(dict.fromkeys(row.positive for row in rows))
     place = {text: i for i, text in enumerate(passages)}
@@ -41,8 +51,9 @@ def mine(
     return result
 
 
-def _nearest(near: np.ndarray, passages: Sequence[str], right: set[str], most: float, count: int) -> Iterator[str]:
-    near = np.where(near < most, near, -np.inf)
+def _nearest(near: np.ndarray, passages: Sequence[str], right: set[str], limit: float, count: int) -> Iterator[str]:
+    """Yield up to ``count`` passages nearer than the rest, none of them at ``limit`` or above or ``right``."""
+    near = np.where(near < limit, near, -np.inf)
     top = np.argpartition(-near, min(4 * count, len(near) - 1))[: 4 * count]
     for i in top[np.argsort(-near[top], kind="stable")]:
         if count and np.isfinite(near[i]) and key(passages[i]) not in right:

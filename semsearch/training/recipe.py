@@ -5,18 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from collections.abc import Mapping  # noqa: TC003 - the annotations are read when a recipe is
+from dataclasses import dataclass, field, replace
 from importlib import resources
-from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal
 
 from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError
+from semsearch.training import tables
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+    from pathlib import Path
 
 SourceKind = Literal["triplets", "pairs", "nli", "sentences"]
 DevKind = Literal["sts", "pairs", "triplets"]
 Base = Literal["auto", "fp32", "bf16", "nf4"]
+Schedule = Literal["linear", "constant"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +42,8 @@ class Source:
     """No rows whose column ``source`` has one of these names."""
     limit: int | None = None
     """At most so many rows, drawn at random."""
+    max_words: int | None = None
+    """Texts are cut after so many words, for the model and its teacher alike; None: they stay whole."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Our name of a column (anchor, positive, negative, premise, hypothesis, label, source) → the file's."""
     negatives: tuple[str, ...] = ("contradiction",)
@@ -49,6 +56,8 @@ class Source:
     """Anchors get the encoder's query template."""
     mine: bool = False
     """Rows without a hard negative get one, as [mine] says."""
+    alike: bool = False
+    """Batches are of rows that share words: there is more to tell apart than among rows drawn at random."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +77,8 @@ class Dev:
 
 @dataclass(frozen=True, kw_only=True)
 class Lora:
+    """The adapter that is trained, and the model under it."""
+
     rank: int = 32
     alpha: float = 64
     dropout: float = 0.0
@@ -81,7 +92,11 @@ class Lora:
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
+    """What a batch's rows teach."""
+
     temperature: float = 0.05
+    contrastive: float = 1.0
+    """Weight of the contrastive loss; 0 with [distill]: rows only say which texts share a batch."""
     margin: float | None = None
     """An in-batch candidate nearer to the anchor than its positive by more than this is masked; None: none is."""
     teacher: str | None = None
@@ -91,6 +106,29 @@ class Loss:
     distil_temperature: float = 0.05
     guide: bool = False
     """False negatives are found with the teacher's similarities instead of the model's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distill:
+    """Learn every text of a batch from ``loss.teacher``, beside the losses of [loss] or in place of them."""
+
+    scores: float = 1.0
+    """Weight of the divergence between the teacher's and the model's similarities of all the batch's texts."""
+    others: float = 0.0
+    """Weight of the same divergence without the texts of the own row, which else take nearly all of the teacher's view:
+    it says how near texts are that do not belong together."""
+    temperature: float = 0.05
+    """Of the similarities."""
+    vectors: float = 1.0
+    """Weight of 1 - cosine between the teacher's vector and the model's after a linear map, which is trained along
+    and is no part of the result."""
+    map_lr: float = 2e-3
+    """Learning rate of the map."""
+    map_alone: int = 20
+    """In so many first steps the map learns from the vectors and the model does not: a random map says nothing."""
+    dimensions: tuple[int, ...] = ()
+    """Sizes to which vectors may later be cut: the similarities of cut vectors are learned too, and all sizes together
+    count as much as the whole vector (Kusupati et al. 2022, "Matryoshka Representation Learning")."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +145,8 @@ class Mine:
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
+    """How long, how fast and in what portions."""
+
     batch: int = 128
     """Rows (anchors) a step, over all processes."""
     epochs: float = 1.0
@@ -114,7 +154,12 @@ class Train:
     """Steps in all; None: what ``epochs`` over the rows of all sources come to."""
     lr: float = 4e-4
     warmup: int = 10
-    """Steps of linear growth before the linear decay to zero."""
+    """Steps of linear growth of the learning rate, before ``schedule``."""
+    schedule: Schedule = "linear"
+    """linear: falls to zero at the last step; constant: stays, for runs whose end is open (use ``average``)."""
+    average: float = 0.0
+    """Decay a step of an exponential moving average of the adapter, which is then what is judged and kept;
+    0: the adapter itself is."""
     weight_decay: float = 0.0
     clip: float = 1.0
     """Largest norm of the gradient; 0: not clipped."""
@@ -150,11 +195,14 @@ class Clean:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
+    """All that decides a training run."""
+
     name: str
     description: str = ""
     encoder: EncoderSpec = field(default_factory=EncoderSpec)
     lora: Lora = field(default_factory=Lora)
     loss: Loss = field(default_factory=Loss)
+    distill: Distill | None = None
     train: Train = field(default_factory=Train)
     clean: Clean = field(default_factory=Clean)
     mine: Mine = field(default_factory=Mine)
@@ -162,6 +210,7 @@ class Recipe:
     dev: tuple[Dev, ...] = ()
 
     def __post_init__(self) -> None:
+        """Check the values, those that depend on each other too."""
         if not self.sources:
             raise ConfigError(f"recipe {self.name} has no [[sources]]; name at least one file of training rows")
         for value, name, low, high in (
@@ -169,6 +218,8 @@ class Recipe:
             (self.lora.dropout, "lora.dropout", 0, 0.99),
             (self.loss.temperature, "loss.temperature", 1e-4, 10),
             (self.loss.distil_temperature, "loss.distil_temperature", 1e-4, 10),
+            (self.loss.contrastive, "loss.contrastive", 0, 1e6),
+            (self.train.average, "train.average", 0, 0.99999),
             (self.train.batch, "train.batch", 2, 2**20),
             (self.train.epochs, "train.epochs", 1e-6, 1e6),
             (self.train.lr, "train.lr", 0, 10),
@@ -203,6 +254,35 @@ class Recipe:
             raise ConfigError(f"recipe {self.name}: a source has mine = true; name what finds negatives, mine.encoder")
         if self.loss.guide and self.loss.teacher is None:
             raise ConfigError(f"recipe {self.name}: loss.guide needs loss.teacher")
+        self._check_distill()
+
+    def _check_distill(self) -> None:
+        """Check [distill] and what depends on it."""
+        rules = self.distill
+        if rules is None:
+            if self.loss.contrastive == 0 and not (self.loss.teacher and self.loss.distil_weight):
+                raise ConfigError(
+                    f"recipe {self.name}: loss.contrastive is 0 and nothing else is learned; add [distill]"
+                )
+            return
+        if self.loss.teacher is None:
+            raise ConfigError(f"recipe {self.name}: [distill] needs loss.teacher, the encoder to learn from")
+        for value, name, low, high in (
+            (rules.scores, "scores", 0, 1e6),
+            (rules.others, "others", 0, 1e6),
+            (rules.temperature, "temperature", 1e-4, 10),
+            (rules.vectors, "vectors", 0, 1e6),
+            (rules.map_lr, "map_lr", 0, 10),
+            (rules.map_alone, "map_alone", 0, 2**31),
+        ):
+            if not low <= value <= high:
+                raise ConfigError(f"recipe {self.name}: distill.{name} is {value!r}; it is from {low} to {high}")
+        if rules.scores == 0 and rules.others == 0 and rules.vectors == 0:
+            raise ConfigError(
+                f"recipe {self.name}: [distill] with scores, others and vectors 0 learns nothing; leave it out"
+            )
+        if any(size < 1 for size in rules.dimensions):
+            raise ConfigError(f"recipe {self.name}: distill.dimensions is {rules.dimensions}; sizes are 1 or more")
 
     @property
     def digest(self) -> str:
@@ -213,33 +293,42 @@ class Recipe:
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, without the fields that stand at their defaults."""
-        return json.loads(json.dumps(_plain(self)))
+        """Return a JSON-ready form, without the fields that stand at their defaults."""
+        return _json(tables.plain(self))
 
     def to_toml(self) -> str:
-        """Every field that has a value, defaults too: a run's record must not change with them."""
-        values = json.loads(json.dumps(_plain(self, whole=True)))
-        lines = [f"{key} = {_toml(value)}" for key, value in values.items() if isinstance(value, str)]
+        """Return the TOML of every field that has a value; defaults too, with which a run's record must not change."""
+        values = _json(tables.plain(self, whole=True))
+        lines = [f"{key} = {tables.toml(value)}" for key, value in values.items() if isinstance(value, str)]
         for key, value in values.items():
-            tables = value if isinstance(value, list) else [value] if isinstance(value, dict) else []
+            found = value if isinstance(value, list) else [value] if isinstance(value, dict) else []
             mark = f"[[{key}]]" if isinstance(value, list) else f"[{key}]"
-            for table in tables:
-                lines += ["", mark, *(f"{name} = {_toml(content)}" for name, content in table.items())]
+            for table in found:
+                lines += ["", mark, *(f"{name} = {tables.toml(content)}" for name, content in table.items())]
         return "\n".join(lines) + "\n"
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], origin: str) -> Recipe:
-        """Raises ConfigError, naming ``origin``, for what a recipe does not have."""
+        """Return the recipe of a table.
+
+        Raises:
+            ConfigError: The table, which is from ``origin``, has what a recipe does not have.
+        """
         values = dict(values)
         encoder = values.pop("encoder", {})
         if not isinstance(encoder, dict):
             raise ConfigError(f"{origin}: encoder is a table of an encoder's fields")
         if "encoder" not in values:
             values["encoder"] = EncoderSpec.from_dict(encoder, f"{origin}, [encoder]")
-        return _build(cls, values, origin)
+        return tables.build(cls, values, origin)
 
     @classmethod
     def load(cls, path: Path) -> Recipe:
+        """Read a recipe's TOML file.
+
+        Raises:
+            ConfigError: It cannot be read, or has what a recipe does not have.
+        """
         try:
             return cls.from_dict(tomllib.loads(path.read_text("utf-8")), str(path))
         except OSError as error:
@@ -249,87 +338,32 @@ class Recipe:
 
     @classmethod
     def preset(cls, name: str) -> Recipe:
+        """Return a recipe that comes with the package.
+
+        Raises:
+            ConfigError: There is none of this name.
+        """
         file = _presets() / f"{name}.toml"
         if not file.is_file():
             raise ConfigError(f"no recipe {name!r}; presets are {', '.join(presets())}, or give a TOML file")
         return cls.from_dict(tomllib.loads(file.read_text("utf-8")), f"preset {name}")
 
     def with_train(self, **changes: Any) -> Recipe:
-        """The same recipe with other values in [train]; None leaves one as it is."""
+        """Return the same recipe with other values in [train]; None leaves one as it is."""
         return replace(self, train=replace(self.train, **{k: v for k, v in changes.items() if v is not None}))
 
 
 def presets() -> list[str]:
-    """Names of the recipes that come with the package."""
+    """Return the names of the recipes that come with the package."""
     return sorted(path.name.removesuffix(".toml") for path in _presets().iterdir() if path.name.endswith(".toml"))
 
 
-def _presets() -> Any:
+def _presets() -> Traversable:
+    """Return the folder of the recipes that come with the package."""
     return resources.files("semsearch.training") / "presets"
 
 
-def _build(cls: type, values: Mapping[str, Any], origin: str) -> Any:
-    """A dataclass from a TOML table, every field checked against its annotation."""
-    hints = get_type_hints(cls)
-    known = {f.name: f for f in fields(cls)}
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise ConfigError(f"{origin}: unknown field {', '.join(unknown)}; fields are {', '.join(known)}")
-    for name, f in known.items():
-        if f.default is MISSING and f.default_factory is MISSING and name not in values:
-            raise ConfigError(f"{origin}: {name} is missing")
-    return cls(**{name: _value(hints[name], value, f"{origin}, {name}") for name, value in values.items()})
-
-
-def _value(hint: Any, value: Any, origin: str) -> Any:
-    if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__"):
-        if isinstance(value, hint):
-            return value
-        if not isinstance(value, dict):
-            raise ConfigError(f"{origin} is {value!r}; it is a table")
-        return _build(hint, value, origin)
-    origin_type, choices = get_origin(hint), get_args(hint)
-    if origin_type is tuple:
-        if not isinstance(value, list | tuple):
-            raise ConfigError(f"{origin} is {value!r}; it is a list")
-        return tuple(_value(choices[0], item, origin) for item in value)
-    if origin_type is Literal:
-        if value not in choices:
-            raise ConfigError(f"{origin} is {value!r}; it is one of {', '.join(map(str, choices))}")
-        return value
-    if origin_type is not None and choices and type(None) in choices:  # X | None
-        return value if value is None else _value(choices[0], value, origin)
-    if origin_type is not None:  # a mapping of names
-        if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
-            raise ConfigError(f"{origin} is {value!r}; it is a table of names")
-        return dict(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise ConfigError(f"{origin} is {value!r}; it is of type {hint.__name__}")
-    return value
-
-
-def _plain(value: Any, whole: bool = False) -> dict[str, Any]:
-    """A dataclass as a table, without None and, unless ``whole``, without what stands at its default."""
-    result: dict[str, Any] = {}
-    for f in fields(value):
-        content = getattr(value, f.name)
-        default = f.default_factory() if callable(f.default_factory) else f.default
-        if content is None or (content == default and not whole and f.name not in ("name", "path", "kind")):
-            continue
-        if isinstance(content, tuple) and content and hasattr(content[0], "__dataclass_fields__"):
-            content = [_plain(item, whole) for item in content]
-        elif hasattr(content, "__dataclass_fields__"):
-            content = _plain(content, whole)
-        result[f.name] = content
-    return result
-
-
-def _toml(value: Any) -> str:
-    """A TOML value; JSON writes strings, numbers and lists as TOML reads them."""
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items()) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+def _json(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values as JSON has them: lists for tuples."""
+    found: dict[str, Any] = json.loads(json.dumps(values))
+    return found

@@ -13,25 +13,33 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from indexer import embedding
-from indexer.embedding.encoder import Encoder
 from indexer.errors import TrainingError
 from semsearch import encoders
-from semsearch.training import clean, data, devset, loss, mining, report
-from semsearch.training.batching import backward, micro_batches
-from semsearch.training.data import Row, Rows
-from semsearch.training.devset import DevSet
-from semsearch.training.model import Student, check_gradients
-from semsearch.training.recipe import Recipe, Source
+from semsearch.training import alike, card, clean, devset, mining
+from semsearch.training import rows as training_rows
+from semsearch.training.learner import Learner, learning_rate
+from semsearch.training.plan import plan
+from semsearch.training.ranks import Ranks
 from semsearch.training.rundir import RunFolder, State
+from semsearch.training.student import Student, check_gradients
+from semsearch.training.teacher import Teacher, open_teacher
 
-Progress = Callable[[dict[str, Any]], None]
+if TYPE_CHECKING:
+    import numpy as np
+
+    from semsearch.training.devset import DevSet
+    from semsearch.training.recipe import Recipe
+    from semsearch.training.rows import Row, Rows
+
+Entry = dict[str, Any]
+"""One line of the log: a step or a check."""
+Progress = Callable[[Entry], None]
 """Called with every entry of the log."""
 
 
@@ -43,6 +51,7 @@ class Prepared:
     sources: list[Rows]
     dev: list[DevSet]
     batches: list[tuple[int, np.ndarray]]
+    """(number of the source, (b,) int64 row numbers) of each step."""
 
     @property
     def fingerprint(self) -> str:
@@ -57,9 +66,12 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Result:
+    """How a run ended."""
+
     folder: Path
     steps: int
     best: float | None
+    """The dev score of the adapter that was kept; None: there are no dev sets."""
     best_step: int
     first: float | None
     """The dev score before training."""
@@ -70,22 +82,31 @@ def prepare(
 ) -> Prepared:
     """Read, clean, mine negatives and plan; texts of the dev sets are removed from the training rows.
 
-    ``own``: rows that are in no file, by the path under which the recipe names them. ``device``: where the encoder
-    that mines runs. Raises DataError."""
+    Args:
+        recipe: What to train on.
+        folder: The data folder, to which the recipe's paths are relative.
+        own: Rows that are in no file, by the path under which the recipe names them.
+        device: Where the encoder that mines runs.
+
+    Raises:
+        DataError: A file is missing or not what the recipe says, or too few rows are left.
+    """
     dev = devset.load(recipe.dev, folder, own)
     held = [text for chosen in dev for text in chosen.texts]
-    loaded = [data.load(source, folder, recipe.train.seed, own) for source in recipe.sources]
+    loaded = [training_rows.load(source, folder, recipe.train.seed, own) for source in recipe.sources]
     sources = clean.clean(loaded, recipe.clean, folder, held)
     if any(source.mine for source in recipe.sources):
         sources = _mined(sources, recipe, device)
-    rows = [len(source.rows) for source in sources]
-    steps = recipe.train.steps or math.ceil(recipe.train.epochs * sum(rows) / recipe.train.batch)
+    sizes = [len(source.rows) for source in sources]
+    steps = recipe.train.steps or math.ceil(recipe.train.epochs * sum(sizes) / recipe.train.batch)
     weights = [source.weight for source in recipe.sources]
-    batches = data.plan(rows, weights, recipe.train.batch, steps, recipe.train.seed)
+    near = {i: alike.signatures(source.rows) for i, source in enumerate(sources) if source.source.alike}
+    batches = plan(sizes, weights, recipe.train.batch, steps, recipe.train.seed, near)
     return Prepared(recipe, sources, dev, batches)
 
 
 def _mined(sources: Sequence[Rows], recipe: Recipe, device: str | None) -> list[Rows]:
+    """Return the sources with the hard negatives that [mine] asks for."""
     assert recipe.mine.encoder is not None
     encoder = embedding.open_encoder(encoders.named(recipe.mine.encoder), device=device)
     result = []
@@ -95,7 +116,9 @@ def _mined(sources: Sequence[Rows], recipe: Recipe, device: str | None) -> list[
             found = iter(mining.mine(bare, encoder, ceiling=recipe.mine.ceiling, skip=recipe.mine.skip))
             rows = tuple(row if row.negatives else next(found) for row in source.rows)
             count = sum(bool(row.negatives) for row in rows) - len(rows) + len(bare)
-            source = replace(source, rows=rows, digest=data.digest(rows), counts={**source.counts, "mined": count})
+            source = replace(
+                source, rows=rows, digest=training_rows.digest(rows), counts={**source.counts, "mined": count}
+            )
         result.append(source)
     return result
 
@@ -107,11 +130,25 @@ def train(
     device: str | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    vectors: Path | None = None,
 ) -> Result:
     """Run, or with ``resume`` go on with, a training into ``out``.
 
-    Under ``accelerate launch`` every process computes its share of each batch. Raises ConfigError (the folder is
-    another run's), TrainingError (the loss is no number, a gradient is missing), ModelError, PrecisionError.
+    Under ``accelerate launch`` every process computes its share of each batch.
+
+    Args:
+        prepared: The recipe and its data.
+        out: The run's folder: new, or with ``resume`` that of a run of the same recipe and data.
+        device: cpu, cuda, cuda:N or mps; None: the best there is.
+        resume: Whether to go on from the newest checkpoint.
+        progress: Called with every entry of the log.
+        vectors: A folder that keeps the teacher's vectors between runs.
+
+    Raises:
+        ConfigError: The folder is another run's.
+        TrainingError: The loss is no number, a gradient is missing, or a checkpoint is damaged.
+        ModelError: The model, the adapter to go on from or the teacher cannot be found or read.
+        PrecisionError: The device does not compute in the recipe's precision.
     """
     recipe, settings = prepared.recipe, prepared.recipe.train
     ranks = Ranks(device)
@@ -120,16 +157,15 @@ def train(
     student = Student(
         recipe.encoder, recipe.lora, device=ranks.device, checkpointing=settings.checkpointing, seed=settings.seed
     )
-    parameters = student.parameters()
-    optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+    teacher = None if recipe.loss.teacher is None else open_teacher(recipe.loss.teacher, ranks.device, vectors)
+    learner = Learner(student, recipe, teacher)
     if state is not None:
-        folder.restore(student, optimizer, state)
-    teacher = _teacher(recipe, str(ranks.device))
+        folder.restore(learner, state)
     started, fresh = datetime.now(UTC), state is None
     state = state or State()
     steps = len(prepared.batches)
 
-    def note(entry: dict[str, Any]) -> None:
+    def note(entry: Entry) -> None:
         if ranks.rank == 0:
             folder.log(entry)
             if progress is not None:
@@ -137,19 +173,18 @@ def train(
 
     def check(state: State) -> State:
         """Judge the present adapter, keep it if it is the best, write the checkpoint."""
-        score, scores = devset.evaluate(prepared.dev, student.encode) if prepared.dev else (math.nan, {})
-        score = ranks.from_first(score)
-        better = state.step > 0 and (not prepared.dev or state.best is None or score > state.best)
-        if state.step == 0:  # an untrained adapter is no result, its score only where the run began
-            pass
-        elif better:
+        with learner.averaged():
+            score, scores = devset.evaluate(prepared.dev, student.encode) if prepared.dev else (math.nan, {})
+            score = ranks.from_first(score)
+            better = state.step > 0 and (not prepared.dev or state.best is None or score > state.best)
+            if better and ranks.rank == 0:
+                folder.adapter(student)
+        if better:
             state = replace(state, best=score if prepared.dev else None, best_step=state.step, worse=0)
-        else:
+        elif state.step > 0:  # an untrained adapter is no result, its score only where the run began
             state = replace(state, worse=state.worse + 1)
         if ranks.rank == 0:
-            if better:
-                folder.adapter(student)
-            folder.checkpoint(student, optimizer, state)
+            folder.checkpoint(learner, state)
         if prepared.dev:
             note({"event": "check", "step": state.step, "dev": round(score, 3),
                   "scores": {k: round(v, 3) for k, v in scores.items()}, "best": better})  # fmt: skip
@@ -159,25 +194,23 @@ def train(
         state = check(state)
     while state.step < steps and (settings.patience is None or state.worse < settings.patience):
         clock = time.perf_counter()
-        rate = learning_rate(state.step, steps, settings.lr, settings.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        number, rows = prepared.batches[state.step]
+        rate = learner.set_rates(learning_rate(state.step, steps, settings.warmup, settings.schedule))
+        number, chosen = prepared.batches[state.step]
         source = prepared.sources[number]
         student.train()
-        chosen = [source.rows[i] for i in rows]
-        value, tokens = _step(student, recipe, source.source, chosen, teacher, ranks, state.step)
+        value, tokens = learner.step(source.source, [source.rows[i] for i in chosen], ranks, state.step)
         if state.step == 0:
             check_gradients(student)
-        norm = float(nn.utils.clip_grad_norm_(parameters, settings.clip or math.inf))
+        norm = float(nn.utils.clip_grad_norm_(student.parameters(), settings.clip or math.inf))
         if not (math.isfinite(value) and math.isfinite(norm)):
             raise TrainingError(
                 f"step {state.step + 1}: loss {value}, gradient norm {norm}; lower train.lr or raise loss.temperature, "
                 f"then start anew (the best adapter so far, of step {state.best_step}, is in {out})"
             )
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        learner.optimizer.step()
+        learner.optimizer.zero_grad(set_to_none=True)
         student.refresh()
+        learner.follow(state.step + 1)
         seconds = time.perf_counter() - clock
         state = replace(state, step=state.step + 1, seconds=state.seconds + seconds, tokens=state.tokens + tokens)
         note({"event": "step", "step": state.step, "steps": steps, "loss": round(value, 5), "norm": round(norm, 4),
@@ -187,7 +220,7 @@ def train(
         if state.step % settings.check_every == 0 or state.step == steps:
             state = check(state)
         elif state.step % settings.save_every == 0 and ranks.rank == 0:
-            folder.checkpoint(student, optimizer, state)
+            folder.checkpoint(learner, state)
     entries = folder.entries()
     first = next((e["dev"] for e in entries if e["event"] == "check" and e["step"] == 0), None)
     result = Result(out, state.step, state.best, state.best_step, first)
@@ -195,157 +228,6 @@ def train(
     if ranks.rank == 0:
         _finish(folder, prepared, student, teacher, state, result, started, ranks)
     return result
-
-
-def learning_rate(step: int, steps: int, top: float, warmup: int) -> float:
-    """Of the step numbered from 0: linear growth over ``warmup`` steps, linear decay to zero after the last step."""
-    if step < warmup:
-        return top * (step + 1) / warmup
-    return top * (steps - step) / max(1, steps - warmup)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The texts of some rows: each once, or where dropout tells two views apart, as often as they occur."""
-
-    texts: list[str]
-    query: list[bool]
-    groups: loss.Groups
-
-
-def collate(rows: Sequence[Row], source: Source, distinct: bool) -> Batch:
-    texts: list[str] = []
-    query: list[bool] = []
-    places: dict[tuple[str, bool], int] = {}
-
-    def place(text: str, asked: bool) -> int:
-        if distinct and (text, asked) in places:
-            return places[text, asked]
-        texts.append(text)
-        query.append(asked)
-        return places.setdefault((text, asked), len(texts) - 1) if distinct else len(texts) - 1
-
-    numbered = [
-        (place(row.anchor, source.query), place(row.positive, False), tuple(place(n, False) for n in row.negatives))
-        for row in rows
-    ]
-    return Batch(texts, query, loss.group(numbered, [clean.key(text) or text for text in texts]))
-
-
-def _step(
-    student: Student,
-    recipe: Recipe,
-    source: Source,
-    rows: Sequence[Row],
-    teacher: Teacher | None,
-    ranks: Ranks,
-    step: int,
-) -> tuple[float, int]:
-    """Gradients of one batch into the parameters; its loss and number of tokens."""
-    settings = recipe.train
-    dropout = recipe.lora.dropout > 0 or recipe.lora.base_dropout
-    batch = collate(rows, source, distinct=not dropout)
-    ids = student.prompts(batch.texts, settings.max_tokens, query=batch.query, normalise=settings.normalise)
-    parts = micro_batches([len(row) for row in ids], settings.micro_tokens)[ranks.rank :: ranks.world]
-    known = teacher.vectors(batch.texts) if teacher is not None else None
-    groups = _to(batch.groups, student.device)
-
-    def value(vectors: Tensor) -> Tensor:
-        rules = recipe.loss
-        total = loss.contrastive(
-            vectors, groups, rules.temperature, margin=rules.margin, guide=known if rules.guide else None,
-            symmetric=source.symmetric,
-        )  # fmt: skip
-        if known is not None and rules.distil_weight:
-            if rules.distil == "vectors":
-                extra = loss.distil_vectors(vectors, known)
-            else:
-                extra = loss.distil_scores(vectors, known, groups, rules.distil_temperature)
-            total = total + rules.distil_weight * extra
-        return total
-
-    result = backward(
-        lambda part: student.embed([ids[i] for i in part.rows]), parts, (len(ids), student.dim), value,
-        keep_tokens=settings.keep_tokens, seed=settings.seed * 1_000_003 + step * ranks.world + ranks.rank,
-        device=student.device, gather=ranks.sum if ranks.world > 1 else None,
-    )  # fmt: skip
-    if ranks.world > 1:
-        for parameter in student.parameters():
-            if parameter.grad is None:  # this process had no micro-batch
-                parameter.grad = torch.zeros_like(parameter)
-            ranks.sum(parameter.grad)
-    return result, sum(map(len, ids))
-
-
-def _to(groups: loss.Groups, device: torch.device) -> loss.Groups:
-    return loss.Groups(*(getattr(groups, n).to(device) for n in ("anchors", "candidates", "masked", "hard")))
-
-
-class Teacher:
-    """An encoder to learn from; each text is encoded once in a run."""
-
-    def __init__(self, encoder: Encoder, device: torch.device):
-        self._encoder = encoder
-        self.fingerprint = encoder.spec.fingerprint
-        self._device = device
-        self._known: dict[str, np.ndarray] = {}
-
-    def vectors(self, texts: Sequence[str]) -> Tensor:
-        """(n, e) float32."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if new:
-            self._known.update(zip(new, self._encoder.encode(new).astype(np.float16), strict=True))
-        return torch.from_numpy(np.stack([self._known[text] for text in texts]).astype(np.float32)).to(self._device)
-
-
-def _teacher(recipe: Recipe, device: str) -> Teacher | None:
-    if recipe.loss.teacher is None:
-        return None
-    encoder = embedding.open_encoder(encoders.named(recipe.loss.teacher), device=device)
-    return Teacher(encoder, torch.device(device))
-
-
-class Ranks:
-    """The processes of one run: this one alone, or those that ``accelerate launch`` started."""
-
-    def __init__(self, device: str | None):
-        self.rank, self.world = 0, int(os.environ.get("WORLD_SIZE", "1"))
-        self.device: Any = device
-        if self.world > 1:
-            from accelerate import PartialState
-
-            state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
-            self.rank, self.device = state.process_index, state.device
-        if self.device is None:
-            from indexer.embedding.precision import pick_device
-
-            self.device = pick_device(None)
-
-    def sum(self, tensor: Tensor) -> Tensor:
-        torch.distributed.all_reduce(tensor)
-        return tensor
-
-    def from_first(self, value: float) -> float:
-        """The first process's value, in all."""
-        if self.world == 1:
-            return value
-        tensor = torch.tensor([value], dtype=torch.float64, device=self.device)
-        torch.distributed.broadcast(tensor, 0)
-        return float(tensor)
-
-    def share(self, state: State | None) -> State | None:
-        """The first process's state, in all."""
-        if self.world == 1:
-            return state
-        box = [state]
-        torch.distributed.broadcast_object_list(box, 0)
-        return box[0]
-
-    def leave(self) -> None:
-        """Part, once all are here. A process that ended with its connections open was aborted now and then."""
-        if self.world > 1:
-            torch.distributed.barrier()
-            torch.distributed.destroy_process_group()
 
 
 def _finish(
@@ -358,26 +240,36 @@ def _finish(
     started: datetime,
     ranks: Ranks,
 ) -> None:
-    entries = folder.entries()
+    """Write evaluation.json, provenance.json, the curves and the card."""
+    recipe, entries = prepared.recipe, folder.entries()
     checks = [e for e in entries if e["event"] == "check"]
-    best = next((e for e in checks if e["step"] == result.best_step), None)
+    scores: dict[str, float] = next((e["scores"] for e in checks if e["step"] == result.best_step), {})
     folder.json("evaluation.json", {
-        "best_step": result.best_step, "dev": result.best, "scores": best["scores"] if best else {},
-        "untrained": result.first, "checks": checks,
+        "best_step": result.best_step, "dev": result.best, "scores": scores, "untrained": result.first,
+        "checks": checks,
     })  # fmt: skip
     folder.json("provenance.json", {
-        "recipe": {"name": prepared.recipe.name, "sha256": prepared.recipe.digest},
-        "model": {"name": prepared.recipe.encoder.model, "weights": student.spec.weights},
-        "teacher": None if teacher is None else {"name": prepared.recipe.loss.teacher, "encoder": teacher.fingerprint},
+        "recipe": {"name": recipe.name, "sha256": recipe.digest},
+        "model": {"name": recipe.encoder.model, "weights": student.spec.weights},
+        "teacher": None if teacher is None else {"name": recipe.loss.teacher, "encoder": teacher.fingerprint},
         "data": [{"path": s.source.path, "sha256": s.digest, "rows": dict(s.counts)} for s in prepared.sources],
         "dev": [{"path": d.dev.path, "texts": len(d.texts)} for d in prepared.dev],
         "steps": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 1),
         "tokens_per_second": round(state.tokens / state.seconds) if state.seconds else None,
         "last_start": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"platform": platform.machine(), "processor": report.processor(), "cores": os.cpu_count(),
+        "machine": {"platform": platform.machine(), "processor": _processor(), "cores": os.cpu_count(),
                     "threads": torch.get_num_threads(), "processes": ranks.world, **student.notes},
         "versions": {name: version(name) for name in ("semsearch", "torch", "transformers", "peft", "tokenizers")},
     })  # fmt: skip
-    folder.text("curves.svg", report.curves(entries))
-    folder.text("README.md", report.card(prepared.recipe, prepared.sources, result, best["scores"] if best else {}))
+    folder.text("curves.svg", card.curves(entries))
+    folder.text("README.md", card.card(recipe, prepared.sources, result.best_step, result.first, scores))
+
+
+def _processor() -> str:
+    """Return the processor's name where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return "unknown"
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -41,6 +41,14 @@ def write(path: Path, records: list[dict]) -> None:
     path.write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
 
 
+def losses(out: Path) -> list[float]:
+    """The losses in a run's log, whose steps must be complete and in order."""
+    entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    steps = [e for e in entries if e["event"] == "step"]
+    assert [e["step"] for e in steps] == list(range(1, len(steps) + 1))
+    return [e["loss"] for e in steps]
+
+
 @pytest.fixture
 def recipe(tiny_llama: Path) -> Recipe:
     """Twelve steps of the tiny model in fp32."""

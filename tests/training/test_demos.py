@@ -78,7 +78,7 @@ def test_candidates_are_ranked_and_a_test_sentence_cannot_win(data, tmp_path):
 def test_winner_is_a_preset(data, tmp_path):
     from indexer.embedding import preset
 
-    judged = demos.Judged(FOUND[0], 80.0, None)
+    judged = demos.JudgedCandidate(FOUND[0], 80.0, None)
     demos.save(EncoderSpec(model="hash:64"), judged, tmp_path / "best.toml")
     assert preset(str(tmp_path / "best.toml")).demonstrations == (("a fruit that is red", "Red"),)
 

@@ -15,17 +15,11 @@ from safetensors.torch import load_file
 from indexer.errors import ConfigError, DataError, TrainingError
 from semsearch.training import trainer
 from semsearch.training.recipe import Lora, Loss, Mine, Source
+from tests.training.conftest import losses
 
 
 def run(recipe, world, out, **options):
     return trainer.train(trainer.prepare(recipe, world), out, device="cpu", **options)
-
-
-def losses(out):
-    entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    steps = [e for e in entries if e["event"] == "step"]
-    assert [e["step"] for e in steps] == list(range(1, len(steps) + 1))
-    return [e["loss"] for e in steps]
 
 
 def adapter(out):

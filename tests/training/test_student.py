@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from indexer import embedding
 from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError, ModelError
-from semsearch.training.model import Student, check_gradients
 from semsearch.training.recipe import Lora
+from semsearch.training.student import Student, check_gradients
 from tests.models import make
 
 TEXTS = ["A man is riding a horse.", "dogs", "What is the boundary layer of a flat plate?", "Two dogs run on the beach"]

@@ -1,4 +1,4 @@
-"""Training data: files and hub data sets → rows, several sources → a plan of batches.
+"""Rows to train on: files and hub data sets → rows, several sources → a plan of batches.
 
 A row is an anchor, its positive and any number of hard negatives. The plan of batches is a function of the recipe
 and the data alone, so a run that was killed knows where it stood by its step number.
@@ -11,15 +11,16 @@ import gzip
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 
 from indexer.errors import DataError
-from semsearch.training.recipe import Dev, Source
+from semsearch.training.recipe import Dev, Source, SourceKind
 
 LABELS = {
     "entailment": "entailment", "entails": "entailment", "0": "entailment",
@@ -45,9 +46,16 @@ Record = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Row:
+    """Two texts that belong together, and texts that do not belong to the first."""
+
     anchor: str
     positive: str
     negatives: tuple[str, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All texts."""
+        return (self.anchor, self.positive, *self.negatives)
 
 
 @dataclass(frozen=True)
@@ -63,9 +71,17 @@ class Rows:
 
 
 def load(source: Source, data: Path, seed: int = 0, own: Mapping[str, Sequence[Row]] | None = None) -> Rows:
-    """Read one source; exact duplicates stay (``clean.clean`` removes them). ``own``: path → rows that are no file's.
+    """Read one source; exact duplicates stay (``clean.clean`` removes them).
 
-    Raises DataError."""
+    Args:
+        source: What to read.
+        data: The data folder.
+        seed: Of the draw, where the source has a limit.
+        own: Rows that are in no file, by the path under which the recipe names them.
+
+    Raises:
+        DataError: The file is missing, is not what the source says, or gives no row.
+    """
     name = source.path
     counts = {"read": 0}
     if own is not None and name in own:
@@ -74,6 +90,8 @@ def load(source: Source, data: Path, seed: int = 0, own: Mapping[str, Sequence[R
     else:
         records = _filtered(_records(name, data), source.include, source.exclude, source.columns, name, counts)
         rows = (_from_nli if source.kind == "nli" else _from_columns)(records, source, counts)
+    if source.max_words is not None:
+        rows = [_cut(row, source.max_words) for row in rows]
     if source.limit is not None and len(rows) > source.limit:
         keep = np.sort(np.random.default_rng([seed, 71]).choice(len(rows), source.limit, replace=False))
         counts["over the limit"] = len(rows) - source.limit
@@ -86,61 +104,59 @@ def load(source: Source, data: Path, seed: int = 0, own: Mapping[str, Sequence[R
     return Rows(source, tuple(rows), digest(rows), {**counts, "kept": len(rows)})
 
 
+def _cut(row: Row, words: int) -> Row:
+    """Return the row with every text cut after so many words."""
+    anchor, positive, *negatives = (_first(text, words) for text in row.texts)
+    return Row(anchor, positive, tuple(negatives))
+
+
+def _first(text: str, words: int) -> str:
+    """Return the text up to the end of its word number ``words``; white space stays as it is."""
+    ends = [match.end() for match in islice(re.finditer(r"\S+", text), words)]
+    return text[: ends[-1]] if ends else text
+
+
 def digest(rows: Sequence[Row]) -> str:
+    """Return the SHA-256 (hex) of rows."""
     value = hashlib.sha256()
     for row in rows:
         value.update(json.dumps([row.anchor, row.positive, row.negatives]).encode())
     return value.hexdigest()
 
 
-def plan(
-    sizes: Sequence[int], weights: Sequence[float | None], batch: int, steps: int, seed: int
-) -> list[tuple[int, np.ndarray]]:
-    """The batches of a run: (source, (b,) int64 row numbers), ``steps`` of them.
-
-    A source gets batches by its weight (its size where None), in an order drawn once, and goes through its rows in
-    one random order after another; a source with fewer rows than ``batch`` gives smaller batches.
-    """
-    shares = np.array([size if weight is None else weight for size, weight in zip(sizes, weights, strict=True)], float)
-    if shares.sum() <= 0:
-        raise DataError("every source has weight 0; give at least one a weight")
-    exact = shares / shares.sum() * steps
-    counts = np.floor(exact).astype(int)
-    counts[np.argsort(counts - exact, kind="stable")[: steps - counts.sum()]] += 1  # largest remainders
-    random = np.random.default_rng([seed, 17])
-    order = random.permutation(np.repeat(np.arange(len(sizes)), counts))
-    queues = [_forever(size, min(batch, size), np.random.default_rng([seed, 18, i])) for i, size in enumerate(sizes)]
-    return [(int(source), next(queues[source])) for source in order]
-
-
-def _forever(size: int, batch: int, random: np.random.Generator) -> Iterator[np.ndarray]:
-    rest = np.empty(0, np.int64)
-    while True:
-        while len(rest) < batch:
-            rest = np.concatenate([rest, random.permutation(size)])
-        yield rest[:batch]
-        rest = rest[batch:]
-
-
 # -- dev sets ---------------------------------------------------------------------------------------------------
 
 
 def dev_rows(dev: Dev, data: Path, own: Mapping[str, Sequence[Row]] | None = None) -> list[Row]:
-    """Rows of a dev set of kind pairs or triplets: a fixed sample where it has a limit."""
-    kind = "pairs" if dev.kind == "pairs" else "triplets"
+    """Return the rows of a dev set of kind pairs or triplets: a fixed sample where it has a limit.
+
+    Raises:
+        DataError: The file is missing or not what the recipe says.
+    """
+    kind: SourceKind = "pairs" if dev.kind == "pairs" else "triplets"
     source = Source(path=dev.path, kind=kind, include=dev.include, exclude=dev.exclude, columns=dev.columns)
     rows = list(load(source, data, own=own).rows)
     if dev.kind == "pairs":  # one row a text: an equal query or positive elsewhere would be right, and counted wrong
         seen: set[str] = set()
-        rows = [r for r in rows if not {r.anchor, r.positive} & seen and not seen.update((r.anchor, r.positive))]
+        distinct = []
+        for row in rows:
+            if not {row.anchor, row.positive} & seen:
+                seen |= {row.anchor, row.positive}
+                distinct.append(row)
+        rows = distinct
     if dev.limit is not None and len(rows) > dev.limit:
         rows = [rows[i] for i in np.sort(np.random.default_rng(72).choice(len(rows), dev.limit, replace=False))]
     return rows
 
 
 def scored_pairs(dev: Dev, data: Path) -> tuple[list[str], list[str], np.ndarray]:
-    """Sentences, sentences and people's scores: STS-B's own file (sts-dev.csv), or records with columns sentence1,
-    sentence2 and score."""
+    """Return a dev set's first sentences, second sentences, and people's scores: (n,) float64.
+
+    The file is STS-B's own (sts-dev.csv), or has columns sentence1, sentence2 and score.
+
+    Raises:
+        DataError: The file is missing or not of this form, or has fewer than two pairs.
+    """
     if Path(dev.path).name.startswith("sts-"):
         from semsearch.evaluation import senteval_files
 
@@ -171,6 +187,7 @@ def scored_pairs(dev: Dev, data: Path) -> tuple[list[str], list[str], np.ndarray
 
 
 def _from_columns(records: Iterable[tuple[int, Record]], source: Source, counts: dict[str, int]) -> list[Row]:
+    """Return the rows of records that have a text, two or three in columns of their own."""
     rows = []
     for number, record in records:
         anchor = _text(_get(record, "anchor", source.columns, source.path, number), source.path, number, "anchor")
@@ -191,7 +208,7 @@ def _from_columns(records: Iterable[tuple[int, Record]], source: Source, counts:
 
 
 def _from_nli(records: Iterable[tuple[int, Record]], source: Source, counts: dict[str, int]) -> list[Row]:
-    """Each premise with one entailed hypothesis and one hard negative a row; a hypothesis is used once."""
+    """Return rows of a premise, one hypothesis that it entails and one hard negative; a hypothesis is used once."""
     groups: dict[str, tuple[list[str], list[str]]] = {}
     labels: dict[str, int] = {}
     for number, record in records:
@@ -234,6 +251,7 @@ def _filtered(
     name: str,
     counts: dict[str, int],
 ) -> Iterator[tuple[int, Record]]:
+    """Yield the records that ``include`` and ``exclude`` let through, numbered from 1."""
     for number, record in enumerate(records, 1):
         counts["read"] = number
         if include or exclude:
@@ -247,6 +265,7 @@ def _filtered(
 def _get(
     record: Record, column: str, columns: Mapping[str, str], name: str, number: int, required: bool = True
 ) -> object:
+    """Return what a record has in one of our columns; None where it may lack the column."""
     names = (columns[column],) if column in columns else COLUMNS[column]
     for candidate in names:
         if candidate in record:
@@ -260,6 +279,7 @@ def _get(
 
 
 def _text(value: object, name: str, number: int, column: str) -> str:
+    """Return a value as a text without white space around it."""
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{name}, row {number}: the {column} is {value!r}; it is a text that is not empty")
     return value.strip()
@@ -269,7 +289,7 @@ def _text(value: object, name: str, number: int, column: str) -> str:
 
 
 def _records(name: str, data: Path) -> Iterator[Record]:
-    """Records of a JSON-lines, CSV, TSV file (gzip too), or of a hub data set."""
+    """Yield the records of a JSON-lines, CSV, TSV file (gzip too), or of a hub data set."""
     if name.startswith("hub:"):
         yield from _from_hub(name.removeprefix("hub:"))
         return
@@ -291,6 +311,7 @@ def _records(name: str, data: Path) -> Iterator[Record]:
 
 
 def _record(line: str, name: str, number: int) -> Record:
+    """Return the record of one line of JSON."""
     try:
         value = json.loads(line)
     except json.JSONDecodeError as error:
@@ -301,8 +322,11 @@ def _record(line: str, name: str, number: int) -> Record:
 
 
 def _table(file: Iterable[str], kind: str, name: str) -> Iterator[Record]:
-    """A table with a header; a tab-separated one may be SciTail's: premise, hypothesis, label, and no header. A .txt
-    file without a tab in its first line is one text a line."""
+    """Yield the records of a table with a header.
+
+    A tab-separated one may be SciTail's: premise, hypothesis, label, and no header. A .txt file without a tab in its
+    first line is one text a line.
+    """
     if kind == "csv":
         yield from csv.DictReader(file)
         return
@@ -325,7 +349,7 @@ def _table(file: Iterable[str], kind: str, name: str) -> Iterator[Record]:
 
 
 def _from_hub(name: str) -> Iterator[Record]:
-    """OWNER/NAME, OWNER/NAME/CONFIG, either with :SPLIT (else train)."""
+    """Yield the records of OWNER/NAME or OWNER/NAME/CONFIG, either with :SPLIT (else train)."""
     import datasets
 
     name, _, split = name.partition(":")
@@ -338,6 +362,7 @@ def _from_hub(name: str) -> Iterator[Record]:
 
 
 def _find(name: str, data: Path) -> Path:
+    """Return the file of a recipe's path."""
     if name.startswith("collection:"):
         raise DataError(f"{name} is made from a collection; name it with --collection NAME")
     path = Path(name).expanduser()
@@ -348,4 +373,5 @@ def _find(name: str, data: Path) -> Path:
 
 
 def _listed(counts: Mapping[str, int]) -> str:
+    """Return counts in words."""
     return ", ".join(f"{name} {count}" for name, count in counts.items())

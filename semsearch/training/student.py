@@ -8,10 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,12 +19,17 @@ from indexer.embedding import precision
 from indexer.embedding.forward.plain import PlainForward, padded
 from indexer.embedding.forward.pooling import pool
 from indexer.embedding.prompts.prompt import PromptTemplate
-from indexer.embedding.spec import EncoderSpec
 from indexer.embedding.weights import loading, models, tokens
 from indexer.errors import ConfigError, ModelError, TrainingError
 from semsearch.training import fused
 from semsearch.training.batching import micro_batches
-from semsearch.training.recipe import Lora
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from indexer.embedding.spec import EncoderSpec
+    from semsearch.training.recipe import Lora
 
 EVAL_TOKENS = 4096
 """Tokens of a micro-batch without gradients."""
@@ -35,7 +38,15 @@ EVAL_TOKENS = 4096
 class Student:
     """An encoder whose adapter is being trained.
 
-    ``dim``: d. ``notes``: what was decided while loading, for the provenance.
+    Attributes:
+        device: Where it computes.
+        spec: The encoder, its files found and hashed.
+        tokens: Its tokenizer.
+        notes: What was decided while loading, for the provenance.
+        dtype: Of the base's arithmetic; the adapter's parameters are float32.
+        dim: d.
+        peft: PEFT's model.
+        model: The transformers model inside it.
     """
 
     def __init__(
@@ -47,7 +58,22 @@ class Student:
         checkpointing: bool = False,
         seed: int = 1,
         fast: bool = True,
-    ):
+    ) -> None:
+        """Load the model and put a fresh adapter on it, or the one that ``lora.init`` names.
+
+        Args:
+            spec: The encoder; it has no adapter.
+            lora: The adapter.
+            device: None: the best there is.
+            checkpointing: Whether each block's activations are computed again in the backward pass.
+            seed: Of the adapter's first values.
+            fast: Whether faster forms of the parts may be used (``fused``).
+
+        Raises:
+            ModelError: The model or ``lora.init`` cannot be found or read, or they do not belong together.
+            ConfigError: ``lora.init`` is of another rank or alpha, or more than plain LoRA.
+            PrecisionError: The device does not compute in ``lora.base``.
+        """
         self.device = torch.device(device) if device is not None else precision.pick_device(None)
         self.spec = models.resolve(spec)
         located = models.locate(self.spec)
@@ -96,7 +122,14 @@ class Student:
         query: Sequence[bool] | None = None,
         normalise: bool | None = None,
     ) -> list[list[int]]:
-        """Token ids of each text's prompt, by the encoder's own prompt code."""
+        """Return the token ids of each text's prompt, by the encoder's own prompt code.
+
+        Args:
+            texts: n texts.
+            max_tokens: Of a text; more are cut.
+            query: Whether each text is a query; None: none is.
+            normalise: Whether the text is normalised; None: as the encoder does.
+        """
         if query is None or self.spec.query_template is None:
             return self._prompts(texts, max_tokens, False, normalise)
         result: list[list[int]] = [[]] * len(texts)
@@ -109,12 +142,16 @@ class Student:
     def _prompts(
         self, texts: Sequence[str], max_tokens: int, query: bool, normalise: bool | None = None
     ) -> list[list[int]]:
+        """Return the prompts of texts of one role."""
         spec = self.spec if normalise is None else replace(self.spec, normalize_text=normalise)
         template = PromptTemplate.of(spec, "query" if query else "passage")
         return self.tokens.prompts(template, texts, max_tokens, self._limit).ids
 
     def embed(self, ids: Sequence[Sequence[int]]) -> Tensor:
-        """Prompts' ids → (b, d), with a graph where grad mode is on. The prefix that all share is computed once."""
+        """Return the vectors of prompts, (b, d), with a graph where grad mode is on.
+
+        The prefix that all share is computed once.
+        """
         shared = _shared(ids) if self._prefix and len(ids) > 1 else 0
         arguments: dict[str, Any] = {"use_cache": False} if self._causal else {}
         if shared:
@@ -123,7 +160,8 @@ class Student:
             cache = DynamicCache(config=self.model.config)
             prefix = torch.tensor([ids[0][:shared]], device=self.device)
             self.model(input_ids=prefix, past_key_values=cache, use_cache=True)
-            for layer in cache.layers:
+            layers: list[Any] = list(cache.layers)  # transformers has several kinds; these hold keys and values
+            for layer in layers:
                 layer.keys = layer.keys.expand(len(ids), -1, -1, -1)
                 layer.values = layer.values.expand(len(ids), -1, -1, -1)
             arguments = {"past_key_values": cache, "use_cache": True}
@@ -136,7 +174,10 @@ class Student:
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str], *, query: bool = False) -> np.ndarray:
-        """(n, d) float32, as the finished encoder would give them; equal texts once, not of unit length."""
+        """Return the vectors that the finished encoder would give: (n, d) float32, not of unit length.
+
+        Equal texts go through the model once.
+        """
         self.peft.eval()
         distinct = list(dict.fromkeys(texts))
         ids = self._prompts(distinct, self.spec.max_tokens, query)
@@ -149,16 +190,18 @@ class Student:
     # -- the adapter ------------------------------------------------------------------------------------------
 
     def parameters(self) -> list[nn.Parameter]:
+        """Return the adapter's parameters."""
         return [p for p in self.peft.parameters() if p.requires_grad]
 
     def state(self) -> dict[str, Tensor]:
-        """The adapter's tensors under PEFT's names."""
+        """Return the adapter's tensors under PEFT's names; they are the parameters' own memory."""
         from peft import get_peft_model_state_dict
 
         state = get_peft_model_state_dict(self.peft, save_embedding_layers=False)  # "auto" asks the hub
         return {name: value.detach() for name, value in state.items()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
+        """Give the adapter the values of ``state``, which ``state()`` returned."""
         from peft import set_peft_model_state_dict
 
         set_peft_model_state_dict(self.peft, state)
@@ -170,14 +213,14 @@ class Student:
             layer.refresh()
 
     def train(self) -> None:
-        """Training mode: the adapter's dropout, and the base's where the recipe asks for it."""
+        """Turn on the adapter's dropout, and the base's where the recipe asks for it."""
         self.peft.train(self._train_base)
         for name, module in self.peft.named_modules():
             if name.endswith("lora_dropout.default"):
                 module.train()
 
     def save(self, folder: Path) -> None:
-        """PEFT's adapter_config.json and adapter_model.safetensors (bf16), and encoder.json beside them."""
+        """Write PEFT's adapter_config.json and adapter_model.safetensors (bf16), and encoder.json beside them."""
         from safetensors.torch import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -192,7 +235,7 @@ class Student:
     # -- loading ----------------------------------------------------------------------------------------------
 
     def _accelerate(self, sample: list[list[int]], expected: Tensor) -> list[fused.FastLora]:
-        """Put the fast forms in place, each only if the vectors stay what plain transformers gave."""
+        """Put the fast forms in place, each only if the vectors stay those of plain transformers; return the layers."""
         layers = [m for m in self.peft.modules() if hasattr(m, "lora_A") and isinstance(m.base_layer, nn.Linear)]
         if len(layers) != sum(hasattr(m, "lora_A") for m in self.peft.modules()):
             return []  # GPT-2's layers are of another class
@@ -212,7 +255,7 @@ class Student:
 
     @torch.no_grad()
     def _same(self, sample: list[list[int]], expected: Tensor) -> bool:
-        """Whether ``embed`` still gives the vectors of a plain forward."""
+        """Return whether ``embed`` still gives the vectors of a plain forward."""
         self.peft.eval()
         share = 1e-3 if next(self.peft.parameters()).dtype == torch.float32 else 3e-2
         try:
@@ -223,7 +266,7 @@ class Student:
 
 
 def description(spec: EncoderSpec) -> dict[str, object]:
-    """The fields of encoder.json: how to use the adapter."""
+    """Return the fields of encoder.json, which say how to use the adapter."""
     names = ("model", "revision", "template", "query_template", "demonstrations", "normalise", "capitals", "pooling",
              "layers", "max_tokens", "merge_adapter")  # fmt: skip
     values = spec.to_dict()
@@ -231,7 +274,11 @@ def description(spec: EncoderSpec) -> dict[str, object]:
 
 
 def check_gradients(student: Student) -> None:
-    """Every adapter parameter must have got a finite gradient. Raises TrainingError."""
+    """Check that every parameter of the adapter has got a gradient.
+
+    Raises:
+        TrainingError: One has not.
+    """
     missing = [name for name, p in student.peft.named_parameters() if p.requires_grad and p.grad is None]
     if missing:
         raise TrainingError(
@@ -241,6 +288,7 @@ def check_gradients(student: Student) -> None:
 
 
 def _adapt(model: Any, lora: Lora, spec: EncoderSpec) -> Any:
+    """Return PEFT's model: a fresh adapter on every linear layer."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it misses optional kernels aloud when peft loads it
     from peft import LoraConfig, TaskType, get_peft_model
 
@@ -252,7 +300,7 @@ def _adapt(model: Any, lora: Lora, spec: EncoderSpec) -> Any:
         names = {name.rpartition(".")[2] for name in names}
     config = LoraConfig(
         r=lora.rank,
-        lora_alpha=lora.alpha,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # PEFT computes with any number
         lora_dropout=lora.dropout,
         bias="none",
         fan_in_fan_out=bool(conv),
@@ -262,13 +310,13 @@ def _adapt(model: Any, lora: Lora, spec: EncoderSpec) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft's calls of transformers
         adapted = get_peft_model(model, config)
-    config = adapted.peft_config["default"]
-    config.base_model_name_or_path, config.revision = spec.model, spec.revision
+    kept: Any = adapted.peft_config["default"]
+    kept.base_model_name_or_path, kept.revision = spec.model, spec.revision
     return adapted
 
 
 def _initial(lora: Lora, spec: EncoderSpec, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """``lora.init``'s tensors under the names of ``state``; a layer that it leaves alone stays as it began."""
+    """Return ``lora.init``'s tensors under the names of ``state``; a layer that it leaves alone stays as it began."""
     from safetensors.torch import load_file
 
     folder = models.locate(replace(spec, adapter=lora.init, adapter_weights=None)).adapter
@@ -294,7 +342,11 @@ def _initial(lora: Lora, spec: EncoderSpec, state: dict[str, Tensor]) -> dict[st
 
 
 def plain_lora(folder: Path) -> tuple[int, float]:
-    """(rank, alpha) of an adapter. Raises ConfigError for one that is more than plain LoRA."""
+    """Return the rank and alpha of an adapter.
+
+    Raises:
+        ConfigError: The adapter is more than plain LoRA.
+    """
     config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
     more = [name for name in ("use_dora", "use_rslora", "modules_to_save", "rank_pattern", "alpha_pattern")
             if config.get(name)]  # fmt: skip
@@ -307,14 +359,14 @@ def plain_lora(folder: Path) -> tuple[int, float]:
 
 
 def _cast_rest(model: nn.Module, dtype: torch.dtype) -> None:
-    """Everything but the adapter into ``dtype``; the linear layers' weights are merged ones already."""
+    """Put all but the adapter into ``dtype``; the linear layers' weights are merged ones already."""
     for name, parameter in model.named_parameters():
         if "lora_" not in name:
             parameter.data = parameter.data.to(dtype)
 
 
 def _shared(ids: Sequence[Sequence[int]]) -> int:
-    """Length of the token prefix that all rows share, leaving each row at least one token."""
-    low, high = min(ids), max(ids)
-    most = min(map(len, ids)) - 1
-    return next((i for i in range(most) if low[i] != high[i]), most)
+    """Return the length of the token prefix that all rows share, leaving each row at least one token."""
+    low, high = min(map(tuple, ids)), max(map(tuple, ids))
+    longest = min(map(len, ids)) - 1
+    return next((i for i in range(longest) if low[i] != high[i]), longest)

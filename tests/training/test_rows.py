@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexer.errors import DataError
-from semsearch.training import clean, data
-from semsearch.training.data import Row
+from semsearch.training import clean
+from semsearch.training import rows as training_rows
+from semsearch.training.plan import plan
 from semsearch.training.recipe import Clean, Dev, Source
+from semsearch.training.rows import Row
 
 
 def jsonl(path, *records):
@@ -24,7 +26,7 @@ def triplet(anchor, positive="yes it is", negative="no it is not", source="snli"
 
 
 def rows(tmp_path, name, **fields):
-    return list(data.load(Source(path=name, **fields), tmp_path).rows)
+    return list(training_rows.load(Source(path=name, **fields), tmp_path).rows)
 
 
 def test_triplets_from_json_lines_csv_and_gzip(tmp_path):
@@ -85,7 +87,7 @@ def test_entailed_pairs_alone(tmp_path):
 def test_source_column_decides_what_is_used(tmp_path):
     records = [triplet(str(i), source=s) for i, s in enumerate(("snli", "mnli", "snli+mnli", "cad_nli+snli"))]
     name = jsonl(tmp_path / "t.jsonl", *records)
-    loaded = data.load(Source(path=name, include=("snli", "cad_nli")), tmp_path)
+    loaded = training_rows.load(Source(path=name, include=("snli", "cad_nli")), tmp_path)
     assert [r.anchor for r in loaded.rows] == ["0", "3"]
     assert loaded.counts["of other sources"] == 2
     assert [r.anchor for r in rows(tmp_path, name, exclude=("mnli",))] == ["0", "3"]
@@ -116,7 +118,7 @@ def test_one_class_only(tmp_path):
 
 
 def test_single_triplet(tmp_path):
-    loaded = data.load(Source(path=jsonl(tmp_path / "t.jsonl", triplet("a dog"))), tmp_path)
+    loaded = training_rows.load(Source(path=jsonl(tmp_path / "t.jsonl", triplet("a dog"))), tmp_path)
     with pytest.raises(DataError, match="1 row to train on"):
         clean.clean([loaded], Clean(), tmp_path)
 
@@ -154,24 +156,24 @@ def test_missing_file_says_where_paths_start(tmp_path):
 )
 def test_a_batch_is_of_one_source_without_repetition(sources, batch, steps):
     sizes, weights = [s for s, _ in sources], [w for _, w in sources]
-    batches = data.plan(sizes, weights, batch, steps, seed=5)
+    batches = plan(sizes, weights, batch, steps, seed=5)
     assert len(batches) == steps
     for source, numbers in batches:
         assert len(numbers) == min(batch, sizes[source])
         assert 0 <= numbers.min() <= numbers.max() < sizes[source]
-    again = data.plan(sizes, weights, batch, steps, seed=5)
+    again = plan(sizes, weights, batch, steps, seed=5)
     assert all(a == b and (x == y).all() for (a, x), (b, y) in zip(batches, again, strict=True))
 
 
 def test_weights_share_out_the_batches():
-    counts = np.bincount([s for s, _ in data.plan([100, 100, 300], [3.0, 1.0, 4.0], 10, 80, seed=1)])
+    counts = np.bincount([s for s, _ in plan([100, 100, 300], [3.0, 1.0, 4.0], 10, 80, seed=1)])
     assert counts.tolist() == [30, 10, 40]
-    counts = np.bincount([s for s, _ in data.plan([100, 300], [None, None], 10, 40, seed=1)])
+    counts = np.bincount([s for s, _ in plan([100, 300], [None, None], 10, 40, seed=1)])
     assert counts.tolist() == [10, 30]
 
 
 def test_an_epoch_uses_every_row_once():
-    numbers = np.concatenate([rows for _, rows in data.plan([60], [None], 10, 6, seed=2)])
+    numbers = np.concatenate([rows for _, rows in plan([60], [None], 10, 6, seed=2)])
     assert sorted(numbers.tolist()) == list(range(60))
 
 
@@ -179,7 +181,7 @@ def test_an_epoch_uses_every_row_once():
 
 
 def loaded(*texts):
-    return data.Rows(Source(path="t"), tuple(Row(*text) for text in texts), "", {"read": len(texts)})
+    return training_rows.Rows(Source(path="t"), tuple(Row(*text) for text in texts), "", {"read": len(texts)})
 
 
 def test_duplicates_and_evaluation_sentences_go_with_counts(tmp_path):
@@ -217,4 +219,4 @@ def test_missing_evaluation_file(tmp_path):
 def test_dev_scores_must_be_numbers(tmp_path):
     name = jsonl(tmp_path / "d.jsonl", {"sentence1": "a", "sentence2": "b", "score": "high"})
     with pytest.raises(DataError, match="score is 'high'"):
-        data.scored_pairs(Dev(path=name), tmp_path)
+        training_rows.scored_pairs(Dev(path=name), tmp_path)
