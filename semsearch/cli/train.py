@@ -295,7 +295,9 @@ def _offer(
         return
     with Reporter() as progress:
         done = adapt.install(settings, folder, progress)
-    if done is not None:
+    if done is None:
+        output.LOG.info("collection %r has this adapter already", settings.collection)
+    else:
         show(done, as_json)
 
 

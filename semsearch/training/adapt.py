@@ -75,12 +75,12 @@ def prepare(
     """
     with Collection(settings=settings) as docs, docs.view() as view:
         present = docs.spec
-        if present.model.startswith("hash:"):
-            raise UsageError(f"collection {settings.collection!r} has no model that could be trained")
+        if present.hashed:
+            raise UsageError(f"collection {docs.name!r} has no model that could be trained")
         started = _goes_on_from(recipe, present)  # refuse before the model is loaded
         if pending := view.counts.pending:
             raise UsageError(
-                f"collection {settings.collection!r} is partial: {pending} passages are not embedded yet; finish it "
+                f"collection {docs.name!r} is partial: {pending} passages are not embedded yet; finish it "
                 "with `semsearch index` first"
             )
         encoder = docs.encoder
@@ -121,10 +121,14 @@ def judge_run(recipe: Recipe, settings: Settings, sts: Data, folder: Path, max_d
 
 
 def install(settings: Settings, folder: Path, progress: Progress = silent) -> Reindexed | None:
-    """Embed the collection anew with the run's adapter, beside it, and swap.
+    """Embed the collection anew with the run's adapter, beside it, and put the result in its place.
+
+    Returns:
+        What was done; None where the collection has this adapter already.
 
     Raises:
         LockedError: Another process writes to it.
+        StoreError: It has changed meanwhile.
     """
     with Collection(settings=settings) as docs:
         return docs.reindex(with_adapter(docs.spec, folder), progress=progress)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from indexer.corpus.headings import SEPARATOR, find_headings
 from indexer.errors import DataError
-from indexer.types import StoredPassage
 from semsearch.evaluation import retrieval
 from semsearch.evaluation.judged import Judged, read_judgements
 from semsearch.evaluation.metrics import Score
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from indexer.storage.store import Snapshot
-    from indexer.types import StoredPassage
+    from indexer.types import StoredDocument, StoredPassage
     from semsearch.training.recipe import Recipe, Train
 
 JUDGEMENTS, TITLES, SENTENCES, NEIGHBOURS, HELD = (
@@ -48,15 +48,14 @@ SENTENCE_WORDS = 4
 """Words of a sentence, at least, that may stand for its passage."""
 BEST = 2
 """Passages of a relevant document that a judged query is trained to find."""
-APART = 100
-"""Characters between neighbouring passages at most; what stood between was no text, or nearly equal to another."""
 CEILING = 0.95
 """A passage nearer to a query than this share of the answer's cosine is no hard negative but perhaps an answer."""
 EMPHASIS = 8
 """A judged pair is seen as often as so many pairs made of texts alone."""
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n\s*\n")
-_HEADING = re.compile(r"#{1,6}[ \t]+(\S[^\n]*?)[ \t#]*\n+|([^\n]+)\n([=\-~^\"'*+#])\3{2,}[ \t]*\n+")
+_MARKUP = ("markdown", "notebook", "rst")
+"""Kinds whose texts mark their headings; of other kinds a passage is kept with the headings above it."""
 
 Encode = Callable[[Sequence[str], bool], np.ndarray]
 """(texts, whether they are queries) → (n, d) unit vectors."""
@@ -101,11 +100,11 @@ class Material:
     held: HeldOut
 
 
-def gather(shown: Snapshot, encode: Encode, judgements: Path | None, seed: int) -> Material:
+def gather(snapshot: Snapshot, encode: Encode, judgements: Path | None, seed: int) -> Material:
     """Return pairs to train on and to hold out; the same ones for the same collection and seed.
 
     Args:
-        shown: What the collection shows.
+        snapshot: The collection, all of it embedded.
         encode: Its encoder.
         judgements: A file of lines of query, relevant path and, where given, grade; None: texts alone.
         seed: Of all draws.
@@ -114,16 +113,18 @@ def gather(shown: Snapshot, encode: Encode, judgements: Path | None, seed: int) 
         DataError: There are too few pairs, or the judgements do not belong to the collection.
     """
     random = np.random.default_rng([seed, 41])
-    passages = [passage for document in shown.documents() for passage in document.passages]
-    documents = _documents(passages, random)
-    single = [passage for document in documents for passage in document]
+    stored = list(snapshot.documents())
+    passages = [passage for document in stored for passage in document.passages]
+    documents = _documents(stored, random)
+    single = [passage for document in documents for passage in document.passages]
     clozes = [(p, *parts) for p in single if (parts := _cloze(p.passage.text, random)) is not None]
     if judgements is not None:
-        judged = read_judgements(judgements, [file.path for file in shown.files("indexed")], sorted(shown.roots()))
+        files = [file.path for file in snapshot.files("indexed")]
+        judged = read_judgements(judgements, files, sorted(snapshot.roots()))
         train, dev, gate = _split(judged, judgements, random)
         rows = {
-            JUDGEMENTS: _judged_rows(shown, passages, judged, train, encode, BEST),
-            HELD: _judged_rows(shown, passages, judged, dev, encode, 1),
+            JUDGEMENTS: _judged_rows(snapshot, passages, judged, train, encode, BEST),
+            HELD: _judged_rows(snapshot, passages, judged, dev, encode, 1),
         }
         held, away = _held_queries(judged, gate, passages, random), set()
     else:
@@ -179,25 +180,22 @@ def sized(train: Train, rows: int) -> Train:
 # -- pairs ------------------------------------------------------------------------------------------------------
 
 
-def _documents(passages: Sequence[StoredPassage], random: np.random.Generator) -> list[list[StoredPassage]]:
-    """Return documents of passages worth finding; a random sample of a large collection.
+def _documents(documents: Sequence[StoredDocument], random: np.random.Generator) -> list[StoredDocument]:
+    """Return documents with their passages worth finding; a random sample of a large collection.
 
-    None is nearly equal to another: they would be each other's negatives.
+    No passage is nearly equal to another: they would be each other's negatives.
     """
-    groups: dict[tuple[str, str | None], list[StoredPassage]] = {}
-    for passage in passages:
-        groups.setdefault((passage.path, passage.record), []).append(passage)
-    names, count = list(groups), 0
-    chosen = []
-    for i in random.permutation(len(names)):
+    count, chosen = 0, []
+    for i in random.permutation(len(documents)):
         if count >= MAX_PASSAGES:
             break
-        chosen.append(i)
-        count += len(groups[names[i]])
-    found = [p for i in sorted(chosen) for p in groups[names[i]] if len(words(p.passage.text)) >= MIN_WORDS]
+        chosen.append(int(i))
+        count += len(documents[i].passages)
+    sample = [documents[i] for i in sorted(chosen)]
+    found = [p for each in sample for p in each.passages if len(words(p.passage.text)) >= MIN_WORDS]
     kept = {found[i].id for i in distinct([p.passage.text for p in found])}
-    documents = [[p for p in groups[names[i]] if p.id in kept] for i in sorted(chosen)]
-    return [sorted(document, key=lambda p: p.passage.start) for document in documents if document]
+    cut = [replace(each, passages=tuple(p for p in each.passages if p.id in kept)) for each in sample]
+    return [each for each in cut if each.passages]
 
 
 def _cloze(text: str, random: np.random.Generator) -> tuple[str, str] | None:
@@ -218,15 +216,12 @@ def _cloze(text: str, random: np.random.Generator) -> tuple[str, str] | None:
     return parts[i], " ".join(filter(None, parts[:i] + parts[i + 1 :]))
 
 
-def _titled(document: Sequence[StoredPassage], away: set[int]) -> Iterator[Row]:
+def _titled(document: StoredDocument, away: set[int]) -> Iterator[Row]:
     """Yield each passage under its heading where it begins with one, and the first under the document's title.
 
     The text goes without the heading, which would give it away.
     """
-    for number, passage in enumerate(document):
-        text = passage.passage.text
-        heading = _HEADING.match(text) if passage.kind in ("markdown", "rst") else None
-        rest = text[heading.end() :].strip() if heading else text
+    for number, (passage, name, rest) in enumerate(_headed(document)):
         title = passage.title if number == 0 else None
         if title and key(rest[: len(title) + 8]).startswith(key(title)):
             rest = rest.partition("\n")[2].strip()
@@ -234,20 +229,37 @@ def _titled(document: Sequence[StoredPassage], away: set[int]) -> Iterator[Row]:
             continue
         if title:
             yield Row(title, rest)
-        name = (heading[1] or heading[2]).strip() if heading else None
         if name and key(name) and key(name) != key(title or ""):
             yield Row(name, rest)
 
 
-def _neighbours(document: Sequence[StoredPassage], away: set[int]) -> Iterator[Row]:
-    """Yield neighbouring passages as pairs."""
-    for a, b in pairwise(document):
-        if not {a.id, b.id} & away and b.passage.start - a.passage.end < APART:
+def _headed(document: StoredDocument) -> Iterator[tuple[StoredPassage, str | None, str]]:
+    """Yield each passage with the heading that it begins with, if it does, and the text below."""
+    text, kind = document.document.text, document.document.kind
+    headings = list(find_headings(text, kind)) if kind in _MARKUP else []
+    for passage in document.passages:
+        start, end, name = passage.passage.start, passage.passage.end, None
+        above = (passage.passage.heading or "").split(SEPARATOR)
+        if kind not in _MARKUP and passage.passage.heading:
+            first, _, below = passage.passage.text.partition("\n")
+            if key(first) == key(above[-1]):
+                start, name = end - len(below), above[-1]
+        for heading in headings:
+            if passage.passage.start <= heading.start < end and not text[start : heading.start].strip():
+                start, name = heading.end, heading.text
+        yield passage, name, text[start:end].strip()
+
+
+def _neighbours(document: StoredDocument, away: set[int]) -> Iterator[Row]:
+    """Yield passages with nothing but white space between them as pairs."""
+    text = document.document.text
+    for a, b in pairwise(document.passages):
+        if not {a.id, b.id} & away and not text[a.passage.end : b.passage.start].strip():
             yield Row(a.passage.text, b.passage.text)
 
 
 def _judged_rows(
-    shown: Snapshot,
+    snapshot: Snapshot,
     passages: Sequence[StoredPassage],
     judged: Judged,
     queries: Sequence[str],
@@ -263,17 +275,17 @@ def _judged_rows(
     for passage in passages:
         by_path.setdefault(passage.path, []).append(passage)
     vectors = encode([judged.queries[query] for query in queries], True)
-    found = shown.dense(vectors, 50)
+    found = snapshot.dense(vectors, 50)
     rows = []
     for query, vector, ids, scores in zip(queries, vectors, found.ids, found.scores, strict=True):
         relevant = judged.relevant[query]
-        others = [p for p in shown.get(ids[ids >= 0]) if p.path not in relevant]
+        others = [p for p in snapshot.get(ids[ids >= 0]) if p.path not in relevant]
         near = dict(zip(ids.tolist(), scores.tolist(), strict=True))
         for path in sorted(relevant, key=lambda path: -relevant[path])[: None if limit > 1 else 1]:
             own = [p for p in by_path.get(path, []) if p.passage.text.strip()]
             if not own:
                 continue
-            values = shown.vectors([p.id for p in own]) @ vector
+            values = snapshot.vectors([p.id for p in own]) @ vector
             answers = {key(p.passage.text) for p in own}
             for i in np.argsort(-values, kind="stable")[:limit]:
                 hard = next(

@@ -53,12 +53,12 @@ def loss(
         A scalar.
     """
     total = vectors.new_zeros(())
-    sizes = (vectors.shape[1], *rules.dimensions)
     same, own = _equal(keys, vectors.device), _equal(owners, vectors.device)
     for weight, hidden in ((rules.scores, same), (rules.others, same | own)):
         if weight:
-            parts = [similarities(vectors[:, :size], teacher, hidden, rules.temperature) for size in sizes]
-            total = total + weight * torch.stack(parts).mean()
+            whole = similarities(vectors, teacher, hidden, rules.temperature)
+            cut = [similarities(vectors[:, :size], teacher, hidden, rules.temperature) for size in rules.dimensions]
+            total = total + weight * (torch.stack([whole, torch.stack(cut).mean()]).mean() if cut else whole)
     if rules.vectors and mapping is not None:
         mapped = F.linear(vectors.detach() if alone else vectors, mapping)
         total = total + rules.vectors * (1 - F.cosine_similarity(mapped, teacher, dim=1).mean())

@@ -127,8 +127,8 @@ class Distill:
     map_alone: int = 20
     """In so many first steps the map learns from the vectors and the model does not: a random map says nothing."""
     dimensions: tuple[int, ...] = ()
-    """Sizes to which vectors may later be cut: the similarities of cut vectors are learned too, and each size counts
-    as much as the whole vector (Kusupati et al. 2022, "Matryoshka Representation Learning")."""
+    """Sizes to which vectors may later be cut: the similarities of cut vectors are learned too, and all sizes together
+    count as much as the whole vector (Kusupati et al. 2022, "Matryoshka Representation Learning")."""
 
 
 @dataclass(frozen=True, kw_only=True)

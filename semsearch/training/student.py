@@ -19,7 +19,6 @@ from indexer.embedding import precision
 from indexer.embedding.forward.plain import PlainForward, padded
 from indexer.embedding.forward.pooling import pool
 from indexer.embedding.prompts.prompt import PromptTemplate
-from indexer.embedding.spec import EncoderSpec
 from indexer.embedding.weights import loading, models, tokens
 from indexer.errors import ConfigError, ModelError, TrainingError
 from semsearch.training import fused

@@ -58,13 +58,13 @@ def test_similarities_pass_finite_gradients_where_texts_are_equal():
     assert torch.isfinite(vectors.grad).all()
 
 
-def test_cut_vectors_count_as_much_as_whole_ones():
+def test_cut_vectors_count_together_as_much_as_whole_ones():
     torch.manual_seed(0)
     vectors, teacher, keys = torch.randn(6, 8), torch.randn(6, 9), list(range(6))
     rules = Distill(scores=3.0, vectors=0.0, temperature=0.1, dimensions=(4, 2))
     value = distill.loss(vectors, teacher, keys, keys, None, rules, alone=False)
-    parts = [written_out(vectors[:, :size], teacher, keys, 0.1) for size in (8, 4, 2)]
-    assert float(value) == pytest.approx(sum(parts), rel=1e-4)
+    whole, four, two = (written_out(vectors[:, :size], teacher, keys, 0.1) for size in (8, 4, 2))
+    assert float(value) == pytest.approx(3 * (whole / 2 + (four + two) / 4), rel=1e-4)
 
 
 def test_others_leave_out_the_texts_of_the_own_row():
