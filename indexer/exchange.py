@@ -4,7 +4,8 @@ An export is a folder: ``manifest.json`` (what made the vectors), ``roots.json``
 the passages, in the order of their files: ``passages.parquet`` with a column ``vector``, or ``passages.jsonl`` whose
 n-th line belongs to the n-th row of ``vectors-00000.safetensors``, ``vectors-00001.safetensors``, … The terms of a
 collection with a sparse index are a column, or key, ``terms``: pairs of term and weight. ``before`` is the text of the
-document that stands between the passage and the one before it; exports of version 0.1 have none.
+document that stands between the passage and the one before it; ``document``, with the first passage of each, is JSON of
+what else a document has. Exports of version 0.1 have neither.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 from indexer.embedder import embed_waiting
 from indexer.errors import CorruptError, DataError, FormatError, StoreError, UsageError
 from indexer.storage.manifest import FORMAT, WORDS, Manifest
-from indexer.types import Document, Embedded, FileRecord, Parsed, ParsedDocument, Passage
+from indexer.types import Document, Embedded, FileRecord, Heading, Parsed, ParsedDocument, Passage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,6 +37,7 @@ MANIFEST = "manifest.json"
 _DTYPES = {"fp16": np.float16, "fp32": np.float32}
 _PASSAGE = tuple(field.name for field in fields(Passage))
 _DOCUMENT = ("path", "record", "kind", "title", "fields")
+_LAYOUT = ("line_start", "page_starts", "headings")
 
 
 def export(snapshot: Snapshot, folder: Path, form: Format) -> int:
@@ -106,15 +108,13 @@ def _write_json(path: Path, value: object) -> None:
 def _rows(each: StoredDocument) -> Iterator[Row]:
     """Yield a row for each passage of a document."""
     document = {name: getattr(each.document, name) for name in _DOCUMENT}
+    tail = each.document.text[each.passages[-1].passage.end :] if each.passages else ""
+    layout: str | None = _line({name: getattr(each.document, name) for name in _LAYOUT} | {"tail": tail}).strip()
     end = 0
     for part in each.passages:
-        yield {
-            "id": part.id,
-            **document,
-            **asdict(part.passage),
-            "before": each.document.text[end : part.passage.start],
-        }
-        end = part.passage.end
+        before = each.document.text[end : part.passage.start]
+        yield {"id": part.id, **document, **asdict(part.passage), "before": before, "document": layout}
+        end, layout = part.passage.end, None
 
 
 def _batches(snapshot: Snapshot, rows: Iterator[Row]) -> Iterator[tuple[list[Row], np.ndarray]]:
@@ -149,7 +149,8 @@ def _write_parquet(snapshot: Snapshot, folder: Path, batches: Iterable[tuple[lis
     number = pa.float16() if manifest.vector_dtype == "fp16" else pa.float32()
     text, integer = pa.string(), pa.int64()
     columns: dict[str, Any] = {"id": integer, **dict.fromkeys(_DOCUMENT, text), **dict.fromkeys(_PASSAGE, integer)}
-    columns |= {"fields": pa.map_(text, text), "text": text, "vector": pa.list_(number, manifest.dim), "before": text}
+    columns |= {"fields": pa.map_(text, text), "text": text, "vector": pa.list_(number, manifest.dim)}
+    columns |= dict.fromkeys(("heading", "before", "document"), text)
     if manifest.sparse is not None:
         columns["terms"] = pa.map_(pa.int64(), pa.int32())
     schema = pa.schema(list(columns.items()))
@@ -248,18 +249,18 @@ class _Exported:
         """Yield the documents of one file's rows, and remember their vectors."""
         for _, group in itertools.groupby(_numbered(rows), key=lambda each: each[0]):
             parts: list[Passage] = []
-            text = ""
+            text, layout = "", None
             row: Row = {}
             for _, row, vector in group:
-                part = Passage(**{name: row[name] for name in _PASSAGE})
+                layout = row.get("document") or layout
+                part = Passage(**{name: row[name] for name in _PASSAGE if name in row})
                 between = row.get("before")
                 text += _between(part, parts) if between is None else between
                 text += part.text
                 parts.append(part)
                 terms = {int(term): int(weight) for term, weight in row["terms"]} if self._sparse else {}
                 self._known[part.text] = _Vectors(vector, terms)
-            document = Document(row["path"], text, row["kind"], row["record"], row["title"], row["fields"])
-            yield ParsedDocument(document, tuple(parts))
+            yield ParsedDocument(_document(row, text, layout), tuple(parts))
 
     def embed(self, works: Sequence[Work]) -> Iterator[Embedded]:
         """Yield the vectors that the export has."""
@@ -271,12 +272,28 @@ class _Exported:
         )
 
 
+def _document(row: Row, text: str, layout: str | None) -> Document:
+    """Return the document that a row belongs to; ``layout`` is what else is known of it."""
+    more = json.loads(layout) if layout else {}
+    return Document(
+        row["path"],
+        text + more.get("tail", ""),
+        row["kind"],
+        row["record"],
+        row["title"],
+        row["fields"],
+        line_start=more.get("line_start", 1),
+        page_starts=tuple(more.get("page_starts", ())),
+        headings=tuple(Heading(*each) for each in more.get("headings", ())),
+    )
+
+
 def _numbered(rows: Iterator[tuple[Row, np.ndarray]]) -> Iterator[tuple[int, Row, np.ndarray]]:
     """Number the documents of one file's rows: a new one begins where what describes it changes, or offsets go back."""
     number, last, end = 0, None, 0
     for row, vector in rows:
         described = [row[name] for name in _DOCUMENT]
-        if last is not None and (described != last or row["start"] < end):
+        if last is not None and (described != last or row["start"] < end or row.get("document")):
             number += 1
         last, end = described, row["end"]
         yield number, row, vector

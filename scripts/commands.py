@@ -1,4 +1,4 @@
-"""Write COMMANDS.md's reference: the help of every command, as ``--help`` prints it.
+"""Write two parts of COMMANDS.md: the help of every command, as ``--help`` prints it, and the table of formats.
 
 python scripts/commands.py
 """
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "COMMANDS.md"
 START, END = "<!-- reference: python scripts/commands.py -->\n", "<!-- end of reference -->\n"
+FORMATS_START, FORMATS_END = "<!-- formats: python scripts/commands.py -->\n", "<!-- end of formats -->\n"
 WIDTH = 100
 
 
@@ -28,9 +29,15 @@ def reference() -> str:
 
 
 def replaced(page: str) -> str:
-    """Return ``page`` with the reference as it is between its markers."""
-    start, end = page.index(START) + len(START), page.index(END)
-    return page[:start] + "\n" + reference() + "\n" + page[end:]
+    """Return ``page`` with the reference and the table of formats as they are, between their markers."""
+    from indexer.corpus.format_notes import formats_table
+
+    return _between(_between(page, START, END, reference()), FORMATS_START, FORMATS_END, formats_table())
+
+
+def _between(page: str, start: str, end: str, text: str) -> str:
+    at, until = page.index(start) + len(start), page.index(end)
+    return page[:at] + "\n" + text.rstrip("\n") + "\n\n" + page[until:]
 
 
 def _sections(command: click.Command, name: str, parent: click.Context | None, level: int) -> Iterator[str]:

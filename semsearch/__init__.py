@@ -29,7 +29,9 @@ if TYPE_CHECKING:
         GateFailed,
         LockedError,
         MismatchError,
+        MissingExtra,
         ModelError,
+        NothingToRead,
         PrecisionError,
         ReadError,
         SemsearchError,
@@ -54,8 +56,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ERRORS = (
-    "CollectionNotFound ConfigError CorruptError DataError FormatError GateFailed LockedError MismatchError ModelError "
-    "PrecisionError ReadError SemsearchError StoreError TrainingError UsageError"
+    "CollectionNotFound ConfigError CorruptError DataError FormatError GateFailed LockedError MismatchError "
+    "MissingExtra ModelError NothingToRead PrecisionError ReadError SemsearchError StoreError TrainingError UsageError"
 ).split()
 _MODULES = {
     "Answer": "semsearch.search.hits",
@@ -101,7 +103,9 @@ __all__ = [
     "LockedError",
     "MemoryStore",
     "MismatchError",
+    "MissingExtra",
     "ModelError",
+    "NothingToRead",
     "PrecisionError",
     "Problem",
     "ReadError",

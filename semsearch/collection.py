@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, cast
 
 from indexer import storage
 from indexer.errors import CorruptError, UsageError
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 Place = str | int | Hit | os.PathLike[str]
 """An indexed file as PATH, PATH:LINE or PATH:FROM-TO, or a hit or its passage's id."""
+
 
 class Collection(Held):
     """Documents that can be searched. Safe to use from many threads; they share one encoder.
@@ -195,6 +196,7 @@ class Collection(Held):
         passage_tokens: int | None = None,
         sparse: bool = False,
         force: bool = False,
+        checksum: bool = False,
         dry_run: bool = False,
         progress: Progress = silent,
     ) -> Report:
@@ -208,6 +210,7 @@ class Collection(Held):
             passage_tokens: Most tokens of a passage, for a new collection.
             sparse: Give a new collection a sparse index of the model's terms.
             force: Index ``/`` or the home folder all the same.
+            checksum: Look at the bytes of every file, also where size, times and inode say that it has not changed.
             dry_run: Read and split only, and change nothing.
             progress: Called with what happens: a file was read, so much is to embed, so many texts have vectors.
 
@@ -229,6 +232,8 @@ class Collection(Held):
                 splitter=_splitter(store.manifest),
                 options=options,
                 force=force,
+                checksum=checksum,
+                exclude=[os.fspath(self.settings.root)],
                 dry_run=dry_run,
                 progress=progress,
             )
@@ -331,6 +336,24 @@ class Collection(Held):
     def status(self) -> Status:
         """Return the collection's size, encoder, roots, and the files that were skipped, failed or read in part."""
         return status_of(self.store, self._place)
+
+    def evaluate(self, judgements: str | os.PathLike[str]) -> dict[str, Any]:
+        """Score the ways to search the collection by a person's judgements.
+
+        Args:
+            judgements: File of lines ``query<TAB>relevant path[<TAB>grade]``.
+
+        Returns:
+            ``scores`` (way to search → nDCG@10, AP, RR, recall), ``latency_ms``, ``counts`` and ``notes``, as in the
+            JSON of ``semsearch eval retrieval``.
+
+        Raises:
+            DataError: The judgements do not belong to the collection.
+        """
+        from semsearch.evaluation import judged_collection, retrieval  # above this room, and used nowhere else here
+
+        found, _ = retrieval.score(judged_collection.judged_by(Path(judgements), self))
+        return found
 
     def doctor(self, *, mend: bool = True, model: bool = True) -> list[Problem]:
         """Return what is wrong with the collection, and with ``mend`` put right what can be.

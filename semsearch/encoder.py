@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import get_args, overload
+from typing import TYPE_CHECKING, get_args, overload
 
 from indexer import embedding
-from indexer.embedding.encoder import Encoder as Backend
-from indexer.embedding.encoder import Positions, Vectors
 from indexer.embedding.spec import EncoderSpec, Precision, Role
 from indexer.errors import UsageError
 from semsearch import encoders
 from semsearch.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from indexer.embedding.encoder import Encoder as Backend
+    from indexer.embedding.encoder import Positions, Vectors
 
 
 class Encoder:
@@ -121,7 +124,7 @@ class Encoder:
         return only
 
     @overload
-    def count_tokens(self, texts: str) -> int: ...
+    def count_tokens(self, texts: str) -> int: ...  # type: ignore[overload-overlap]  # a str is a Sequence[str] too
     @overload
     def count_tokens(self, texts: Sequence[str]) -> Positions: ...
     def count_tokens(self, texts: str | Sequence[str]) -> int | Positions:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from indexer import embedding
 from indexer.embedding.prompts import presets
 from indexer.embedding.spec import DEFAULT_MODEL, FLOATS, EncoderSpec, Pooling, Precision
 from indexer.errors import MismatchError, UsageError
-from semsearch.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from semsearch.settings import Settings
 
 Purpose = Literal["search", "sts"]
 """Use of the vectors; also the name of the shipped adapter that serves it best."""
@@ -62,6 +65,7 @@ class EncoderOverrides:
     """Tokens of one batch."""
 
     def __post_init__(self) -> None:
+        """Check the values."""
         choices: tuple[tuple[str, tuple[str, ...]], ...] = (
             ("pooling", get_args(Pooling)),
             ("precision", get_args(Precision)),
@@ -162,8 +166,8 @@ def confirm(made_by: EncoderSpec, overrides: EncoderOverrides, mend: str) -> Enc
     base = replace(base, weights=None, adapter_weights=None, query_adapter_weights=None)
     asked = _put(base, overrides.given)
     if asked.hashed and not base.hashed:  # no model that the collection's adapters could change
-        kept = {name: getattr(overrides, name) for name in ("adapter", "query_adapter")}
-        asked = replace(asked, **{name: None for name, value in kept.items() if value is None})
+        own = overrides.adapter and asked.adapter, overrides.query_adapter and asked.query_adapter
+        asked = replace(asked, adapter=own[0] or None, query_adapter=own[1] or None)
     if asked.precision is None:
         asked = replace(asked, precision=made_by.precision)
     spec = embedding.resolve(asked)

@@ -93,6 +93,7 @@ class Held:
         self._note = note
         self._lock = threading.RLock()
         self._rerankers: dict[str, Reranker] = {}
+        self._ended = False
         self._store: Store | None = None
         self._views: Views | None = None
         if store is not None:
@@ -111,9 +112,10 @@ class Held:
 
         Raises:
             CollectionNotFound: It is yet to be made.
+            StoreError: It was closed.
         """
         if self._store is None:
-            raise CollectionNotFound(stores.not_found(self.settings))
+            raise self._missing()
         return self._store
 
     @property
@@ -124,6 +126,7 @@ class Held:
     def close(self) -> None:
         """Let go of the store's files; searches that are under way end as they began."""
         self._let_go()
+        self._ended = True
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -137,7 +140,9 @@ class Held:
 
     @property
     def encoder(self) -> Backend:
-        """The encoder that made the collection, loaded when it is first asked for."""
+        """The encoder that made the collection, loaded when it is first asked for; it outlives the collection's end."""
+        if self._store is None and self._encoder is not None:
+            return self._encoder
         return self._open_encoder()
 
     def view(self) -> AbstractContextManager[View]:
@@ -184,8 +189,14 @@ class Held:
 
     def _latest(self) -> Views:
         if self._views is None:
-            raise CollectionNotFound(stores.not_found(self.settings))
+            raise self._missing()
         return self._views
+
+    def _missing(self) -> StoreError:
+        """Return why there is no store."""
+        if self._ended:
+            return StoreError(f"collection {self.settings.collection!r} was closed; open it anew")
+        return CollectionNotFound(stores.not_found(self.settings))
 
     def _models(self, view: View) -> Models:
         """Return the models for a search of one view: its collection may have another encoder by now."""

@@ -44,9 +44,7 @@ def passage_tokens_of(manifest: Manifest) -> int:
     return int(str(manifest.splitter["passage_tokens"]))
 
 
-def open_new(
-    settings: Settings, overrides: EncoderOverrides, runtime: Runtime, passage_tokens: int | None
-) -> Encoder:
+def open_new(settings: Settings, overrides: EncoderOverrides, runtime: Runtime, passage_tokens: int | None) -> Encoder:
     """Return the encoder for a new collection, loaded.
 
     Raises:

@@ -284,8 +284,8 @@ def _problem(record: FileRecord) -> dict[str, Any]:
 def excerpt(text: str, highlight: Span | None, matches: Sequence[Span] = ()) -> Span:
     """Return the span of ``text`` to show.
 
-    It has at most EXCERPT lines and WIDTH characters, is cut at ends of lines or words, and holds a match where there is
-    one: of the highlight before others, and where the most stand together.
+    It has at most EXCERPT lines and WIDTH characters, is cut at ends of lines or words, and holds a match where there
+    is one: of the highlight before others, and where the most stand together.
     """
     if text.count("\n") < EXCERPT and len(text) <= WIDTH:
         return 0, len(text)

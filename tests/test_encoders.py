@@ -121,9 +121,9 @@ def test_the_encoder_of_people_is_that_of_the_index(tiny_llama: Path, tmp_path: 
     (tmp_path / "a.txt").write_text("A man is riding a horse.")
     monkeypatch.setenv("SEMSEARCH_MODEL", str(tiny_llama))
     monkeypatch.setenv("SEMSEARCH_PRECISION", "fp32")
-    semsearch.index([tmp_path / "a.txt"])
-    with semsearch.open() as searcher:
-        assert semsearch.Encoder.load().spec == searcher.store.manifest.spec
+    with semsearch.Collection(create=True) as docs:
+        docs.index([tmp_path / "a.txt"])
+        assert semsearch.Encoder.load().spec == docs.spec
 
 
 def test_without_settings_it_is_the_one_with_the_adapter_for_search(monkeypatch: pytest.MonkeyPatch):

@@ -10,7 +10,7 @@ from indexer.corpus.text import clean
 from indexer.errors import NothingToRead
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from indexer.corpus.source import Source
     from indexer.types import Document, Notes
@@ -60,8 +60,7 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
 
 def _entries(text: str, notes: Notes) -> Iterator[tuple[int, list[tuple[str, Mapping[str, object], str]]]]:
     """Yield (line, properties) of each entry: (name, parameters, value) of every content line within it."""
-    from icalendar.parser import Contentline
-
+    parts = _content_line()
     open_at: list[str] = []
     current: list[tuple[str, Mapping[str, object], str]] = []
     start = lost = 0
@@ -69,7 +68,7 @@ def _entries(text: str, notes: Notes) -> Iterator[tuple[int, list[tuple[str, Map
         if not line.strip():
             continue
         try:
-            name, params, value = Contentline(line).parts()
+            name, params, value = parts(line)
         except (ValueError, KeyError, IndexError):
             lost += 1
             match = re.match(r"(?:[\w-]+\.)?([\w-]+)[^:]*:(.*)", line)
@@ -96,6 +95,17 @@ def _entries(text: str, notes: Notes) -> Iterator[tuple[int, list[tuple[str, Map
         yield start, current
     if lost:
         notes.warnings.append(f"{lost} line{'s' * (lost != 1)} without a property name kept as they are")
+
+
+def _content_line() -> Callable[[str], tuple[str, Mapping[str, object], str]]:
+    """Return icalendar's function from a content line to its name, parameters and value."""
+    from icalendar.parser import Contentline
+
+    def parts(line: str) -> tuple[str, Mapping[str, object], str]:
+        name, params, value = Contentline(line).parts()  # type: ignore[no-untyped-call]
+        return str(name), dict(params), str(value)
+
+    return parts
 
 
 def _unfolded(text: str) -> Iterator[tuple[int, str]]:

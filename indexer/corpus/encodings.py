@@ -155,10 +155,11 @@ def declared(data: bytes, name: str) -> str | None:
 def decode(
     data: bytes, declared: str | None = None, override: str | None = None, notes: Notes | None = None
 ) -> tuple[str, str]:
-    """Return the text of bytes, with line ends as ``\\n``, and the name of the encoding that was used.
+    r"""Return the text of bytes, with line ends as ``\n``, and the name of the encoding that was used.
 
-    Codes that steer a terminal are taken out. The first of these that fits decides: the override, a byte order mark, the declared encoding, UTF-8, the
-    detector. UTF-8 with a few damaged bytes is read, with U+FFFD in their place.
+    The first of these that fits decides: the override, a byte order mark, the declared encoding, UTF-8, the
+    detector. UTF-8 with a few damaged bytes is read, with U+FFFD in their place. Codes that steer a terminal are
+    taken out.
 
     Args:
         data: The bytes.

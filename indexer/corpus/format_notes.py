@@ -21,11 +21,17 @@ class FormatNote:
     """Extra of the installation that it needs."""
 
 
+_UNREAD = "records that cannot be read or hold no text (named); long fields beside the text (counted)"
 _PICTURES = "pictures (their alternative texts are read)"
+_ENCODED = "runs of encoded bytes such as base64 (counted)"
 _OBJECTS = "embedded files, macros (counted)"
 
 NOTES: dict[str, FormatNote] = {
-    "text": FormatNote("Plain text", "all of it, in the encoding that it declares or that is recognised", "nothing"),
+    "text": FormatNote(
+        "Plain text, logs, captured terminals",
+        "all of it, in the encoding that it declares or that is recognised",
+        f"codes that steer a terminal, overstruck letters; {_ENCODED}; damaged bytes (counted)",
+    ),
     "markdown": FormatNote("Markdown", "all of it; headings become the place of a hit", "nothing"),
     "rst": FormatNote("reStructuredText", "all of it; headings become the place of a hit", "nothing"),
     "html": FormatNote(
@@ -37,7 +43,8 @@ NOTES: dict[str, FormatNote] = {
     "pdf": FormatNote(
         "PDF",
         "text by page in reading order, form values, notes, stamps; attached files as documents of their own",
-        "pages without text and scans with a stamp (named), passwords, XFA forms (said), attached files that hold no text",
+        "pages without text and scans with a stamp (named), passwords, XFA forms (said), attached files that hold no "
+        "text",
     ),
     "docx": FormatNote(
         "Word",
@@ -79,13 +86,41 @@ NOTES: dict[str, FormatNote] = {
     ),
     "csv": FormatNote(
         "CSV",
-        "each row as a document; the delimiter, the header and the encoding are recognised",
-        "rows that cannot be read (named)",
+        "each row as a document, text before the table as one; the delimiter, the header, the quotes and the encoding "
+        "are recognised, a line `sep=` counts; cells beyond the header's are kept (named)",
+        "rows that cannot be read (named), header lines that come again",
     ),
     "tsv": FormatNote("TSV", "as CSV", "rows that cannot be read (named)"),
-    "jsonl": FormatNote("JSON lines", "each line as a document", "lines that cannot be read (named)"),
-    "json": FormatNote("JSON", "an array as a document for each element, any other value as one", "nothing"),
-    "code": FormatNote("Source code, settings, markup", "all of it", "runs of encoded bytes such as base64 (counted)"),
+    "jsonl": FormatNote("JSON lines", "each line as a document", _UNREAD),
+    "json": FormatNote(
+        "JSON",
+        "an array as a document for each element, also one that an object wraps; an object with prose as one document; "
+        "settings as they are written",
+        _UNREAD,
+    ),
+    "mail": FormatNote(
+        "Mail, mailboxes, saved pages",
+        "each message: header fields and body, decoded; attachments as documents of their own",
+        "attachments without text (named), signatures, the second of two forms of one text",
+    ),
+    "calendar": FormatNote(
+        "Calendars, address books",
+        "each event, task or person as a document: texts, times, places, people",
+        "pictures, identifiers, rules of repetition",
+    ),
+    "subtitles": FormatNote("Subtitles, lyrics", "what is said and by whom, line by line", "times, counters, styles"),
+    "notebook": FormatNote(
+        "Jupyter notebooks",
+        "sources and text outputs of the cells; headings",
+        "pictures (counted), HTML beside its text",
+    ),
+    "latex": FormatNote(
+        "LaTeX",
+        "text, comments, verbatim parts, keys of citations; accents and symbols as letters; headings",
+        "commands and their settings, labels, references",
+    ),
+    "svg": FormatNote("SVG", "titles, descriptions, texts, labels", "shapes; pictures within it (counted)"),
+    "code": FormatNote("Source code, settings, markup", "all of it", _ENCODED),
 }
 """By kind."""
 

@@ -61,7 +61,8 @@ MAX_CONTROLS = 0.01
 
 _CONTROL_BYTES = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f]")
 _MAIL = re.compile(
-    rb"(?:From [^\n]*\r?\n)?(?:Return-Path|Received|Delivered-To|X-[\w-]+|From|To|Date|Message-ID|MIME-Version|Subject):",
+    rb"(?:From [^\n]*\r?\n)?(?:Return-Path|Received|Delivered-To|X-[\w-]+|From|To|Date|Message-ID|MIME-Version"
+    rb"|Subject):",
     re.I,
 )
 _KIND_OF = {ending: kind for kind, endings in KINDS.items() for ending in endings}
@@ -113,6 +114,17 @@ class ReadOptions:
         if unknown:
             raise ConfigError(f"read options: unknown field {', '.join(unknown)}; fields are {', '.join(known)}")
         return cls(**values)  # type: ignore[arg-type]
+
+
+def read_differently(kind: str | None, before: ReadOptions, now: ReadOptions) -> bool:
+    """Return whether a file of a kind gives other documents under other options, so that it must be read anew."""
+    if kind in RECORD_KINDS and (before.text_fields, before.title_field, before.id_field) != (
+        now.text_fields,
+        now.title_field,
+        now.id_field,
+    ):
+        return True
+    return before.encoding != now.encoding and (kind == "mail" or kind not in BINARY_KINDS)
 
 
 def kind_of(path: str) -> str | None:

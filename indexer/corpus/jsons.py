@@ -18,13 +18,15 @@ MAX_DEPTH = 64
 """Levels of nesting that are looked into."""
 
 _TEXT_NAMES = frozenset(
-    "text body content contents abstract summary message messages question answer transcript paragraphs comments comment "
-    "caption article review notes note posts chapters sections".split()
+    "text body content contents abstract summary message messages question answer transcript paragraphs comments "
+    "comment caption article review notes note posts chapters sections".split()
 )
 _LIST_NAMES = frozenset(
     "data items records rows results entries documents docs features hits articles posts messages conversations "
     "questions annotations comments pages value values".split()
 )
+_OWN_NAMES = frozenset("id _id title text body".split())
+"""Fields of an object that is a record itself, whatever lists it holds."""
 _SETTINGS_NAMES = frozenset("$schema openapi swagger compilerOptions scripts dependencies devDependencies".split())
 _GAP = re.compile(r"[\s,\x1e]*")
 _DECODER = json.JSONDecoder()
@@ -199,6 +201,8 @@ def _is_item(text: str) -> bool:
 
 def _wrapped(value: Mapping[str, object]) -> str | None:
     """Return the field whose list of objects or texts is most of an object, if there is one."""
+    if _OWN_NAMES & {key.lower() for key, item in value.items() if item}:
+        return None
     sizes = {key: sum(map(len, strings(item))) for key, item in value.items()}
     total = sum(sizes.values())
     for key, item in value.items():

@@ -16,17 +16,23 @@ if TYPE_CHECKING:
     from indexer.corpus.source import Source
     from indexer.types import Document, Notes
 
-_ACCENTS = dict(zip("`'^\"~=.uvHcdbkrt", map(chr, (*range(0x300, 0x303), 0x308, 0x303, 0x304, 0x307, 0x306, 0x30C, 0x30B,
-                0x327, 0x323, 0x331, 0x328, 0x30A, 0x361)), strict=True))  # fmt: skip
+_ACCENTS = {
+    "`": "\u0300", "'": "\u0301", "^": "\u0302", '"': "\u0308", "~": "\u0303", "=": "\u0304", ".": "\u0307",
+    "u": "\u0306",
+    "v": "\u030c", "H": "\u030b", "c": "\u0327", "d": "\u0323", "b": "\u0331", "k": "\u0328", "r": "\u030a",
+    "t": "\u0361",
+}  # fmt: skip
 """Accent command → combining character."""
 _LETTERS = {
     "ss": "ß", "ae": "æ", "AE": "Æ", "oe": "œ", "OE": "Œ", "o": "ø", "O": "Ø", "aa": "å", "AA": "Å", "l": "ł", "L": "Ł",
     "i": "ı", "j": "ȷ", "dh": "ð", "th": "þ", "ng": "ŋ", "dj": "đ", "S": "§", "P": "¶", "dag": "†", "ddag": "‡",
     "copyright": "©", "pounds": "£", "euro": "€", "ldots": "…", "dots": "…", "cdots": "⋯", "textendash": "–",
     "textemdash": "—", "textbackslash": "\\", "textasciitilde": "~", "textasciicircum": "^", "LaTeX": "LaTeX",
-    "TeX": "TeX", "times": "×", "cdot": "·", "pm": "±", "leq": "≤", "le": "≤", "geq": "≥", "ge": "≥", "neq": "≠", "ne": "≠",
+    "TeX": "TeX", "times": "×", "cdot": "·", "pm": "±", "leq": "≤", "le": "≤", "geq": "≥", "ge": "≥", "neq": "≠",
+    "ne": "≠",
     "approx": "≈", "infty": "∞", "sum": "∑", "prod": "∏", "int": "∫", "partial": "∂", "nabla": "∇", "in": "∈",
-    "subset": "⊂", "cup": "∪", "cap": "∩", "to": "→", "rightarrow": "→", "leftarrow": "←", "Rightarrow": "⇒", "degree": "°",
+    "subset": "⊂", "cup": "∪", "cap": "∩", "to": "→", "rightarrow": "→", "leftarrow": "←", "Rightarrow": "⇒",
+    "degree": "°",
     "sqrt": "√", "forall": "∀", "exists": "∃", "quad": " ", "qquad": " ", "newline": " ", "par": " ",
     "guillemotleft": "«", "guillemotright": "»", "glqq": "„", "grqq": "“",
 }  # fmt: skip
@@ -63,7 +69,10 @@ _OPEN, _CLOSE = "\ue100", "\ue101"
 """Marks around a heading while commands are taken out."""
 _TITLE = re.compile(r"\\title\s*(?:\[[^\]]*\])?\{((?:[^{}]|\{[^{}]*\})*)\}")
 _LEVELS = ("part", "chapter", "section", "subsection", "subsubsection", "paragraph", "subparagraph")
-_SECTION = re.compile(r"\\(part|chapter|(?:sub){0,2}section|(?:sub)?paragraph)\*?\s*(?:\[[^\]]*\])?\{((?:[^{}]|\{[^{}]*\})*)\}")
+_SECTION = re.compile(
+    r"\\(part|chapter|(?:sub){0,2}section|(?:sub)?paragraph)\*?\s*(?:\[[^\]]*\])?"
+    r"\{((?:[^{}]|\{[^{}]*\})*)\}"
+)
 
 
 def read(source: Source, notes: Notes) -> Iterator[Document]:
@@ -129,7 +138,8 @@ def _accented(match: re.Match[str]) -> str:
 def _command(match: re.Match[str]) -> str:
     name = match[1]
     if name in _LETTERS:
-        joined = name in _WITHIN_WORDS or not match[0].endswith((" ", "\t"))  # TeX takes the space for the command's end
+        # after a letter, TeX takes the space for the command's end
+        joined = name in _WITHIN_WORDS or not match[0].endswith((" ", "\t"))
         return _LETTERS[name] + ("" if joined else " ") + match[2]
     if name == "item" or name.startswith(("cite", "Cite", "parencite", "textcite")):
         return " " + match[2].strip("[]") + " "

@@ -16,7 +16,7 @@ from indexer.corpus.text import clean
 from indexer.errors import NothingToRead, ReadError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from email.message import Message
 
     from indexer.corpus.source import Source
@@ -122,7 +122,7 @@ def _message(message: Message, source: Source, record: str | None, notes: Notes)
         yield source.document(
             text,
             kind="mail",
-            title=headers.get("Subject"),
+            title=headers.get("Subject") or parts.title,
             record=record,
             fields={name.lower(): clean(value)[:1000] for name, value in headers.items() if name in _SHOWN[:7]},
         )
@@ -139,6 +139,8 @@ class _Parts:
         self.record = record
         self.notes = notes
         self.body: list[str] = []
+        self.title: str | None = None
+        """Title of an HTML body, for a mail without subject, such as a saved page."""
         self.attachments: list[tuple[Message, str]] = []
         self.count = 0
         self._collect(message)
@@ -173,8 +175,7 @@ class _Parts:
             except ReadError as error:
                 self.notes.warnings.append(f"attachment {printable(name)} left out: {error}")
             else:
-                for document in documents:
-                    yield document
+                yield from documents
         if left:
             more = f" and {len(left) - 10} more" if len(left) > 10 else ""
             count = f"{len(left)} attachment{'s' * (len(left) != 1)}"
@@ -205,7 +206,7 @@ class _Parts:
                 named = _file_name(part)
                 self.attachments.append((part, _KINDS.get(kind, "") if not named or kind_of(named) is None else ""))
 
-    def _alternatives(self, parts: list[object]) -> list[Message]:
+    def _alternatives(self, parts: Sequence[object]) -> list[Message]:
         """Return the parts to read of those that say the same: the plain one, unless another says far more."""
         messages = [part for part in parts if isinstance(part, email.message.Message)]
         plains = [part for part in messages if part.get_content_type() == "text/plain"]
@@ -234,7 +235,9 @@ class _Parts:
         if part.get_content_type() == "text/html":
             inner = self.source.part(data, "body.html", self.record or "", "html", charset)
             try:
-                return "\n\n".join(document.text for document in readers.read_source(inner, self.notes))
+                documents = list(readers.read_source(inner, self.notes))
+                self.title = self.title or next((document.title for document in documents if document.title), None)
+                return "\n\n".join(document.text for document in documents)
             except NothingToRead:
                 return ""
             except ReadError as error:

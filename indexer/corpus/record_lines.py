@@ -107,9 +107,8 @@ def lines(
                     break
             if not whole:
                 reason = f"longer than {human(limit)}: raise the limit with --max-record-bytes"
-            elif not line.isascii():
-                if errors == "surrogateescape":
-                    line, reason = decoder.line(line, number)
+            elif errors == "surrogateescape" and not line.isascii():
+                line, reason = decoder.line(line, number)
             if reason is None and "\0" in line:
                 reason = "NUL byte: it is not text, or damaged"
             if reason:

@@ -16,13 +16,12 @@ from indexer.corpus.formats import ReadOptions, printable
 from indexer.corpus.record_lines import Remarks, lines
 from indexer.corpus.text import clean
 from indexer.errors import NothingToRead, ReadError
-from indexer.types import Document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from indexer.corpus.source import Source
-    from indexer.types import Notes
+    from indexer.types import Document, Notes
 
 MAX_NAMES = 40
 """Field names listed in a message."""
@@ -196,7 +195,7 @@ class _Record:
         """Return the fields to filter by: short values, those within objects by their dotted path."""
         kept: dict[str, str] = {}
         text_fields = set() if self.unsaid else set(self.chosen)
-        stack: list[tuple[str, object]] = list(reversed(self.record.items()))
+        stack: list[tuple[str, object]] = list(reversed(list(self.record.items())))
         while stack:
             name, value = stack.pop()
             if name in (self.id_field, self.title_field) or name in text_fields:

@@ -47,6 +47,7 @@ class Source:
     """Containers around this part: 1 for an attachment, 2 for an attachment of an attached mail."""
 
     def __post_init__(self) -> None:
+        """Take the path for the name where none is given."""
         if not self.name:
             object.__setattr__(self, "name", self.path)
 

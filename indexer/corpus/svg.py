@@ -31,8 +31,10 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
         raise ReadError("not a readable SVG: there is no element in it")
     lines: list[str] = []
     title = None
+    pictures = 0
     for element in root.iter():
         name = element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+        pictures += name == "image"
         above = {parent.tag.rpartition("}")[2] for parent in element.iterancestors() if isinstance(parent.tag, str)}
         if name in _WORDS and not above & _WORDS:
             words = " ".join(" ".join(part for part in element.itertext() if isinstance(part, str)).split())
@@ -43,4 +45,6 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
     text = clean("\n".join(filter(None, lines)))
     if not text.strip():
         raise NothingToRead("a picture without text")
+    if pictures:
+        notes.warnings.append(f"{pictures} picture{'s' * (pictures != 1)} within it left out")
     yield source.document(text, title=title)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from indexer.corpus import ignore
 from indexer.corpus.formats import has_binary_name, kind_by_content, kind_of, looks_binary, printable
+from indexer.corpus.source import Unpacked
 from indexer.corpus.text import explain, opened, special
 from indexer.errors import ReadError, UsageError
 
@@ -246,7 +247,7 @@ class _Walk:
         if kind is None:
             try:
                 with opened(path) as stream:
-                    head = stream.read(8192)
+                    head = (Unpacked(stream) if path.lower().endswith(".gz") else stream).read(8192) or b""
                     if kind_by_content(head) is None and looks_binary(head):
                         return self.left_out(path, "skipped", "binary (by its first bytes)", info)
             except ReadError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from indexer.embedding.encoder import Encoder
@@ -10,6 +9,8 @@ from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec, Precision
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tokenizers import Tokenizer
 
 __all__ = [
@@ -43,7 +44,12 @@ def resolve(spec: EncoderSpec) -> EncoderSpec:
 
 
 def open_encoder(
-    spec: EncoderSpec, *, device: str | None = None, batch_tokens: int | None = None, device_map: str | None = None
+    spec: EncoderSpec,
+    *,
+    device: str | None = None,
+    batch_tokens: int | None = None,
+    device_map: str | None = None,
+    workers: int | None = None,
 ) -> Encoder:
     """Load the encoder that a spec describes; fetch the model where it is missing.
 
@@ -52,6 +58,7 @@ def open_encoder(
         device: cpu, cuda, cuda:N or mps; None: the best there is.
         batch_tokens: Tokens of one batch, padding included; None: what suits the device.
         device_map: accelerate's, for models larger than one GPU.
+        workers: Threads that run the batches of a list side by side on a CPU; None: as many as torch uses cores.
 
     Raises:
         ModelError: Something cannot be found or loaded.
@@ -62,7 +69,7 @@ def open_encoder(
         return HashEncoder(spec)
     from indexer.embedding.hf_encoder import HFEncoder
 
-    return HFEncoder(resolve(spec), device=device, batch_tokens=batch_tokens, device_map=device_map)
+    return HFEncoder(resolve(spec), device=device, batch_tokens=batch_tokens, device_map=device_map, workers=workers)
 
 
 def shipped_adapters() -> list[str]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.embedding.spec import EncoderSpec, Role
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from indexer.embedding.spec import EncoderSpec, Role
 
 Vectors = NDArray[np.float32]
 Positions = NDArray[np.int64]
@@ -86,8 +88,17 @@ class Encoder(Protocol):
         """
         ...
 
-    def terms(self, texts: Sequence[str], k: int, role: Role = "passage") -> list[list[tuple[str, float]]]:
+    def terms(
+        self, texts: Sequence[str], k: int, role: Role = "passage", states: Vectors | None = None
+    ) -> list[list[tuple[str, float]]]:
         """Return the k most likely next tokens after each text's prompt with their probabilities, best first.
+
+        Args:
+            texts: n texts.
+            k: Tokens of each.
+            role: Which prompt (and adapter) to use.
+            states: (n, d) float32 vectors of the texts that are not normalised; they spare another forward pass where
+                the vector is the state of the last token.
 
         Raises:
             ModelError: The model has no LM head.
@@ -95,9 +106,9 @@ class Encoder(Protocol):
         ...
 
     def encode_terms(
-        self, texts: Sequence[str], role: Role = "passage", max_terms: int = MAX_TERMS
+        self, texts: Sequence[str], role: Role = "passage", max_terms: int = MAX_TERMS, normalize: bool = True
     ) -> tuple[Vectors, list[Terms]]:
-        """Return unit vectors and weighted terms of one forward pass.
+        """Return vectors and weighted terms of one forward pass.
 
         The inner product of two texts' terms says how well they match.
 
@@ -105,6 +116,7 @@ class Encoder(Protocol):
             texts: n texts.
             role: Which prompt (and adapter) to use.
             max_terms: Terms that are kept of each text, the heaviest.
+            normalize: Give the vectors unit length.
 
         Returns:
             Vectors (n, d) as ``encode`` gives them, and n texts' terms.

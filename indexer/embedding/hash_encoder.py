@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from indexer.embedding.encoder import MAX_TERMS, EncodeStats, Positions, Terms, TokenVectors, Vectors
 from indexer.embedding.spec import EncoderSpec, Role
 from indexer.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 BATCH = 64
 """Texts of a batch."""
@@ -46,7 +49,8 @@ class HashEncoder:
         self._counting = Lock()
 
     def encode(self, texts: Sequence[str], role: Role = "passage", normalize: bool = True) -> Vectors:
-        """Return (n, d) float32; both roles are the same."""
+        """Return (n, d) float32."""
+        del role  # both are the same
         vectors = np.zeros((len(texts), self.dim), np.float32)
         read = truncated = 0
         for row, text in enumerate(texts):
@@ -72,7 +76,7 @@ class HashEncoder:
         """Yield positions (b,) and vectors (b, d), in order."""
         for start in range(0, len(texts), BATCH):
             rows = np.arange(start, min(start + BATCH, len(texts)))
-            yield rows, self.encode([texts[i] for i in rows], role, normalize)
+            yield rows, self.encode(texts[start : start + BATCH], role, normalize)
 
     def count_tokens(self, texts: Sequence[str]) -> Positions:
         """Return (n,) int64: the words of each text."""
@@ -89,8 +93,11 @@ class HashEncoder:
             found.append(TokenVectors(vectors, np.ones(len(vectors), np.float32)))
         return found
 
-    def terms(self, texts: Sequence[str], k: int, role: Role = "passage") -> list[list[tuple[str, float]]]:
+    def terms(
+        self, texts: Sequence[str], k: int, role: Role = "passage", states: Vectors | None = None
+    ) -> list[list[tuple[str, float]]]:
         """Return the k most frequent words of each text with their shares."""
+        del role, states  # the words alone say it
         result = []
         for text in texts:
             words = _words(text)
@@ -99,7 +106,7 @@ class HashEncoder:
         return result
 
     def encode_terms(
-        self, texts: Sequence[str], role: Role = "passage", max_terms: int = MAX_TERMS
+        self, texts: Sequence[str], role: Role = "passage", max_terms: int = MAX_TERMS, normalize: bool = True
     ) -> tuple[Vectors, list[Terms]]:
         """Return vectors and terms: a word's term is a hash of it, its weight 100 log(1 + occurrences), rounded."""
         result = []
@@ -107,7 +114,7 @@ class HashEncoder:
             words = _words(text)[: self.spec.max_tokens]
             weights = {_term(word): round(100 * math.log1p(words.count(word))) for word in set(words)}
             result.append(dict(sorted(weights.items(), key=lambda item: (-item[1], item[0]))[:max_terms]))
-        return self.encode(texts, role), result
+        return self.encode(texts, role, normalize), result
 
     def term_batches(
         self, texts: Sequence[str], role: Role = "passage", max_terms: int = MAX_TERMS
@@ -115,7 +122,7 @@ class HashEncoder:
         """Yield positions (b,), vectors (b, d) and terms, in order."""
         for start in range(0, len(texts), BATCH):
             rows = np.arange(start, min(start + BATCH, len(texts)))
-            yield rows, *self.encode_terms([texts[i] for i in rows], role, max_terms)
+            yield rows, *self.encode_terms(texts[start : start + BATCH], role, max_terms)
 
     def _place(self, word: str) -> tuple[int, float]:
         """Return the dimension that a word counts in, and whether it counts up or down."""

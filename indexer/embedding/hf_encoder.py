@@ -5,10 +5,11 @@ b batch, d hidden, n texts, v vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Lock, RLock
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,13 +17,18 @@ from torch import Tensor
 
 from indexer.embedding import precision as precisions
 from indexer.embedding.encoder import MAX_TERMS, EncodeStats, Positions, Terms, TokenVectors, Vectors
+from indexer.embedding.forward import workers as pool
 from indexer.embedding.forward.last_token import SAMPLE, LastTokenForward, fast_forward
 from indexer.embedding.forward.plain import Forward, PlainForward
 from indexer.embedding.forward.vocabulary import Vocabulary
 from indexer.embedding.prompts.prompt import PromptTemplate
-from indexer.embedding.spec import EncoderSpec, Pooling, Role
 from indexer.embedding.weights import loading, models, tokens
 from indexer.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from indexer.embedding.spec import EncoderSpec, Pooling, Role
 
 WINDOW = 8192
 """Texts that are tokenised, and sorted by length, together."""
@@ -52,8 +58,8 @@ class HFEncoder:
     Vectors are float32 whatever the model computes in. A text's vector does not depend on the texts beside it, but
     for rounding (in fp32 about 1e-6, in bf16 about 1e-2 relative to length 1).
 
-    Threads tokenise side by side and take turns at the model, batch by batch: a query waits for one batch of a long
-    list, never for the list.
+    On a CPU the batches of a list are run by workers, a thread of one core each; a single batch, as of a query, by all
+    cores as one team. Callers that have one batch take turns.
     """
 
     def __init__(
@@ -63,6 +69,7 @@ class HFEncoder:
         device: str | None = None,
         batch_tokens: int | None = None,
         device_map: str | None = None,
+        workers: int | None = None,
     ) -> None:
         """Load the model.
 
@@ -71,6 +78,8 @@ class HFEncoder:
             device: cpu, cuda, cuda:N or mps; None: the best there is.
             batch_tokens: Tokens of one batch, padding included; None: what suits the device.
             device_map: accelerate's, for models larger than one GPU.
+            workers: Threads that run batches side by side on a CPU; None: as many as torch uses cores. Vectors do not
+                depend on it.
 
         Raises:
             PrecisionError: The device does not exist or cannot do it; nothing has been read yet.
@@ -84,7 +93,8 @@ class HFEncoder:
         self.stats = EncodeStats()
         self.batch_tokens = batch_tokens or BATCH_TOKENS[chosen.type]
         self._running = Lock()
-        """Held while a batch goes through the model."""
+        """Held while a batch goes through the model, but in workers."""
+        self.workers = workers or torch.get_num_threads()
         self._making = RLock()
         """Held while something is made that is kept: a forward, the LM head, the queries' model."""
         self._counting = Lock()
@@ -122,12 +132,12 @@ class HFEncoder:
             yield where, _vectors(values, normalize)[which]
 
     def encode_terms(
-        self, texts: Sequence[str], role: Role = "passage", max_terms: int = MAX_TERMS
+        self, texts: Sequence[str], role: Role = "passage", max_terms: int = MAX_TERMS, normalize: bool = True
     ) -> tuple[Vectors, list[Terms]]:
-        """Return unit vectors (n, d) and each text's terms."""
+        """Return vectors (n, d) and each text's terms."""
         vectors = np.empty((len(texts), self.dim), np.float32)
         terms: list[Terms] = [{} for _ in texts]
-        for rows, values, weighted in self.term_batches(texts, role, max_terms):
+        for rows, values, weighted in self._term_batches(texts, role, max_terms, normalize):
             vectors[rows] = values
             for row, each in zip(rows, weighted, strict=True):
                 terms[row] = each
@@ -137,6 +147,11 @@ class HFEncoder:
         self, texts: Sequence[str], role: Role = "passage", max_terms: int = MAX_TERMS
     ) -> Iterator[tuple[Positions, Vectors, list[Terms]]]:
         """Yield positions (b,), unit vectors (b, d) and b texts' terms."""
+        yield from self._term_batches(texts, role, max_terms, normalize=True)
+
+    def _term_batches(
+        self, texts: Sequence[str], role: Role, max_terms: int, normalize: bool
+    ) -> Iterator[tuple[Positions, Vectors, list[Terms]]]:
         if self.spec.pooling != "last":
             raise ModelError(
                 f"pooling is {self.spec.pooling}; terms come from the state of the last token: use pooling last"
@@ -147,7 +162,7 @@ class HFEncoder:
             where, which = _copies(rows)
             own = [texts[positions[0]] for positions in rows]
             weighted = vocabulary.weigh(values, head, own, max_terms, self.spec.max_tokens)
-            yield where, _vectors(values, True)[which], [weighted[i] for i in which]
+            yield where, _vectors(values, normalize)[which], [weighted[i] for i in which]
 
     def count_tokens(self, texts: Sequence[str]) -> Positions:
         """Return (n,) int64: the tokens of each text alone."""
@@ -164,7 +179,8 @@ class HFEncoder:
         if not texts:
             return []
         ids = self.tokens.ids(texts)
-        matrix: Tensor = self._model.get_input_embeddings().weight  # (v, e)
+        model: Any = self._model
+        matrix: Tensor = model.get_input_embeddings().weight  # (v, e)
         if matrix.is_meta:  # parts of the model that accelerate loads when they are used
             ids = [[] for _ in texts]
         flat = torch.tensor([i for row in ids for i in row], dtype=torch.long)
@@ -177,13 +193,19 @@ class HFEncoder:
         pairs = zip(np.split(rows, ends), np.split(weights, ends), strict=True)
         return [TokenVectors(vectors, weight) for vectors, weight in pairs]
 
-    def terms(self, texts: Sequence[str], k: int, role: Role = "passage") -> list[list[tuple[str, float]]]:
+    def terms(
+        self, texts: Sequence[str], k: int, role: Role = "passage", states: Vectors | None = None
+    ) -> list[list[tuple[str, float]]]:
         """Return the k most likely next tokens after each prompt with their probabilities, best first."""
         encoder = self._of(role)
         head = encoder._lm_head()  # (v, d)
         result: list[list[tuple[str, float]]] = [[] for _ in texts]
+        if states is not None and self.spec.pooling == "last":
+            given: Iterator[tuple[Rows, Tensor]] = iter([([[i] for i in range(len(texts))], torch.from_numpy(states))])
+        else:
+            given = encoder._run(texts, PromptTemplate.of(self.spec, role), encoder._forward("last"))
         with torch.inference_mode():
-            for rows, hidden in encoder._run(texts, PromptTemplate.of(self.spec, role), encoder._forward("last")):
+            for rows, hidden in given:
                 chances = (hidden.to(head) @ head.T).float().softmax(1)  # (b, v)
                 weights, best = chances.topk(min(k, len(head)))
                 for positions, ids, values in zip(rows, best.tolist(), weights.tolist(), strict=True):
@@ -206,8 +228,9 @@ class HFEncoder:
                     query_adapter_weights=None,
                 )
                 asking = HFEncoder(
-                    spec, device=self.device, batch_tokens=self.batch_tokens, device_map=self._device_map
-                )
+                    spec, device=self.device, batch_tokens=self.batch_tokens, device_map=self._device_map,
+                    workers=self.workers,
+                )  # fmt: skip
                 asking.stats, asking._counting = self.stats, self._counting
                 self._asking = asking
             return self._asking
@@ -284,10 +307,29 @@ class HFEncoder:
             shared = 0
             if isinstance(forward, LastTokenForward) and len(window.ids) > 1:
                 shared = shared_prefix(window.ids)  # run once, so it fills no batch
-            for rows in batches([max(1, len(ids) - shared) for ids in window.ids], self.batch_tokens):
-                vectors = self._compute(forward, [window.ids[i] for i in rows])
+            lists = list(batches([max(1, len(ids) - shared) for ids in window.ids], self.batch_tokens))
+            for rows, vectors in self._batches(forward, [(rows, [window.ids[i] for i in rows]) for rows in lists]):
                 self._count(forward, texts=sum(len(window.positions[i]) for i in rows))
                 yield [window.positions[i] for i in rows], vectors
+
+    def _batches(
+        self, forward: Forward, work: Sequence[tuple[list[int], list[list[int]]]]
+    ) -> Iterator[tuple[list[int], Tensor]]:
+        """Run batches of (rows, ids), side by side where there are several and the CPU runs them."""
+        if self.device != "cpu" or len(work) < 2 or not runs_beside_itself(forward):
+            for rows, ids in work:
+                yield rows, self._compute(forward, ids)
+            return
+        team = pool.workers(self.workers)
+
+        def tasks() -> Iterator[tuple[list[int], Callable[[], Tensor]]]:
+            for rows, ids in work:
+                if isinstance(forward, LastTokenForward):
+                    yield rows, partial(forward.run, ids, forward.plan(ids, team.call))
+                else:
+                    yield rows, partial(forward, ids)
+
+        yield from team.map(tasks())
 
     def _windows(self, texts: Sequence[str], template: PromptTemplate) -> Iterator[_Window]:
         """Yield the distinct texts, tokenised; one window is tokenised while the one before it is encoded."""
@@ -320,6 +362,11 @@ class HFEncoder:
                 total = forward.tokens
                 self.stats.tokens += total - self._counted.get(id(forward), 0)
                 self._counted[id(forward)] = total
+
+
+def runs_beside_itself(forward: Forward) -> bool:
+    """Return whether several threads may run a forward at once."""
+    return isinstance(forward, LastTokenForward) or (isinstance(forward, PlainForward) and forward.concurrent)
 
 
 def _copies(rows: Rows) -> Positions:

@@ -8,19 +8,21 @@ differ, since there the limit counts the tokens of the whole prompt.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from indexer.embedding import quiet
-from indexer.embedding.prompts.prompt import CAPITALS, SHARE, PromptTemplate
-from indexer.embedding.spec import EncoderSpec, Precision
+from indexer.embedding.prompts.prompt import MIN_CAPITALS, MIN_SHARE, PromptTemplate
 from indexer.embedding.weights import depth, loading, models, tokens
 from indexer.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from indexer.embedding.spec import EncoderSpec, Precision
 
 POOLINGS = {"last": "lasttoken", "mean": "mean", "cls": "cls"}
 _PATHS = {
@@ -33,8 +35,11 @@ _PATHS = {
 def export(spec: EncoderSpec, target: Path) -> None:
     """Write the encoder into ``target``, a folder that does not exist yet; an adapter is merged.
 
-    Written in the spec's precision, fp32 where it names none. Raises ModelError for what sentence-transformers
-    cannot express, ConfigError where ``target`` exists.
+    Written in the spec's precision, fp32 where it names none.
+
+    Raises:
+        ModelError: sentence-transformers cannot express the encoder.
+        ConfigError: ``target`` exists.
     """
     if target.exists():
         raise ConfigError(f"{target} exists; give a folder that does not, or remove it first")
@@ -49,7 +54,7 @@ def export(spec: EncoderSpec, target: Path) -> None:
         raise ModelError("an export holds merged weights, and this encoder keeps its adapter apart (merge_adapter)")
     spec = models.resolve(replace(spec, precision=precision))
     located = models.locate(spec)
-    model = loading.load(located, spec, precision, torch.device("cpu"), whole=True)
+    model: Any = loading.load(located, spec, precision, torch.device("cpu"), whole=True)
     if isinstance(spec.layers, tuple):
         depth.rename(model)
     aside = target.with_name(target.name + ".partial")
@@ -60,7 +65,7 @@ def export(spec: EncoderSpec, target: Path) -> None:
         _write_tokenizer(located.model, spec, loading.max_positions(model.config), aside)
         _write_modules(model.config, spec, aside)
         (aside / "encoder.json").write_text(json.dumps(spec.to_dict(), indent=2) + "\n", "utf-8")
-        os.replace(aside, target)
+        aside.replace(target)
     except OSError as error:
         raise ModelError(f"cannot write {target}: {error}") from error
     finally:
@@ -68,19 +73,19 @@ def export(spec: EncoderSpec, target: Path) -> None:
 
 
 def is_bare(spec: EncoderSpec) -> bool:
-    """Whether a prompt is nothing but its text."""
+    """Return whether a prompt is nothing but its text."""
     prompts = [PromptTemplate.of(spec, role) for role in ("passage", "query")]
-    return all(prompt.render(text) == text for prompt in prompts for text in ('a "b"', "A" * CAPITALS))
+    return all(prompt.render(text) == text for prompt in prompts for text in ('a "b"', "A" * MIN_CAPITALS))
 
 
 def chat_template(spec: EncoderSpec, before: str, after: str) -> str:
-    """The prompt as a Jinja template over one message; ``before`` and ``after``: the tokenizer's special tokens."""
+    """Return the prompt as a Jinja template over one message, between the tokenizer's special tokens."""
     lines = ['{%- set text = messages[0]["content"] -%}']
     if spec.capitals == "lower":
         lines += [
             '{%- set small = text | select("lower") | list | length -%}',
             '{%- set large = text | select("upper") | list | length -%}',
-            f"{{%- if large >= {CAPITALS} and large >= {SHARE} * small -%}}",
+            f"{{%- if large >= {MIN_CAPITALS} and large >= {MIN_SHARE} * small -%}}",
             '{%- set text = text | replace("\u0130", "i") | lower -%}{%- endif -%}',
         ]
     if spec.normalize_text:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from indexer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Role = Literal["passage", "query"]
 Pooling = Literal["last", "mean", "cls", "mask", "first-last"]
@@ -70,6 +72,7 @@ class EncoderSpec:
     query_adapter_weights: str | None = None
 
     def __post_init__(self) -> None:
+        """Check the values."""
         pairs = tuple((str(s), str(w)) for s, w in self.demonstrations)
         object.__setattr__(self, "demonstrations", pairs)
         if isinstance(self.layers, list):

@@ -8,223 +8,26 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections import Counter
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from indexer.errors import LockedError, StoreError
-from indexer.storage.bm25 import Bm25
-from indexer.storage.filters import matches
+from indexer.storage.memory_snapshot import MemorySnapshot, State
 from indexer.storage.storable import storable_document, storable_file, storable_path
-from indexer.storage.vectors import ExactIndex, best, check, check_queries, none, stack
-from indexer.types import (
-    Counts,
-    Document,
-    Embedded,
-    Facets,
-    FileRecord,
-    Filter,
-    Neighbours,
-    Parsed,
-    ParsedDocument,
-    Staged,
-    StoredDocument,
-    StoredPassage,
-    Waiting,
-    Work,
-)
+from indexer.storage.vectors import check
+from indexer.types import Staged, StoredDocument, StoredPassage, Waiting, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
     from typing import Self
 
     from indexer.storage.manifest import Manifest
-    from indexer.storage.store import Terms
+    from indexer.types import Document, Embedded, FileRecord, Parsed, ParsedDocument
 
 _DTYPES = {"fp16": np.float16, "fp32": np.float32}
-
-
-@dataclass(frozen=True)
-class _State:
-    """All that a store holds. A committed one is never changed again."""
-
-    generation: int = 0
-    roots: dict[str, dict[str, object]] = field(default_factory=dict)
-    files: dict[str, FileRecord] = field(default_factory=dict)
-    staged: dict[str, tuple[StoredDocument, ...]] = field(default_factory=dict)
-    """Each file's documents as they were staged last."""
-    shown: dict[str, tuple[StoredDocument, ...]] = field(default_factory=dict)
-    vectors: dict[str, np.ndarray] = field(default_factory=dict)
-    terms: dict[str, dict[int, int]] = field(default_factory=dict)
-
-    def copy(self) -> _State:
-        """Return one that can be changed apart from this."""
-        parts = (self.roots, self.files, self.staged, self.shown, self.vectors, self.terms)
-        return _State(self.generation, *map(dict, parts))  # type: ignore[arg-type]
-
-    def texts(self) -> set[str]:
-        """Return the distinct texts of all passages, shown or not."""
-        groups = (*self.staged.values(), *self.shown.values())
-        return {p.passage.text for documents in groups for document in documents for p in document.passages}
-
-
-class MemorySnapshot:
-    """One commit of a MemoryStore; see ``Snapshot``. What a search needs is computed at the first one."""
-
-    def __init__(self, state: _State, manifest: Manifest, version: str):
-        """Show a committed state."""
-        self.generation = state.generation
-        self.version = version
-        self.manifest = manifest
-        self._state = state
-
-    @cached_property
-    def _passages(self) -> dict[int, StoredPassage]:
-        """Every shown passage, by ascending id."""
-        found = [p for documents in self._state.shown.values() for document in documents for p in document.passages]
-        return {p.id: p for p in sorted(found, key=lambda p: p.id)}
-
-    @cached_property
-    def _embedded(self) -> np.ndarray:
-        """(n,) int64: the shown passages that have a vector, ascending."""
-        return np.array([n for n, p in self._passages.items() if p.passage.text in self._state.vectors], np.int64)
-
-    @cached_property
-    def _index(self) -> ExactIndex:
-        index = ExactIndex(self.manifest.dim)
-        if len(self._embedded):
-            index.add(self._embedded, self.vectors(self._embedded))
-        return index
-
-    @cached_property
-    def _words(self) -> Bm25:
-        return Bm25((n, p.title or "", p.passage.text) for n, p in self._passages.items())
-
-    def counts(self) -> Counts:
-        """Return the collection's size; there are no tombstones."""
-        state = self._state
-        status = [file.status for file in state.files.values()]
-        staged = [p for documents in state.staged.values() for document in documents for p in document.passages]
-        return Counts(
-            files=status.count("indexed"),
-            documents=sum(map(len, state.shown.values())),
-            passages=len(self._passages),
-            embedded=len(self._embedded),
-            pending=sum(p.passage.text not in state.vectors for p in staged),
-            tombstones=0,
-            failed=status.count("failed"),
-            skipped=status.count("skipped"),
-        )
-
-    def facets(self) -> Facets:
-        """Return the kinds and record fields of the shown documents."""
-        shown = [document.document for documents in self._state.shown.values() for document in documents]
-        return Facets(Counter(each.kind for each in shown), Counter(name for each in shown for name in each.fields))
-
-    def roots(self) -> dict[str, dict[str, object]]:
-        """Return the indexed roots, by path."""
-        return {path: dict(options) for path, options in sorted(self._state.roots.items())}
-
-    def files(self, status: str | None = None) -> Iterator[FileRecord]:
-        """Yield every known file by path, or those of one status."""
-        files = self._state.files
-        return iter([files[path] for path in sorted(files) if status in (None, files[path].status)])
-
-    def documents(self, path: str | None = None) -> Iterator[StoredDocument]:
-        """Yield the shown documents by path and, within a file, as they were staged."""
-        shown = self._state.shown
-        paths = sorted(shown) if path is None else [storable_path(path)]
-        return (document for name in paths for document in shown.get(name, ()))
-
-    def get(self, ids: Sequence[int] | np.ndarray) -> list[StoredPassage]:
-        """Return the shown passages in the order of the ids."""
-        return [self._passages[int(number)] for number in ids if int(number) in self._passages]
-
-    def dense(self, queries: np.ndarray, k: int, filter: Filter | None = None) -> Neighbours:  # noqa: A002
-        """Return the nearest passages, every vector compared."""
-        queries = check_queries(self.manifest.dim, queries, k)
-        if not self._passages:
-            return none(len(queries), 0)
-        allowed = self._allowed(filter)
-        ids = None if allowed is None else np.array(sorted(allowed), np.int64)
-        return self._index.search(queries, self._cut(k), ids)
-
-    def lexical(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> Neighbours:  # noqa: A002
-        """Return the best passages by BM25, with ``full``."""
-        check_queries(1, np.zeros((1, 1)), k)
-        return self._words.search(queries, self._cut(k), self._allowed(filter))
-
-    def sparse(self, queries: Sequence[Terms], k: int, filter: Filter | None = None) -> Neighbours:  # noqa: A002
-        """Return the best passages by weighted terms."""
-        check_queries(1, np.zeros((1, 1)), k)
-        self._need_sparse()
-        allowed = self._allowed(filter)
-        rows = [none(0, self._cut(k))]
-        for query in queries:
-            found = {}
-            for number in self._embedded.tolist():
-                terms = self._state.terms[self._passages[number].passage.text]
-                product = sum(weight * query.get(term, 0) for term, weight in terms.items())
-                if product > 0 and (allowed is None or number in allowed):
-                    found[number] = product
-            ids, scores = np.array(list(found), np.int64), np.array(list(found.values()), np.float64)
-            rows.append(best(ids[None], scores[None], self._cut(k)))
-        return stack(rows)
-
-    def _cut(self, k: int) -> int:
-        return min(k, len(self._passages))
-
-    def _allowed(self, condition: Filter | None) -> set[int] | None:
-        """Return the shown passages that the filter lets through; None: all."""
-        if condition is None or condition == Filter():
-            return None
-        return {n for n, p in self._passages.items() if matches(condition, p.path, p.kind, p.mtime_ns, p.fields)}
-
-    def embedded(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Return (n,) bool: whether each passage has a vector."""
-        return np.isin(np.asarray(ids, np.int64), self._embedded)
-
-    def vectors(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Return (n, d) float32 in the order of the ids."""
-        rows = [self._state.vectors[text] for text in self._texts(ids)]
-        return np.array(rows, np.float32).reshape(len(rows), self.manifest.dim)
-
-    def terms(self, ids: Sequence[int] | np.ndarray) -> list[dict[int, int]]:
-        """Return the weighted terms of each passage."""
-        self._need_sparse()
-        return [dict(self._state.terms[text]) for text in self._texts(ids)]
-
-    def _texts(self, ids: Sequence[int] | np.ndarray) -> list[str]:
-        """Return the texts of passages that have vectors."""
-        numbers = np.asarray(ids, np.int64)
-        absent = numbers[~self.embedded(numbers)]
-        if len(absent):
-            raise StoreError(f"passage {absent[0]} has no vector in this snapshot; ask only for those that do")
-        return [self._passages[number].passage.text for number in numbers.tolist()]
-
-    def _need_sparse(self) -> None:
-        if self.manifest.sparse is None:
-            raise StoreError("the collection has no sparse index; to have one, make another with sparse terms")
-
-    def sample(self, n: int, seed: int) -> np.ndarray:
-        """Return (m, d) float32 vectors of different passages."""
-        drawn = np.random.default_rng(seed).choice(self._embedded, min(n, len(self._embedded)), replace=False)
-        return self.vectors(np.sort(drawn))
-
-    def close(self) -> None:
-        """Do nothing: memory is given back when nobody holds the snapshot."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class MemoryStore:
@@ -241,7 +44,7 @@ class MemoryStore:
         self._annotations: dict[str, dict[str, object]] = {}
         self._beside: MemoryStore | None = None
         self._life = secrets.token_hex(4)
-        self._now = MemorySnapshot(_State(), manifest, f"{self._life}.0")
+        self._now = MemorySnapshot(State(), manifest, f"{self._life}.0")
 
     @property
     def manifest(self) -> Manifest:
@@ -288,7 +91,7 @@ class MemoryStore:
     def compact(self) -> None:
         """Forget the vectors of texts that no passage has any more."""
         with self.writer():
-            old = self._now._state
+            old = self._now.state
             texts, state = old.texts(), old.copy()
             for kept in (state.vectors, state.terms):
                 for text in kept.keys() - texts:
@@ -318,7 +121,7 @@ class MemoryStore:
         self._now, self._life, self._last_id = other._now, other._life, other._last_id
         self._annotations = dict(other._annotations)
 
-    def _publish(self, state: _State) -> None:
+    def _publish(self, state: State) -> None:
         self._now = MemorySnapshot(state, self.manifest, f"{self._life}.{state.generation}")
 
 
@@ -333,7 +136,7 @@ class MemoryWriter:
         self._begin()
 
     def _begin(self) -> None:
-        self._state = self._store._now._state.copy()
+        self._state = self._store._now.state.copy()
         self._given: set[str] = set()
         """Texts that got vectors since the last commit."""
         self._waiting: dict[str, Work] | None = None
@@ -366,7 +169,7 @@ class MemoryWriter:
             kept = next((document for document in old if _same(document, fresh)), None)
             if kept is not None:
                 old.remove(kept)
-                documents.append(_touched(kept, file.mtime_ns))
+                documents.append(_touched(replace(kept, document=fresh.document), file.mtime_ns))
                 state.shown[file.path] = tuple(
                     documents[-1] if document is kept else document for document in state.shown[file.path]
                 )
@@ -436,7 +239,7 @@ class MemoryWriter:
 
     def commit(self) -> int:
         """Make everything so far visible. Return the generation."""
-        state, before = self._open(), self._store._now._state
+        state, before = self._open(), self._store._now.state
         for path, documents in state.staged.items():
             shown = state.shown.get(path, ())
             complete = all(p.passage.text in state.vectors for d in documents for p in d.passages)
@@ -468,14 +271,16 @@ class MemoryWriter:
                 self._store._writer = None
 
     def __enter__(self) -> Self:
+        """Return itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close it."""
         self.close()
 
-    def _open(self) -> _State:
+    def _open(self) -> State:
         if self._store._writer is not self:
             raise StoreError("this writer has been closed; ask the store for another")
         return self._state

@@ -292,8 +292,10 @@ class Maintenance(Protocol):
         ...
 
     def beside(self, manifest: Manifest) -> Store:
-        """Return a store to be filled and then put in this one's place: new, or one left by an earlier run that has
-        the same encoder."""
+        """Return a store to be filled and then put in this one's place.
+
+        It is new, or left by an earlier run that has the same encoder.
+        """
         ...
 
     def replace(self, new: Store, version: str) -> str:

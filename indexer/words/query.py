@@ -34,7 +34,7 @@ COMMON = frozenset(
     with would you your""".split()
 )
 """English words that say nothing of what a text is about: question words too. A query is not searched for them (on
-development collections that is worth 1 point of nDCG@10 to a search by words, see scripts/LOG.md)."""
+development collections that is worth 1 point of nDCG@10 to a search by words, see scripts/research/LOG.md)."""
 KEYWORDS = frozenset("as for from if in not or this with".split())
 """Common words that can be the name of something, as in "with statement"."""
 SHORTENED = frozenset("d ll m re s t ve".split())

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indexer.embedding.encoder import Encoder
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec
 from indexer.storage.local.store import Store
@@ -33,6 +32,8 @@ from semsearch.search.ranking import Ranker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from indexer.embedding.encoder import Encoder
 
 DIM, VOCABULARY, WORDS, PER_FILE, K = 576, 50_000, 80, 100, 10
 

@@ -28,9 +28,10 @@ from indexer import embedding
 from indexer.embedding.spec import EncoderSpec
 from semsearch import encoders
 from semsearch.cli.eval import Progress
+from semsearch.encoders import NOTHING
 from semsearch.evaluation import beir, result_files, retrieval, runner, tune
 from semsearch.evaluation.metrics import resamples
-from semsearch.search.ranking import Weights
+from semsearch.search.weights import Weights
 from semsearch.settings import Settings
 
 if TYPE_CHECKING:

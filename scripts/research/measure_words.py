@@ -3,7 +3,7 @@
     python scripts/research/measure_words.py DIR/dev-* > figures.md
 
 Analysis 1 is FTS5's own (``porter unicode61 remove_diacritics 2``), 2 is ``indexer.words``. Documents are not split,
-nothing but SQLite is used. The figures are in scripts/LOG.md.
+nothing but SQLite is used. The figures are in scripts/research/LOG.md.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from collections import defaultdict
 from contextlib import closing
 from pathlib import Path
 
-from indexer.storage.local import fts
-from indexer.storage.local.rows import match_of, words_of
-from indexer.words import indexed, query
+from indexer.storage.local import porter
+from indexer.storage.local.fts import TermWords
+from indexer.words import indexed
 
 DEPTH = 10
 
@@ -47,8 +47,8 @@ def build(analysis: int, corpus: list[dict[str, str]]) -> sqlite3.Connection:
         rows = [(number, row["title"], row["text"]) for number, row in enumerate(corpus)]
         database.executemany("INSERT INTO words (rowid, title, text) VALUES (?, ?, ?)", rows)
     else:
-        columns = ", ".join(fts.COLUMNS)
-        database.execute(f'CREATE VIRTUAL TABLE words USING fts5({columns}, tokenize="{fts.TOKENIZER}")')
+        columns = ", ".join(TermWords.COLUMNS)
+        database.execute(f'CREATE VIRTUAL TABLE words USING fts5({columns}, tokenize="{TermWords.TOKENIZER}")')
         for number, row in enumerate(corpus):
             (title, title_parts), (text, text_parts) = indexed(row["title"]), indexed(row["text"])
             database.execute(
@@ -60,14 +60,13 @@ def build(analysis: int, corpus: list[dict[str, str]]) -> sqlite3.Connection:
 
 def search(analysis: int, database: sqlite3.Connection, text: str) -> list[int]:
     """Return the rows of the ten best documents."""
-    if analysis == 1:
-        match, weights = " OR ".join(match_of(word) for word in words_of(text, repeated=True)), "2.0, 1.0"
-    else:
-        match, weights = fts.any_of(query(text).wanted), ", ".join(map(str, fts.WEIGHTS))
+    found_by = porter.expressions(text) if analysis == 1 else TermWords().expressions(text)
+    score = "bm25(words, 2.0, 1.0)" if analysis == 1 else TermWords.SCORE
+    match = " OR ".join(found_by)
     if not match:
         return []
     found = database.execute(
-        f"SELECT rowid FROM words WHERE words MATCH ? ORDER BY bm25(words, {weights}), rowid LIMIT {DEPTH}", (match,)
+        f"SELECT rowid FROM words WHERE words MATCH ? ORDER BY {score}, rowid LIMIT {DEPTH}", (match,)
     )
     return [row[0] for row in found]
 

@@ -40,6 +40,7 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
 RICH = frozenset(("html", "pdf", "docx", "pptx", "xlsx", "rtf", "odt", "ods", "odp", "epub"))
 """Kinds of which every file is read, up to the number of a category, beside the even sample."""
 LIBRARIES = ("selectolax", "lxml", "pypdfium2", "openpyxl", "striprtf", "charset-normalizer", "semantic-text-splitter")
+_SKIPPED = frozenset(("__pycache__", ".git", "torch", "nvidia", "triton"))
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d,]*|0x[0-9a-f]+|\([^()]*\)")
 
 
@@ -48,8 +49,8 @@ def files(roots: tuple[str, ...], number: int) -> list[Path]:
     found = sorted(
         Path(folder, name)
         for root in roots
-        for folder, folders, names in os.walk(root)
-        if not _prune(folders)
+        for folder, _, names in os.walk(root)
+        if not _SKIPPED & set(Path(folder).parts)
         for name in names
         if Path(folder, name).is_file() and not Path(folder, name).is_symlink()
     )
@@ -57,10 +58,6 @@ def files(roots: tuple[str, ...], number: int) -> list[Path]:
     rich = [path for path in found if kind_of(str(path)) in RICH]
     chosen = dict.fromkeys([*found[::step][:number], *rich[:: max(len(rich) // number, 1)][:number]])
     return list(chosen)
-
-
-def _prune(folders: list[str]) -> None:
-    folders[:] = sorted(name for name in folders if name not in ("__pycache__", ".git", "torch", "nvidia", "triton"))
 
 
 def outcome(parsed: Parsed) -> tuple[str, list[str]]:

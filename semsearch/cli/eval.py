@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -14,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from indexer.errors import GateFailed, UsageError
-from semsearch.cli.output import LOG, json_text
 from semsearch.cli.lazy import NearestGroup
 from semsearch.cli.options import Choice, encoder_options, home_option, json_option
-from semsearch.encoders import EncoderOverrides
+from semsearch.cli.output import LOG, json_text
 from semsearch.render import duration
 from semsearch.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from semsearch.encoders import EncoderOverrides
     from semsearch.evaluation.runner import Evaluation
 
 LOG_SECONDS = 20.0
@@ -50,6 +51,7 @@ class Setup:
 
     @contextmanager
     def evaluation(self, sparse: bool = False, quick: bool = False) -> Iterator[Evaluation]:
+        """Give the run of tasks, with its progress shown."""
         from semsearch.evaluation.runner import Evaluation
 
         progress = Progress()
@@ -131,7 +133,7 @@ def _figures(result: Mapping[str, Any]) -> str:
     return "\n".join([result_files.render([result]), "", *details, "", f"encoder {made_by}{quick}"])
 
 
-def _names(context: click.Context, parameter: click.Parameter, tasks: str | None) -> list[str]:
+def _names(_context: click.Context, _parameter: click.Parameter, tasks: str | None) -> list[str]:
     if tasks is None:
         return []
     names = [name.strip() for name in tasks.split(",") if name.strip()]
@@ -144,11 +146,13 @@ class Progress:
     """What is being done and the time left, on stderr: one line rewritten on a terminal, else a line now and then."""
 
     def __init__(self) -> None:
+        """Begin with nothing to show."""
         self._what, self._started, self._logged = "", 0.0, 0.0
         self._terminal = sys.stderr.isatty()
         self._dirty = False
 
     def __call__(self, what: str, share: float) -> None:
+        """Show what is being done, and the share of it that is done."""
         now = time.monotonic()
         if what != self._what:
             self.close()
@@ -162,6 +166,7 @@ class Progress:
         self._dirty = self._terminal
 
     def close(self) -> None:
+        """End the line."""
         if self._dirty:
             click.echo(err=True)
         self._dirty = False
@@ -366,8 +371,11 @@ def study(file: Path, data: Path | None, output: Path | None, as_json: bool) -> 
 @click.option("--output", type=FILE, required=True, metavar="FILE", help="Where the figure goes: .png or .svg.")
 @click.option("--published", is_flag=True, help="Add the paper's own rows, marked as published.")
 def plot(kind: str, files: tuple[Path, ...], output: Path, published: bool) -> None:
-    """A figure of results: the average over model size, the spread of demonstrations' development scores (files of
-    demonstration search), the best of each method, or a bar a task."""
+    """A figure of results.
+
+    scaling is the average over model size, demonstrations the spread of development scores (files of demonstration
+    search), methods the best of each method, tasks a bar a task.
+    """
     from semsearch.evaluation import plot, result_files
 
     if not files and not published:

@@ -27,6 +27,7 @@ class _How:
     passage_tokens: int | None = None
     sparse: bool = False
     force: bool = False
+    checksum: bool = False
     dry_run: bool = False
 
 
@@ -37,6 +38,7 @@ HOW_OPTIONS = [
     click.option("--passage-tokens", type=click.IntRange(min=8), help="Most tokens of a passage [default: 128]."),
     click.option("--sparse", is_flag=True, help="Make the collection with a sparse index of the model's terms too."),
     click.option("--force", is_flag=True, help="Index / or the home folder all the same."),
+    click.option("--checksum", is_flag=True, help="Look at the bytes of every file, whatever size and times say."),
     click.option("--dry-run", is_flag=True, help="Read and split only: passages, tokens and the time it would take."),
 ]
 
@@ -84,6 +86,7 @@ def _run(
         passage_tokens=how.passage_tokens,
         sparse=how.sparse,
         force=how.force,
+        checksum=how.checksum,
         dry_run=how.dry_run,
         progress=progress,
     )

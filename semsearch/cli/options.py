@@ -158,7 +158,7 @@ ENCODER_OPTIONS = [
     click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps [default: the best there is]."),
     click.option("--batch-tokens", type=click.IntRange(min=1), help="Tokens in one batch."),
 ]
-encoder_options: Decorator[Any] = gather("overrides", EncoderOverrides, ENCODER_OPTIONS)
+encoder_options: Callable[[Callable[..., Any]], Any] = gather("overrides", EncoderOverrides, ENCODER_OPTIONS)
 """The command gets ``overrides``: an EncoderOverrides."""
 
 
@@ -208,7 +208,13 @@ def request_options(kind: type[Any], options: Sequence[Option]) -> Decorator[Any
     """
     unknown = set(_names_of(options)) - set(inspect.signature(kind).parameters)
     assert not unknown, f"{kind.__name__} has no {unknown}"
-    return gather("request", lambda **given: partial(kind, **given), options)
+
+    make: Callable[..., Any] = kind
+
+    def maker(**given: Any) -> Callable[[str], Any]:
+        return partial(make, **given)
+
+    return gather("request", maker, options)
 
 
 # How files are read
@@ -219,6 +225,7 @@ READ_OPTIONS = [
     ),
     click.option("--title-field", metavar="NAME", help="Record field that is the title."),
     click.option("--id-field", metavar="NAME", help="Record field that identifies the record."),
+    click.option("--encoding", metavar="NAME", help="Encoding of every text file, whatever it says of itself."),
     click.option(
         "--max-bytes", type=click.IntRange(min=1), help="Largest file read as one document [default: 64 MiB]."
     ),

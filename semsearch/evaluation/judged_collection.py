@@ -21,7 +21,6 @@ from semsearch.evaluation import vector_cache
 from semsearch.evaluation.judged import Judged, digest, read_judgements
 from semsearch.evaluation.progress import Progress, silent
 from semsearch.search.asked import Need, read
-from semsearch.search.request import Mode
 from semsearch.search.retrieve import RETRIEVERS, retrieve
 from semsearch.settings import Settings
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from indexer.embedding.encoder import Encoder
     from indexer.progress import Event
     from semsearch.encoders import EncoderOverrides
+    from semsearch.search.request import Mode
     from semsearch.search.retrieve import Candidates, Ranked
 
 MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")
@@ -80,7 +80,7 @@ class JudgedCollection:
 
     def __init__(self, judged: Judged, docs: Collection) -> None:
         """Judge what ``docs`` finds."""
-        self.judged, self._docs = judged, docs
+        self.judged, self.docs = judged, docs
         by_record = judged.corpus is not None
         with docs.view() as view:
             rows = [row for each in view.snapshot.documents() for row in each.passages]
@@ -93,17 +93,17 @@ class JudgedCollection:
 
     def __exit__(self, *_error: object) -> None:
         """Close the collection."""
-        self._docs.close()
+        self.docs.close()
 
     @property
     def encoder(self) -> Encoder:
         """The encoder that queries are encoded with; loaded when it is first asked for."""
-        return self._docs.encoder
+        return self.docs.encoder
 
     def find(self, depth: int) -> Found:
         """Search with every retriever of the collection, ``depth`` passages each."""
         texts = list(self.judged.queries.values())
-        with self._docs.view() as view:
+        with self.docs.view() as view:
             names = [name for name in RETRIEVERS if view.has(name)]
             need = Need(vector=True, terms="sparse" in names)
             notes: list[str] = []
@@ -113,11 +113,11 @@ class JudgedCollection:
     def latency(self, mode: Mode) -> dict[str, float]:
         """Return percentiles of the time of single queries, from text to hits, in milliseconds."""
         texts = list(self.judged.queries.values())[:TIMED_QUERIES]
-        self._docs.search(texts[0], mode=mode)  # whatever is opened at the first query is not the query's time
+        self.docs.search(texts[0], mode=mode)  # whatever is opened at the first query is not the query's time
         times = []
         for text in texts:
             started = time.perf_counter()
-            self._docs.search(text, mode=mode)
+            self.docs.search(text, mode=mode)
             times.append(1000 * (time.perf_counter() - started))
         return {f"p{p}": round(float(np.percentile(times, p)), 2) for p in (50, 90, 99)}
 
@@ -140,9 +140,7 @@ def indexed(
     path = cache / f"{name}-{vector_cache.key(encoder, 'indexer/corpus')}"
     docs = _opened(path, encoder)
     options = ReadOptions(id_field="_id")
-    docs.index(
-        [str(judged.corpus)], options=options, sparse=sparse, force=True, progress=_Told(judged.name, progress)
-    )
+    docs.index([str(judged.corpus)], options=options, sparse=sparse, force=True, progress=_Told(judged.name, progress))
     vector_cache.prune(path)
     return JudgedCollection(judged, docs)
 
@@ -156,7 +154,7 @@ def existing(judgements: Path, settings: Settings, overrides: EncoderOverrides) 
         DataError: The judgements do not belong to it.
     """
     with Collection(settings=settings, encoder=overrides) as docs:
-        yield _judged_by(judgements, docs)
+        yield judged_by(judgements, docs)
 
 
 def reindexed(
@@ -178,10 +176,15 @@ def reindexed(
             force=True,
             progress=_Told(Path(root).name, progress),
         )
-    return _judged_by(judgements, other)
+    return judged_by(judgements, other)
 
 
-def _judged_by(judgements: Path, docs: Collection) -> JudgedCollection:
+def judged_by(judgements: Path, docs: Collection) -> JudgedCollection:
+    """Return a collection that is open with a person's judgements of its files.
+
+    Raises:
+        DataError: The judgements do not belong to it.
+    """
     with docs.view() as view:
         files, roots = [file.path for file in view.snapshot.files("indexed")], sorted(view.snapshot.roots())
     return JudgedCollection(read_judgements(judgements, files, roots), docs)

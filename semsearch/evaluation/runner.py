@@ -17,7 +17,7 @@ from semsearch.evaluation.tasks import STS, TASKS, TRANSFER
 from semsearch.evaluation.vector_cache import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from indexer.embedding.encoder import Encoder

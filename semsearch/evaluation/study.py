@@ -19,11 +19,10 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from indexer import embedding
-from indexer.embedding.encoder import Encoder
 from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError, DataError
 from semsearch import encoders
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from indexer.embedding.encoder import Encoder
     from semsearch.evaluation.task_data import Data
 
 KINDS = {"sts": STS, "transfer": TRANSFER}

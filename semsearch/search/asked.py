@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from semsearch.search import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    import numpy as np
 
     from indexer.embedding.encoder import Encoder, Terms
     from indexer.embedding.spec import Role
@@ -68,11 +68,13 @@ def _read(texts: list[str], need: Need, encoder: Encoder, note: Callable[[str], 
     vectors: Sequence[np.ndarray | None] = [None] * len(texts)
     terms: Sequence[Terms | None] = [None] * len(texts)
     meanings: Sequence[Words] = [()] * len(texts)
+    states = None
     if need.terms:
-        found, terms = encoder.encode_terms(texts, role)
-        vectors = list(found)
+        states, terms = encoder.encode_terms(texts, role, normalize=not need.meaning)
     elif need.vector:
-        vectors = list(encoder.encode(texts, role))
+        states = encoder.encode(texts, role, normalize=not need.meaning)
     if need.meaning:
-        meanings = explain.meanings(texts, encoder, role, note)
+        meanings = explain.meanings(texts, encoder, role, note, states)
+    if states is not None:
+        vectors = list(states / np.linalg.norm(states, axis=1, keepdims=True).clip(1e-12) if need.meaning else states)
     return [Asked(*each) for each in zip(texts, vectors, terms, meanings, strict=True)]

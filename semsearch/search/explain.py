@@ -12,6 +12,8 @@ from indexer.words import COMMON
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import numpy as np
+
     from indexer.embedding.encoder import Encoder
     from indexer.embedding.spec import Role
 
@@ -49,15 +51,21 @@ class Explanation:
     """Words in both."""
 
 
-def meanings(texts: Sequence[str], encoder: Encoder, role: Role, note: Callable[[str], None]) -> list[Words]:
+def meanings(
+    texts: Sequence[str],
+    encoder: Encoder,
+    role: Role,
+    note: Callable[[str], None],
+    states: np.ndarray | None = None,
+) -> list[Words]:
     """Return what the model says that each text means "in one word": its most likely next words after the prompt.
 
     Tokens that are no words, single letters and common words are left out, and spellings that differ in case or space
     are counted together. A token may be the beginning of a longer word. Where the model has no LM head there are
-    none, and ``note`` is told.
+    none, and ``note`` is told. ``states``: the texts' vectors (n, d), not normalised, which spare a forward pass.
     """
     try:
-        return [_words(found) for found in encoder.terms(texts, _TOKENS, role)]
+        return [_words(found) for found in encoder.terms(texts, _TOKENS, role, states)]
     except ModelError as error:
         note(f"no words for what texts mean: {error}")
         return [() for _ in texts]

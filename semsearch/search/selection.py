@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from indexer import words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    import numpy as np
 
     from indexer.types import StoredPassage
 
@@ -71,12 +71,12 @@ class _Said:
     operators: Counter[str]
     page: str
     """Name of the file, with a version in it left out; records of one file have none."""
-    folder: str
+    path: str
 
     @classmethod
     def of(cls, row: StoredPassage) -> _Said:
         value = row.passage.text
-        folder, _, name = row.path.rpartition("/")
+        name = row.path.rpartition("/")[2]
         return cls(
             row.id,
             tuple(words.comparable(value).split()),
@@ -174,7 +174,7 @@ def _tells(a: _Said, b: _Said, differing: set[str]) -> bool:
     if a.operators != b.operators:
         return True
     return any(
-        term in NEGATIONS or _NEGATING.search(term) or len(term) == 1 and term.isalpha() or set(term) & set("+#")
+        term in NEGATIONS or _NEGATING.search(term) or (len(term) == 1 and term.isalpha()) or set(term) & set("+#")
         for term in differing
     )
 
@@ -195,7 +195,7 @@ def _say_the_same(a: _Said, b: _Said, vectors: Callable[[Sequence[int]], np.ndar
 
 def _are_versions(a: _Said, b: _Said) -> bool:
     """Return whether two files of one name hold the same passage but for numbers and a few words."""
-    if not a.page or a.page != b.page or a.folder == b.folder:
+    if not a.page or a.page != b.page or a.path == b.path:
         return False
     one, two = _shingles(a.terms), _shingles(b.terms)
     return len(one & two) >= SHINGLES * len(one | two)

@@ -12,7 +12,9 @@ MIN_WIDTH = 40
 """Characters of the longest line of a paragraph that was wrapped at a width."""
 
 _LINE = re.compile(r"[^\n]+")
-_END = re.compile(r"[.!?\u2026]+[\"')\]\u2019\u201d\u00bb]*(?=\s)|[\u3002\uff01\uff1f\uff61\u061f\u06d4\u0964\u0965]+[\u300d\u300f\uff09\u201d\u2019\"')]*")
+_END = re.compile(
+    r"[.!?\u2026]+[\"')\]\u2019\u201d\u00bb]*(?=\s)|[\u3002\uff01\uff1f\uff61\u061f\u06d4\u0964\u0965]+[\u300d\u300f\uff09\u201d\u2019\"')]*"
+)
 """The end of a sentence. Western marks need a space behind them; the full stops of Chinese, Japanese, Arabic, Urdu and
 Indic scripts do not."""
 _LAST_WORD = re.compile(r"(?:^|[\s(\[\"'])([^\s(\[\"']*)$")
@@ -49,7 +51,7 @@ def sentences(text: str) -> list[Span]:
 
 
 def unwrapped(text: str) -> str:
-    """Return the text with blanks in place of the line ends at which its paragraphs were wrapped; of the same length."""
+    """Return text of the same length, with blanks for the line ends at which its paragraphs were wrapped."""
     lines = [match.span() for match in _LINE.finditer(text)]
     pieces, done = [], 0
     for (_, end), (start, _) in _wraps(text, lines):
@@ -92,7 +94,9 @@ def _wraps(text: str, lines: list[Span]) -> list[tuple[Span, Span]]:
         rows = [text[start:end] for start, end in block]
         if width < MIN_WIDTH or _is_table(rows):
             continue
-        found += [(one, other) for one, other in pairwise(block) if _wrapped(text[slice(*one)], text[slice(*other)], width)]
+        found += [
+            (one, other) for one, other in pairwise(block) if _wrapped(text[slice(*one)], text[slice(*other)], width)
+        ]
     return found
 
 
@@ -122,13 +126,14 @@ def _is_table(rows: list[str]) -> bool:
 
 def _ends(text: str, start: int, match: re.Match[str], end: int) -> bool:
     """Return whether a sentence that began at ``start`` ends with this mark."""
-    if match[0][0] != "." or len(match[0].rstrip("\"')]\u2019\u201d\u00bb")) > 1:
-        return True
+    marks = match[0].rstrip("\"')]\u2019\u201d\u00bb")
     behind = text[match.end() : end].lstrip()
-    if not behind:
+    if marks[0] not in ".\u2026" or not behind:
         return True
     if behind[0].islower():
         return False
+    if marks != ".":
+        return True
     before = _LAST_WORD.search(text, start, match.start())
     word = before[1] if before else ""
     if len(word) == 1 and word.isalpha() and word.isupper():  # J. S. Bach

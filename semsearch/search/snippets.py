@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 from typing import TYPE_CHECKING
@@ -14,13 +13,15 @@ from indexer import words
 from semsearch.search.sentences import Span, sentences
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from indexer.embedding.encoder import Encoder, TokenVectors
 
 NEAR = 0.6
 """Worth of a sentence whose words are all as near to the query's as can be, beside one that holds every word found.
-Chosen on wikiqa and trecqa, where 0.3 to 1.5 do equally well (scripts/LOG.md)."""
+Chosen on wikiqa and trecqa, where 0.3 to 1.5 do equally well (scripts/research/LOG.md)."""
 MAX_SENTENCES = 400
 """Sentences of all passages of one query that are compared by meaning, in the order of the passages."""
 

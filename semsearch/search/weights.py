@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 from indexer.errors import CorruptError, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Mapping
+    from pathlib import Path
 
 ANNOTATION = "search"
 """Name of the collection's note that holds the weights chosen for it."""
@@ -94,10 +94,10 @@ class Weights:
         """
         path = export / FILE
         try:
-            return cls.from_annotation(json.loads(path.read_text(encoding="utf-8")))
+            return cls(**json.loads(path.read_text(encoding="utf-8"))["weights"])
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
             raise CorruptError(f"{path} holds no weights of search ({error}); delete it") from error
 
     def write(self, export: Path) -> None:

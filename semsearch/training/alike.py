@@ -38,7 +38,8 @@ def signatures(rows: Sequence[Row]) -> np.ndarray:
         for word in sorted(each):  # in one order, or sums would differ in their last bit
             result[i] += np.log(len(rows) / frequency[word]) * direction[word]
     lengths: np.ndarray = np.linalg.norm(result, axis=1, keepdims=True).clip(1e-9)
-    return result / lengths
+    unit: np.ndarray = result / lengths
+    return unit
 
 
 def batches(vectors: np.ndarray, batch: int, random: np.random.Generator) -> Iterator[np.ndarray]:
@@ -59,9 +60,7 @@ def batches(vectors: np.ndarray, batch: int, random: np.random.Generator) -> Ite
             yield parts[i]
 
 
-def _split(
-    rows: np.ndarray, vectors: np.ndarray, batch: int, random: np.random.Generator
-) -> Iterator[np.ndarray]:
+def _split(rows: np.ndarray, vectors: np.ndarray, batch: int, random: np.random.Generator) -> Iterator[np.ndarray]:
     """Yield the rows, a multiple of ``batch``, in batches of near ones."""
     if len(rows) == batch:
         yield rows

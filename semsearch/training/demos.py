@@ -15,8 +15,8 @@ from indexer import embedding
 from indexer.embedding.prompts import presets
 from indexer.errors import ConfigError, DataError, UsageError
 from semsearch.evaluation import senteval_files
-from semsearch.evaluation.task_data import find_downstream
 from semsearch.evaluation.metrics import cosine, spearman
+from semsearch.evaluation.task_data import find_downstream
 from semsearch.training.clean import evaluation_texts, key, near
 
 if TYPE_CHECKING:

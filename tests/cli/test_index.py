@@ -14,6 +14,7 @@ from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec
 from indexer.storage import open_store
 from tests.cli.conftest import Result
+from tests.corpus.files import make_pdf
 from tests.models import make_lora
 
 
@@ -108,27 +109,28 @@ def test_a_vanished_or_empty_root_is_reported_not_pruned(how, index, run, corpus
 
 
 def test_a_bad_file_does_not_stop_the_run_and_is_listed_until_it_is_mended(index, run, corpus):
-    (corpus / "bad.txt").write_bytes(b"caf\xe9")
+    (corpus / "bad.pdf").write_bytes(make_pdf(["text"])[:120])
     for _ in range(2):
         result = index(corpus)
         assert result.code == 4
         assert result.json["files"]["failed"] == 1
         assert result.json["passages"]["total"] == 4
         [failed] = run("status", "--json").json[0]["failed"]
-        assert failed["path"] == str(corpus / "bad.txt")
-        assert "UTF-8" in failed["reason"]
-    later(corpus / "bad.txt", "café")
+        assert failed["path"] == str(corpus / "bad.pdf")
+        assert failed["reason"]
+    (corpus / "bad.pdf").write_bytes(make_pdf(["mended"]))
     assert index(corpus).code == 0
     assert run("status", "--json").json[0]["failed"] == []
 
 
 def test_a_file_that_can_no_longer_be_read_keeps_what_it_had(index, run, corpus):
+    (corpus / "boat.pdf").write_bytes(make_pdf(["A sailing boat on a page."]))
     index(corpus)
-    (corpus / "boats.txt").write_bytes(b"\xc3\x28 broken")
+    (corpus / "boat.pdf").write_bytes(make_pdf(["text"])[:120])
     result = index(corpus)
     assert result.code == 4
-    assert result.json["passages"]["total"] == 4
-    assert "boats.txt" in paths(run)
+    assert result.json["passages"]["total"] == 5
+    assert "boat.pdf" in paths(run)
 
 
 def test_a_file_that_is_now_ignored_leaves_the_index(index, run, corpus):

@@ -44,7 +44,6 @@ SLIDES = office.make_opendocument(
 )
 
 
-
 def _letter() -> EmailMessage:
     message = EmailMessage()
     message["From"] = "Zoë <z@example.org>"
@@ -85,9 +84,18 @@ SAMPLES = {
     "vtt": b"WEBVTT - T\n\nSTYLE\n::cue {}\n\n1\n00:01.000 --> 00:04.000\n<v Bob>The <i>pawl</i>\n\n" * 3,
     "ass": b"[Events]\nDialogue: 0,0:00:01.00,0:00:04.00,Default,Bob,0,0,0,,{\\i1}The pawl\\N& quay\n" * 3,
     "ipynb": json.dumps(
-        {"cells": [{"cell_type": "code", "source": ["x = 1\n"], "outputs": [{"text": ["one"]}, {"data": {"text/plain": "y"}}]}]}
+        {
+            "cells": [
+                {
+                    "cell_type": "code",
+                    "source": ["x = 1\n"],
+                    "outputs": [{"text": ["one"]}, {"data": {"text/plain": "y"}}],
+                }
+            ]
+        }
     ).encode(),
-    "tex": b"\\documentclass{a}\n\\usepackage[latin1]{inputenc}\n\\title{T}\n\\section{Caf\\'e \xe9}\n$\\alpha$ \\verb|x| \\item[y] z\n" * 2,
+    "tex": b"\\documentclass{a}\n\\usepackage[latin1]{inputenc}\n\\title{T}\n\\section{Caf\\'e \xe9}\n$\\alpha$ \\verb|x| \\item[y] z\n"
+    * 2,
     "svg": b'<svg xmlns="http://www.w3.org/2000/svg"><title>Map</title><text>Tide <tspan>x</tspan></text></svg>',
     "log": b"\x1b[32mINFO\x1b[0m S\bSY\bY \x1b]0;t\x07 10%\r20%\n" * 9,
     "po": b'msgid ""\nmsgstr ""\n"Content-Type: text/plain; charset=KOI8-R\\n"\n\nmsgid "a"\nmsgstr "\xf0\xd2"\n',

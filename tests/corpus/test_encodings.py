@@ -75,7 +75,9 @@ def test_what_a_file_declares_decides(name: str, head: str, encoding: str) -> No
     assert notes.warnings == []
 
 
-@pytest.mark.parametrize("text", ["coding: fun", "# coding: fun\n", "\\usepackage[latin1]{inputenc}", "an encoding = x"])
+@pytest.mark.parametrize(
+    "text", ["coding: fun", "# coding: fun\n", "\\usepackage[latin1]{inputenc}", "an encoding = x"]
+)
 def test_words_that_declare_nothing(text: str) -> None:
     assert declared(text.encode(), "a.md") is None
 
@@ -127,5 +129,5 @@ def test_a_guess_is_told_and_a_refusal_does_not_advise_a_conversion() -> None:
 
 
 def test_damaged_utf_16() -> None:
-    with pytest.raises(ReadError, match="invalid UTF-16.*damaged or cut off"):
+    with pytest.raises(ReadError, match=r"invalid UTF-16.*damaged or cut off"):
         decode(b"\xff\xfea\x00\x00\xd8")

@@ -33,4 +33,5 @@ def test_every_kind_says_what_is_read_and_what_is_left_out() -> None:
 def test_names_that_promise_no_text(name: str, binary: bool) -> None:
     assert has_binary_name(f"/x/{name}") is binary
     if name.endswith("1.gz"):
-        assert [d.text for d in read_stream(io.BytesIO(gzip.compress(b".TH LS 1")), name, ReadOptions(), Notes())] == [".TH LS 1"]
+        stream = io.BytesIO(gzip.compress(b".TH LS 1"))
+        assert [d.text for d in read_stream(stream, name, ReadOptions(), Notes())] == [".TH LS 1"]

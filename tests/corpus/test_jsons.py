@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -97,7 +98,8 @@ def test_a_record_without_text_is_a_warning() -> None:
 def test_records_however_they_are_written(name: str, text: str) -> None:
     found, notes = reading(name, text)
     assert [(d.text, d.record) for d in found] == [("one x", "1"), ("two x", "2")]
-    assert [d.line_start for d in found] == [1 + text.count("\n", 0, text.index('{\n"t"', at) if '{\n"t"' in text else text.index('{"t"', at)) for at in (0, text.index("one"))]
+    starts = [match.start() for match in re.finditer("{", text)]
+    assert [d.line_start for d in found] == [1 + text.count("\n", 0, start) for start in starts]
     assert notes.problems == notes.warnings == []
 
 
@@ -107,9 +109,20 @@ def test_an_object_that_wraps_records() -> None:
     assert [(d.record, d.text) for d in found] == [("1", "1.1"), ("7", "A\nheron"), ("8", "egret")]
 
 
+def test_a_record_that_holds_a_list_is_one_document() -> None:
+    value = {"_id": "x", "title": "T", "sections": [{"heading": "h", "paragraphs": ["one", "two"]}, {"heading": "i"}]}
+    (document,), _ = reading("a.json", json.dumps(value))
+    assert (document.record, document.text) == ("x", "T\nh\none\ntwo\ni")
+
+
 def test_one_object_with_prose_is_one_document() -> None:
     (document,), _ = reading("a.json", json.dumps({"title": "Tides", "body": "They rise.", "n": 3}, indent=2))
-    assert (document.kind, document.title, document.text, document.record) == ("json", "Tides", "Tides\nThey rise.", None)
+    assert (document.kind, document.title, document.text, document.record) == (
+        "json",
+        "Tides",
+        "Tides\nThey rise.",
+        None,
+    )
 
 
 @pytest.mark.parametrize(

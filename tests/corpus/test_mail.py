@@ -98,7 +98,9 @@ def test_of_two_forms_of_one_text_one_is_read() -> None:
 def test_a_mailbox(tmp_path: Path, name: str) -> None:
     box = mailbox.mbox(str(tmp_path / "box"))
     for number in range(3):
-        box.add(mail(f"Letter {number}", f"From the quay no. {number}.\n\nFrom here on.\n", "base64" if number else "7bit"))
+        box.add(
+            mail(f"Letter {number}", f"From the quay no. {number}.\n\nFrom here on.\n", "base64" if number else "7bit")
+        )
     box.flush()
     data = (tmp_path / "box").read_bytes()
     found, notes = reading(name, gzip.compress(data) if name.endswith("gz") else data)
@@ -109,14 +111,16 @@ def test_a_mailbox(tmp_path: Path, name: str) -> None:
 
 def test_a_saved_page() -> None:
     data = (
-        b'MIME-Version: 1.0\r\nSubject: Saved\r\nContent-Type: multipart/related; boundary="x"\r\n\r\n'
+        b'MIME-Version: 1.0\r\nContent-Type: multipart/related; boundary="x"\r\n\r\n'
         b'--x\r\nContent-Type: text/html; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n'
-        b"<p>The har=\r\nbourmaster caf=C3=A9.</p>\r\n"
-        b"--x\r\nContent-Type: image/png\r\nContent-Location: http://x/p.png\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        b"<title>A page</title><p>The har=\r\nbourmaster caf=C3=A9.</p>\r\n"
+        b"--x\r\nContent-Type: image/png\r\nContent-Location: http://x/p.png\r\n"
+        b"Content-Transfer-Encoding: base64\r\n\r\n"
         b"iVBORw0KGgoAAAA=\r\n--x--\r\n"
     )
     (document,), notes = reading("page.mhtml", data)
     assert "harbourmaster café." in document.text
+    assert document.title == "A page"
     assert notes.warnings == ["1 attachment without text: attachment 1"]
 
 
@@ -164,7 +168,8 @@ def test_calendars(name: str) -> None:
 
 def test_address_books() -> None:
     data = (
-        "BEGIN:VCARD\nVERSION:2.1\nN:Doe;Zo;;;\nFN;CHARSET=UTF-8;ENCODING=QUOTED-PRINTABLE:Zo=C3=AB=\n Doe\nORG:Quay;Docks\n"
+        "BEGIN:VCARD\nVERSION:2.1\nN:Doe;Zo;;;\n"
+        "FN;CHARSET=UTF-8;ENCODING=QUOTED-PRINTABLE:Zo=C3=AB=\n Doe\nORG:Quay;Docks\n"
         "NOTE:Knows\\, the tides\nPHOTO;ENCODING=b:AAAA\nEND:VCARD\nBEGIN:VCARD\nFN:Ann\nEND:VCARD\n"
     )
     found, _ = reading("a.vcf", data)

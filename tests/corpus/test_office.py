@@ -91,7 +91,9 @@ def test_values_as_the_sheet_shows_them() -> None:
     sheet.cell(3, 16384, "far")
     out = io.BytesIO()
     book.save(out)
-    text = one("a.xlsx", out.getvalue()).text
+    (document,), notes = parsed("a.xlsx", out.getvalue())
+    text = document.text
+    assert notes.warnings == ["not read: 1 cell beyond column 2,000"]
     assert text.startswith("S\n\n25% | TRUE | 1e+20 | 2024-03-01 10:05:00 | 09:30:00\nnoted")
     assert "Comment: Ask the harbour" in text
 
@@ -121,6 +123,8 @@ def test_rtf_with_its_notes_header_and_title() -> None:
     assert document.title == "Привет"
     assert document.text == "Привет world\nSecond end €\n\nHarbour office\n\nSee the quay."
     assert notes.warnings == ["not read: 1 picture"]
+    review = rb"{\rtf1\ansi kept {\deleted gone }end\par {\field{\*\fldinst HYPERLINK \"http://x\"}{\fldrslt linked}}}"
+    assert one("b.rtf", review).text == "kept end\nlinked"
     with pytest.raises(ReadError, match="not an RTF"):
         parsed("a.rtf", b"plain")
 

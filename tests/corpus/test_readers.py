@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexer.corpus import readers
+from indexer.corpus.formats import read_differently
 from indexer.corpus.readers import ReadOptions, printable, read, read_stream
 from indexer.errors import ConfigError, ReadError
 from indexer.types import Notes
@@ -122,6 +123,15 @@ def test_options_survive_a_round_trip_and_reject_what_they_do_not_know() -> None
         ReadOptions(max_bytes=0)
     with pytest.raises(ConfigError, match="list of field names"):
         ReadOptions(text_fields="abc")  # type: ignore[arg-type]
+
+
+def test_which_files_other_options_concern() -> None:
+    plain = ReadOptions()
+    fields, encoding, size = ReadOptions(id_field="x"), ReadOptions(encoding="cp1252"), ReadOptions(max_bytes=9)
+    kinds = ("csv", "json", "text", "mail", "pdf", None)
+    assert [read_differently(kind, plain, fields) for kind in kinds] == [True, True, False, False, False, False]
+    assert [read_differently(kind, plain, encoding) for kind in kinds] == [True, True, True, True, False, True]
+    assert not any(read_differently(kind, plain, size) for kind in kinds)
 
 
 def test_printable_paths() -> None:

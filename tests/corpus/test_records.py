@@ -180,7 +180,7 @@ def test_quotes_in_tsv_that_quote_and_that_do_not(rows: str, texts: list[str]) -
 
 
 def test_bad_csv_records_are_left_out() -> None:
-    data = 'text,n\nà,1\n'.encode() + b'"c"d,4\n"e\n\xe9\nf",5\n\xff,6\ng,7\n'
+    data = "text,n\nà,1\n".encode() + b'"c"d,4\n"e\n\xe9\nf",5\n\xff,6\ng,7\n'
     found, problems = parse(data, "csv")
     assert [(d.text, d.line_start, d.record) for d in found] == [("à", 2, "1"), ("g", 8, "5")]
     assert [p.partition(":")[0] for p in problems] == ["line 3", "line 5", "line 7"]

@@ -64,7 +64,13 @@ def wrapped(text: str, width: int) -> str:
         ("> ", wrapped(BASE64, 76).replace("\n", "\n> "), "\nthe end"),
         ("digest ", NOISE.hex()[:1000], " the end"),
         ("", wrapped(NOISE.hex()[:3200], 64), "\nthe end"),
-        ("", "begin 644 f\n" + "".join(binascii.b2a_uu(NOISE[i : i + 45]).decode() for i in range(0, 900, 45)) + "`\nend", "\nthe end"),
+        (
+            "",
+            "begin 644 f\n"
+            + "".join(binascii.b2a_uu(NOISE[i : i + 45]).decode() for i in range(0, 900, 45))
+            + "`\nend",
+            "\nthe end",
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ["a.md", "a.txt", "a.py"])
@@ -108,7 +114,9 @@ def cell(kind: str, text: str, *outputs: dict) -> dict:
 
 
 def notebook(*cells: dict) -> str:
-    return json.dumps({"nbformat": 4, "metadata": {"kernelspec": {"language": "python"}}, "cells": list(cells)}, indent=1)
+    return json.dumps(
+        {"nbformat": 4, "metadata": {"kernelspec": {"language": "python"}}, "cells": list(cells)}, indent=1
+    )
 
 
 def test_notebooks() -> None:
@@ -119,7 +127,12 @@ def test_notebooks() -> None:
             "# no heading\nplot(levels)",
             {"output_type": "stream", "name": "stdout", "text": ["high 3\n", f"{E}[31mlow 1{E}[0m\n"]},
             {"output_type": "display_data", "data": {"image/png": BASE64, "text/plain": "<Figure size 640x480>"}},
-            {"output_type": "error", "ename": "KeyError", "evalue": "'x'", "traceback": [f"{E}[0;31mKeyError{E}[0m: 'x'"]},
+            {
+                "output_type": "error",
+                "ename": "KeyError",
+                "evalue": "'x'",
+                "traceback": [f"{E}[0;31mKeyError{E}[0m: 'x'"],
+            },
         ),
         cell("raw", "raw words"),
     )
@@ -184,10 +197,12 @@ def test_latex_keeps_lines_and_has_a_title_and_headings() -> None:
 SUBTITLES = {
     "a.vtt": "WEBVTT - Tides\n\nSTYLE\n::cue { color: red }\n\nname\n00:01.000 --> 00:04.000 align:start\n"
     "<v Bob>The <i>pawl</i></v>\n&amp; the quay\n\n00:05.000 --> 00:06.000\n- end\n",
-    "a.srt": "1\n00:00:01,000 --> 00:00:04,000\nThe <i>pawl</i>\n{\\an8}&amp; the quay\n\n2\n00:00:05,000 --> 00:00:06,000\n- end\n",
+    "a.srt": "1\n00:00:01,000 --> 00:00:04,000\nThe <i>pawl</i>\n{\\an8}&amp; the quay\n\n"
+    "2\n00:00:05,000 --> 00:00:06,000\n- end\n",
     "a.sbv": "0:00:01.000,0:00:04.000\nThe pawl\n& the quay\n\n0:00:05.000,0:00:06.000\n- end\n",
     "a.lrc": "[00:12.00]The pawl\n[00:17.20]& the quay\n[00:20.00]- end\n",
-    "a.ass": "[Events]\nFormat: Layer\nDialogue: 0,0:00:01.00,0:00:04.00,Default,Bob,0,0,0,,{\\i1}The pawl\\N& the quay\n"
+    "a.ass": "[Events]\nFormat: Layer\nDialogue: 0,0:00:01.00,0:00:04.00,Default,Bob,0,0,0,,"
+    "{\\i1}The pawl\\N& the quay\n"
     "Dialogue: 0,0:00:05.00,0:00:06.00,Default,,0,0,0,,- end\n",
 }
 
@@ -205,7 +220,10 @@ def test_subtitles(name: str) -> None:
 @pytest.mark.parametrize(
     ("svg", "words"),
     [
-        ('<svg xmlns="http://www.w3.org/2000/svg"><title>Map</title><text>Tide <tspan>table</tspan></text></svg>', "Map\nTide table"),
+        (
+            '<svg xmlns="http://www.w3.org/2000/svg"><title>Map</title><text>Tide <tspan>table</tspan></text></svg>',
+            "Map\nTide table",
+        ),
         ('<svg><image href="data:image/png;base64,' + BASE64 + '"/><desc>A buoy</desc></svg>', "A buoy"),
         ('<svg><g aria-label="Pier"><path d="M0 0 10 10"/></g></svg>', "Pier"),
     ],

@@ -1,13 +1,16 @@
+import gzip
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from indexer.corpus import ignore
 from indexer.corpus.changes import compare, digest, scan, settle
-from indexer.types import FileRecord
+from indexer.corpus.readers import ReadOptions, read
+from indexer.types import FileRecord, Notes
 from tests.corpus.test_changes import make, walk
 
 
@@ -61,7 +64,18 @@ def test_gits_other_exclude_files(
         monkeypatch.setattr(ignore.shutil, "which", lambda _: None)
     assert walk(repository)[0] == ["src.md"]
     (repository / ".gitignore").write_text("!secrets.txt\n!*.orig\n")
-    assert walk(repository)[0] == sorted(set(as_git(repository)) - {".gitignore"}) == ["secrets.txt", "src.md", "src.md.orig"]
+    assert (
+        walk(repository)[0]
+        == sorted(set(as_git(repository)) - {".gitignore"})
+        == ["secrets.txt", "src.md", "src.md.orig"]
+    )
+
+
+def test_git_excludes_count_for_a_root_within_the_work_tree(repository: Path) -> None:
+    (repository / ".git/info/exclude").write_text("/sub/*.tmp\nb.md\n")
+    make(repository, "sub/b.md", "sub/c.md")
+    assert as_git(repository / "sub") == ["c.md"]
+    assert walk(repository / "sub")[0] == ["c.md"]
 
 
 def test_excludes_of_a_second_work_tree_are_the_repositorys(tmp_path: Path, repository: Path) -> None:
@@ -73,7 +87,9 @@ def test_excludes_of_a_second_work_tree_are_the_repositorys(tmp_path: Path, repo
     assert walk(tmp_path / "second")[0] == ["other.txt", "src.md"]
 
 
-def test_a_repository_within_another_or_within_a_plain_folder_has_its_own_rules(tmp_path: Path, repository: Path) -> None:
+def test_a_repository_within_another_or_within_a_plain_folder_has_its_own_rules(
+    tmp_path: Path, repository: Path
+) -> None:
     (repository / ".gitignore").write_text("*.orig\n*.tmp\n")
     (repository / ".semsearchignore").write_text("sub/b.md\n")
     make(repository, "sub/a.orig", "sub/b.md")
@@ -94,6 +110,19 @@ def test_noise_of_programs_is_skipped_and_nothing_fails(tmp_path: Path) -> None:
     assert files == ["Garden.md"]
     assert {status for status, _ in left.values()} == {"skipped"}
     assert all(reason for _, reason in left.values())
+
+
+def test_packed_files_are_judged_by_what_is_in_them(tmp_path: Path) -> None:
+    packed = {"changelog.gz": b"words", "a.md.gz": b"# A", "b.gz": bytes(range(256)), "c.tar.gz": b"x"}
+    for name, data in packed.items():
+        (tmp_path / name).write_bytes(gzip.compress(data))
+    (tmp_path / "d.gz").write_bytes(b"no gzip")
+    files, left = walk(tmp_path)
+    assert files == ["a.md.gz", "changelog.gz"]
+    assert left["b.gz"] == ("skipped", "binary (by its first bytes)")
+    assert left["c.tar.gz"] == ("skipped", "binary (by its name)")
+    assert left["d.gz"][0] == "failed"
+    assert [len(list(read(str(tmp_path / name), ReadOptions(), Notes()))) for name in files] == [1, 1]
 
 
 def manifest(folder: Path) -> None:
@@ -173,6 +202,15 @@ def test_a_change_that_keeps_size_and_time_is_seen(tmp_path: Path) -> None:
     (tmp_path / "d").rename(tmp_path / "c")
     (tmp_path / "t").rename(tmp_path / "d")
     assert changed(before, tmp_path) == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("sign", ["ctime_ns", "inode"])
+def test_each_sign_alone_tells_a_change(tmp_path: Path, sign: str) -> None:
+    put(tmp_path / "a", "port 8080")
+    path, record = next(iter(records(tmp_path).items()))
+    other = {"ctime_ns": 0, "inode": 0, sign: getattr(record, sign) + 1}
+    assert changed({path: replace(record, **other)}, tmp_path) == ["a"]
+    assert changed({path: replace(record, ctime_ns=0, inode=0)}, tmp_path) == []
 
 
 def test_what_an_earlier_version_did_not_know_says_nothing(tmp_path: Path) -> None:

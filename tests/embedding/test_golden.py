@@ -1,4 +1,4 @@
-"""The real default model against vectors that transformers gave without our encoder (scripts/research/make_golden.py)."""
+"""The real default model against vectors of transformers without our encoder (scripts/research/make_golden.py)."""
 
 import json
 import os

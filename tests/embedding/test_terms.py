@@ -159,3 +159,18 @@ def test_the_hash_encoder_weighs_words() -> None:
     assert set(one) < set(both)
     assert none == {}
     np.testing.assert_array_equal(vectors, encoder.encode(["Fox fox bird", "fox", ""]))
+
+
+def test_words_of_a_state_are_those_of_its_text_without_another_pass(tiny_llama):
+    encoder = open_encoder(spec(tiny_llama))
+    texts = ["a red fox", "the old bird in a tree"]
+    expected = encoder.terms(texts, 5, "query")
+    states = encoder.encode(texts, "query", normalize=False)
+    before = encoder.stats.tokens
+    found = encoder.terms(texts, 5, "query", states)
+    assert encoder.stats.tokens == before
+    for ours, theirs in zip(found, expected, strict=True):
+        assert [word for word, _ in ours] == [word for word, _ in theirs]
+        np.testing.assert_allclose([p for _, p in ours], [p for _, p in theirs], rtol=1e-4)
+    with_terms, _ = encoder.encode_terms(texts, "query", normalize=False)
+    np.testing.assert_allclose(with_terms, states, atol=1e-5)

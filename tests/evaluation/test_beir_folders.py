@@ -13,6 +13,7 @@ import pytest
 import pytrec_eval
 
 from indexer.errors import DataError
+from semsearch.encoders import EncoderOverrides
 from semsearch.evaluation import beir, qrels, retrieval
 from semsearch.evaluation.judged import Judged
 from semsearch.evaluation.runner import Evaluation
@@ -48,7 +49,7 @@ def write(path: Path, **parts: bytes | str | None) -> Path:
 def evaluated(tmp_path: Path, name: str = "wild") -> dict:
     """The task as ``eval retrieval`` gives it."""
     settings = Settings(data=tmp_path / name)
-    result, _ = Evaluation(settings, {"model": "hash:64"}, cache=tmp_path / "cache").retrieval()
+    result, _ = Evaluation(settings, EncoderOverrides(model="hash:64"), cache=tmp_path / "cache").retrieval()
     return result["tasks"][name]
 
 

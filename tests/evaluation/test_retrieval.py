@@ -12,9 +12,14 @@ import pytrec_eval
 
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.errors import DataError
+from semsearch.collection import Collection
+from semsearch.encoders import NOTHING, EncoderOverrides
 from semsearch.evaluation import beir, judged_collection, retrieval
 from semsearch.evaluation.judged import read_judgements
 from semsearch.evaluation.runner import Evaluation
+from semsearch.search.answering import rank
+from semsearch.search.asked import Need, read
+from semsearch.search.request import SearchRequest
 from semsearch.settings import Settings
 
 FLAGS = EncoderOverrides(model="hash:64")
@@ -44,7 +49,7 @@ def test_figures_are_those_of_pytrec_eval(tmp_path: Path) -> None:
     encoder = HashEncoder()
     with judged_collection.indexed(judged, encoder, tmp_path / "cache") as collection:
         found, scores = retrieval.score(collection)
-        owners, searcher = collection.owners, collection.searcher
+        owners = collection.owners
         assert len(owners) > 30  # some documents have several passages
         evaluator = pytrec_eval.RelevanceEvaluator(
             {q: dict(d) for q, d in judged.relevant.items()}, {"ndcg_cut.10", "map", "recip_rank", "recall.10,100"}
@@ -53,7 +58,10 @@ def test_figures_are_those_of_pytrec_eval(tmp_path: Path) -> None:
             run: dict[str, dict[str, float]] = {}
             fusion = "rrf" if mode == "hybrid rrf" else "convex"
             for query, text in judged.queries.items():
-                [ranked] = searcher.ranker.rank([text], retrieval.DEPTH, mode.removesuffix(" rrf"), fusion=fusion)
+                request = SearchRequest(text, mode=mode.removesuffix(" rrf"), fusion=fusion)
+                with collection.docs.view() as view:
+                    asked = read([text], [Need(vector=True)], lambda: encoder, print)
+                    [ranked] = rank(view, request, asked, retrieval.DEPTH)
                 pairs = list(zip(ranked.ids.tolist(), ranked.scores.tolist(), strict=True))
                 run[query] = {d: max(s for i, s in pairs if owners[i] == d) for d in {owners[i] for i, _ in pairs}}
             theirs = evaluator.evaluate(run)
@@ -145,9 +153,6 @@ def test_lexical_search_of_med_is_near_the_known_figure(tmp_path: Path, shared_d
 
 
 def index(tmp_path: Path) -> Settings:
-    from semsearch import collections
-    from semsearch.collections import Runtime
-
     notes = tmp_path / "notes"
     notes.mkdir()
     for topic in TOPICS:
@@ -155,7 +160,8 @@ def index(tmp_path: Path) -> Settings:
             f"# {topic}\n\nAll about {topic} here.\n", encoding="utf-8"
         )
     settings = Settings(home=tmp_path / "home", collection="mine")
-    collections.update(settings, [str(notes)], flags=FLAGS, runtime=Runtime())
+    with Collection(settings=settings, create=True, encoder=FLAGS) as docs:
+        docs.index([notes])
     return settings
 
 
@@ -188,7 +194,7 @@ def test_judgements_that_do_not_fit(tmp_path: Path, line: str, what: str) -> Non
     settings = index(tmp_path)
     (tmp_path / "judged.tsv").write_text(line + "\n", encoding="utf-8")
     with pytest.raises(DataError, match=what):
-        Evaluation(settings, {}).own("mine", tmp_path / "judged.tsv")
+        Evaluation(settings, NOTHING).own("mine", tmp_path / "judged.tsv")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from indexer.errors import DataError, StoreError, UsageError
 from indexer.exchange import export, import_from
-from indexer.types import FileRecord
+from indexer.types import FileRecord, Heading, ParsedDocument
 from tests.storage.contract.values import DIM, ENCODER, add, dense, document, parsed
 
 PATH = "/data/t\u2028.csv"
@@ -23,6 +23,12 @@ def filled(make, request):
     ]
     add(store, PATH, *records)
     add(store, "/data/b.txt", ["line\n\nbreak \u2028 odd", "shared"], warnings=("page 2 is empty",))
+    two = document("/data/c.md", ["one", "two"])
+    rich = replace(
+        two.document, text="one\ntwo\n\n", line_start=3, page_starts=(0, 4), headings=(Heading(0, 3, 1, "one"),)
+    )
+    parts = tuple(replace(part, heading="one", page=n) for n, part in enumerate(two.passages))
+    add(store, "/data/c.md", ParsedDocument(rich, parts), ParsedDocument(two.document, two.passages))
     records[4] = document(PATH, ["another"], record="4", kind="csv")
     add(store, PATH, *records, mtime_ns=9)
     with store.writer() as writer:
@@ -72,9 +78,9 @@ def content(store):
 @pytest.mark.parametrize("form", ["parquet", "safetensors"])
 class TestRoundTrip:
     def test_comes_back(self, filled, tmp_path, take, form):
-        assert out(filled, tmp_path / "out", form) == 61
+        assert out(filled, tmp_path / "out", form) == 65
         again = take(tmp_path / "out")
-        assert take.count == 61
+        assert take.count == 65
         assert content(again) == content(filled)
         with again.snapshot() as snapshot:
             assert dense(snapshot, "record 17 é", 1) == ["record 17 é"]
@@ -86,19 +92,32 @@ class TestRoundTrip:
 
             out(filled, tmp_path / "out", form)
             path = tmp_path / "out/passages.parquet"
-            parquet.write_table(parquet.read_table(path).drop_columns(["before"]), path)
+            parquet.write_table(parquet.read_table(path).drop_columns(["before", "document", "heading"]), path)
         else:
             out(filled, tmp_path / "out", form)
             path = tmp_path / "out/passages.jsonl"
             rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
-            path.write_text("".join(json.dumps({k: v for k, v in r.items() if k != "before"}) + "\n" for r in rows))
+            path.write_text(
+                "".join(
+                    json.dumps({k: v for k, v in r.items() if k not in ("before", "document", "heading")}) + "\n"
+                    for r in rows
+                )
+            )
         for name, gone in (("files.jsonl", "warnings"), ("manifest.json", "words")):
             path = tmp_path / "out" / name
             lines = path.read_text("utf-8").split("\n") if name == "files.jsonl" else [path.read_text("utf-8")]
             values = [json.loads(line) for line in lines if line]
             path.write_text("".join(json.dumps({k: v for k, v in each.items() if k != gone}) + "\n" for each in values))
         ours, theirs = content(filled), content(take(tmp_path / "out"))
-        assert theirs[0] == ours[0]
+        plain = [
+            (
+                replace(d, text=d.text.rstrip("\n"), line_start=1, page_starts=(), headings=()),
+                mtime,
+                [replace(part, heading=None) for part in parts],
+            )
+            for d, mtime, parts in ours[0]
+        ]
+        assert [(replace(d, page_starts=()), *rest) for d, *rest in theirs[0]] == plain
         assert theirs[1] == ours[1]
         assert theirs[3] == [replace(file, warnings=()) for file in ours[3]]
 
@@ -140,9 +159,9 @@ def test_other_programs_read_parquet(filled, tmp_path):
 
     out(filled, tmp_path / "out", "parquet")
     table = parquet.read_table(tmp_path / "out/passages.parquet")
-    assert table.num_rows == 61
+    assert table.num_rows == 65
     vectors = np.stack(table.column("vector").to_numpy())
-    assert vectors.shape == (61, DIM)
+    assert vectors.shape == (65, DIM)
     np.testing.assert_allclose(vectors, ENCODER.encode(table.column("text").to_pylist()), atol=1e-3)
 
 

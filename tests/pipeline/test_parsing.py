@@ -7,11 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from indexer import parsing
 from indexer.corpus.changes import digest
 from indexer.corpus.formats import ReadOptions
 from indexer.corpus.splitter import Splitter
+from indexer.embedding.prompts.prompt import PromptTemplate
+from indexer.embedding.spec import EncoderSpec
 from indexer.parsing import Job, read_files
 from indexer.types import FileRecord
 from tests.pipeline.conftest import count_words
@@ -136,3 +139,12 @@ class TestChoosing:
     def test_a_splitter_comes_back_the_same(self, splitter):
         again = pickle.loads(pickle.dumps(splitter))
         assert (again.passage_tokens, again.count(["a b"])) == (20, [2])
+
+    def test_a_model_s_tokenizer_can_be_sent(self, tmp_path):
+        words = {"[UNK]": 0, "one": 1, "two": 2}
+        tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        template = PromptTemplate.of(EncoderSpec(model="hash:8", capitals="lower"))
+        own = Splitter(tokenizer, 20, template.read)
+        some = jobs(tmp_path, a="one two ONE", b="two " * 50)
+        assert list(read_files(some, own, workers=2)) == list(read_files(some, own, workers=1))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 
@@ -56,7 +57,7 @@ class TestUpdate:
         assert report.to_embed == 4
         assert report.tokens == sum(event.tokens for event in events if isinstance(event, TextsEmbedded)) > 10
         reads = [event for event in events if isinstance(event, FileRead)]
-        assert [(os.path.basename(event.path), event.files) for event in reads] == [
+        assert [(Path(event.path).name, event.files) for event in reads] == [
             ("boats.txt", 1), ("people.csv", 2), ("stars.md", 3),
         ]  # fmt: skip
         assert [event for event in events if isinstance(event, Planned)] == [Planned(4, report.tokens, None)]
@@ -185,7 +186,7 @@ class TestInterruption:
         with pytest.raises(KeyboardInterrupt):
             run(corpus, progress=stop)
         with store.snapshot() as snapshot:
-            assert [os.path.basename(f.path) for f in snapshot.files("indexed")] == ["boats.txt", "people.csv"]
+            assert [Path(f.path).name for f in snapshot.files("indexed")] == ["boats.txt", "people.csv"]
         assert run(corpus).new == 1
 
     def test_an_error_leaves_the_last_commit(self, store, run, corpus):

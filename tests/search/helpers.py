@@ -11,11 +11,12 @@ from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec
 from indexer.storage.manifest import Manifest
 from indexer.storage.memory import MemoryStore
-from indexer.types import Document, Embedded, FileRecord, Parsed, ParsedDocument, Passage
+from indexer.types import Document, Embedded, FileRecord, Parsed, ParsedDocument, Passage, StoredPassage
 from semsearch.collection import Collection
 from semsearch.search.view import View
 from semsearch.search.weights import Weights
 
+__all__ = ["MemoryStore", "StoredPassage"]
 DIM = 32
 ENCODER = HashEncoder(EncoderSpec(model=f"hash:{DIM}"))
 MTIME = 1_700_000_000_000_000_000

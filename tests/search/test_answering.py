@@ -83,7 +83,7 @@ def test_a_passage_that_words_alone_found_has_its_similarity_too(boats):
 
 def test_query_and_passage_are_read_with_their_own_prompts():
     class Roles(type(helpers.ENCODER)):
-        def terms(self, texts, k, role):
+        def terms(self, texts, k, role, states=None):
             return [[(role, 0.5)] for _ in texts]
 
     store = helpers.memory(FILES)
@@ -129,7 +129,7 @@ def test_lexical_explanations_need_no_model():
 
 def test_a_model_without_words_is_said():
     class Mute(type(helpers.ENCODER)):
-        def terms(self, texts, k, role):
+        def terms(self, texts, k, role, states=None):
             raise ModelError("no LM head")
 
     answer = helpers.collection(helpers.memory(FILES), Mute(helpers.ENCODER.spec)).search("boat", k=1, explain=True)

@@ -7,7 +7,7 @@ from indexer.errors import StoreError
 from indexer.types import Filter, Parsed
 from semsearch.search.answering import Models, rank, search
 from semsearch.search.asked import Need, read
-from semsearch.search.calibration import STRONG
+from semsearch.search.calibration import FEW, STRONG, Prior
 from semsearch.search.request import SearchRequest
 from semsearch.search.retrieve import retrieve
 from semsearch.search.weights import Weights
@@ -59,7 +59,9 @@ def test_hybrid_is_the_formula_over_all_passages(store, query, weights):
     found = view.snapshot.lexical([query], 100)
     lexical = dict(zip(found.ids[0].tolist(), found.scores[0].tolist(), strict=True))
     pairs = (vectors @ vectors.T)[np.triu_indices(len(ids), 1)]
-    scaled = (dense - pairs.mean()) / (STRONG * pairs.std())
+    few = 1 - len(ids) / FEW  # the encoder's own spread counts for so much; its mean is not known
+    spread = np.sqrt((1 - few) * pairs.std() ** 2 + few * Prior().spread ** 2)
+    scaled = (dense - pairs.mean()) / (STRONG * spread)
     share = np.array([lexical.get(int(number), 0.0) for number in ids]) / (float(found.full[0]) or 1.0)
     expected = (weights.dense * scaled + weights.lexical * share) / (weights.dense + weights.lexical)
     result = ranked(view, query)

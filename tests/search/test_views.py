@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from indexer.errors import StoreError
 from semsearch.search.views import Views
 from semsearch.search.weights import Weights
 from tests.search import helpers
@@ -123,3 +124,10 @@ def test_the_model_is_opened_once_for_all_threads():
     for thread in threads:
         thread.join()
     assert len(opened) == 1
+
+
+def test_a_closed_collection_says_so(store):
+    docs = helpers.collection(store)
+    docs.close()
+    with pytest.raises(StoreError, match="was closed"):
+        docs.search("boat")

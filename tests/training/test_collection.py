@@ -287,7 +287,7 @@ def test_train_gate_swap_and_go_on(home, folder, tmp_path, capsys):
     (what,) = done["gate"]
     assert "held-out sentences" in what
     assert done["gate"][what]["verdict"] == "pass"
-    assert "STSBenchmark-dev was not checked" in output.err
+    assert "STSBenchmark-dev is not checked" in output.err
     assert "semsearch reindex" in output.err  # no terminal to ask on
     assert fingerprint(home) == before
     evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())

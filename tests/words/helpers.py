@@ -3,23 +3,21 @@
 import sqlite3
 from contextlib import closing
 
-from indexer.storage.local import fts
-from indexer.words import indexed, query
+from indexer.storage.local.fts import TermWords
+from indexer.words import indexed
 
 
 def matching(asked: str, *texts: str) -> list[int]:
     """Return the numbers of the texts that a query finds, best first."""
+    table = TermWords()
+    columns = ", ".join(table.COLUMNS)
     with closing(sqlite3.connect(":memory:")) as database:
-        columns = ", ".join(fts.COLUMNS)
-        database.execute(f'CREATE VIRTUAL TABLE words USING fts5({columns}, tokenize="{fts.TOKENIZER}")')
+        database.execute(f'CREATE VIRTUAL TABLE words USING fts5({columns}, tokenize="{table.TOKENIZER}")')
         for number, text in enumerate(texts):
             terms, parts = indexed(text)
             database.execute(f"INSERT INTO words (rowid, {columns}) VALUES (?, '', ?, '', ?)", (number, terms, parts))
-        weights = ", ".join(map(str, fts.WEIGHTS))
-        expression = fts.any_of(query(asked).wanted)
+        expression = " OR ".join(table.expressions(asked))
         if not expression:
             return []
-        rows = database.execute(
-            f"SELECT rowid FROM words WHERE words MATCH ? ORDER BY bm25(words, {weights}), rowid", (expression,)
-        )
-        return [row[0] for row in rows]
+        query = f"SELECT rowid FROM words WHERE words MATCH ? ORDER BY {table.SCORE}, rowid"
+        return [row[0] for row in database.execute(query, (expression,))]

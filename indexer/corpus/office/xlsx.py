@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from indexer.corpus.source import Source
     from indexer.types import Document, Notes
 
+_FAR_CELL = re.compile(rb"<(?:\w+:)?c\b(?=[^<>]*\br=\"([A-Z]{3})\d)[^<>]*(?<!/)>")
 MAX_COLUMNS = 2_000
 """Columns of a row that are read; a stray format may reach out to column 16,384."""
 
@@ -101,7 +103,18 @@ class _Sheets:
         own = [plural(self.pictures, "picture")] if self.pictures else []
         if formulas := self._uncalculated():
             own.append(f"{plural(formulas, 'formula')} without a value (open and save it in a spreadsheet program)")
+        if columns := self._beyond():
+            own.append(f"{plural(columns, 'cell')} beyond column {MAX_COLUMNS:,}")
         return own + self.package.left_out()
+
+    def _beyond(self) -> int:
+        """Return the number of filled cells in columns that are not read."""
+        count = 0
+        for name in self.package.container.names():
+            if "/worksheets/" in name and name.endswith(".xml"):
+                found = _FAR_CELL.findall(self.package.container.read(name) or b"")
+                count += sum(_column(letters) > MAX_COLUMNS for letters in found)
+        return count
 
     def _uncalculated(self) -> int:
         """Return the number of formulas whose value was never stored."""
@@ -115,6 +128,14 @@ class _Sheets:
                         held = {local(part) for part in cell if local(part) == "f" or len(part) or part.text}
                         count += "f" in held and not held & {"v", "is"}
         return count
+
+
+def _column(letters: bytes) -> int:
+    """Return the number of a column from its letters."""
+    number = 0
+    for letter in letters:
+        number = number * 26 + letter - 64
+    return number
 
 
 def _holds_words(name: str) -> bool:

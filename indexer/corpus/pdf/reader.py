@@ -148,7 +148,12 @@ def _take(document: PdfDocument, content: _Content) -> None:
             content.pages.append(read_page(document, number))
         except pypdfium2.PdfiumError as error:
             raise ReadError(f"page {number + 1} of {len(document)} cannot be read: {error}") from error
-    for number in range(min(document.count_attachments(), MAX_ATTACHED)):
+    count = document.count_attachments()
+    if count > MAX_ATTACHED:
+        content.left_out.append(
+            f"not read: {plural(count - MAX_ATTACHED, 'attached file')} after the first {MAX_ATTACHED}"
+        )
+    for number in range(min(count, MAX_ATTACHED)):
         attachment = document.get_attachment(number)
         try:
             content.attached.append((attachment.get_name(), bytes(attachment.get_data())))

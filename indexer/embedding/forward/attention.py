@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
-from indexer.embedding.forward.families import Block
+if TYPE_CHECKING:
+    from indexer.embedding.forward.families import Block
 
 Past = tuple[Tensor, Tensor]
 """Keys and values (p, g, d) of the prefix in one block."""
@@ -30,19 +31,24 @@ class Attention(Protocol):
     (b, h, d) to (b, h*d).
     """
 
-    def __call__(self, block: Block, q: Tensor, k: Tensor, v: Tensor, past: Past | None, last: bool) -> Tensor: ...
+    def __call__(self, block: Block, q: Tensor, k: Tensor, v: Tensor, past: Past | None, last: bool) -> Tensor:
+        """Return the attended values of one block."""
+        ...
 
 
 class Grouped:
-    """Flash attention spends its time on bookkeeping at a sentence's length. Here the queries of the heads that share
-    a key are one matrix, and blocks of queries skip the keys that come after them. Scores are rounded to the dtype
-    of q before the softmax, which is computed in fp32 (as transformers' eager attention does)."""
+    """Attention of sequences of equal length together.
+
+    Flash attention spends its time on bookkeeping at a sentence's length. Here the queries of the heads that share a
+    key are one matrix, and blocks of queries skip the keys that come after them. Scores are rounded to the dtype of q
+    before the softmax, which is computed in fp32 (as transformers' eager attention does).
+    """
 
     QUERIES = 64
     """Rows of a block: fewer skip more of the future, more make better matrices. 64 measured best from 128 tokens."""
 
-    def __init__(self, lengths: Sequence[int], prefix: int):
-        """lengths: of the packed sequences, ascending, without the prefix."""
+    def __init__(self, lengths: Sequence[int], prefix: int) -> None:
+        """Prepare for sequences of these lengths, ascending and without the prefix."""
         self.groups: list[tuple[int, int]] = []  # (sequences, tokens of each)
         for length in lengths:
             if self.groups and self.groups[-1][1] == length:
@@ -53,28 +59,29 @@ class Grouped:
         self.masks: dict[tuple[int | None, int, int, int], Tensor] = {}
 
     def __call__(self, block: Block, q: Tensor, k: Tensor, v: Tensor, past: Past | None, last: bool) -> Tensor:
+        """Return (t, h*d), or (b, h*d) for the last tokens alone."""
         out = torch.empty_like(q)
         token = row = 0
         for b, s in self.groups:
-            keys, values = (x[token : token + b * s].unflatten(0, (b, s)) for x in (k, v))
+            keys, values = (torch.unflatten(x[token : token + b * s], 0, (b, s)) for x in (k, v))
             if past is not None:
                 keys, values = (torch.cat((p.expand(b, -1, -1, -1), x), 1)
                                 for p, x in zip(past, (keys, values), strict=True))  # fmt: skip
             steps = 1 if last else s
-            self._attend(block, q[row : row + b * steps].unflatten(0, (b, steps)), keys, values,
-                         out[row : row + b * steps].unflatten(0, (b, steps)))  # fmt: skip
+            asked, answer = (torch.unflatten(x[row : row + b * steps], 0, (b, steps)) for x in (q, out))
+            self._attend(block, asked, keys, values, answer)
             token += b * s
             row += b * steps
         return out.flatten(1)
 
     def _attend(self, block: Block, q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> None:
-        """q (b, n, h, d): the last n positions of the (b, m, g, d) keys. Writes out (b, n, h, d)."""
+        """Q (b, n, h, d): the last n positions of the (b, m, g, d) keys. Writes out (b, n, h, d)."""
         (b, n, h, d), (_, m, g, _) = q.shape, k.shape
         r = h // g
         q = q.transpose(1, 2)  # (b, h, n, d)
         k = k.permute(0, 2, 3, 1).reshape(b * g, d, m)
         v = v.transpose(1, 2).reshape(b * g, m, d)
-        out = out.unflatten(2, (g, r)).permute(0, 2, 3, 1, 4)  # (b, g, r, n, d)
+        out = torch.unflatten(out, 2, (g, r)).permute(0, 2, 3, 1, 4)  # (b, g, r, n, d)
         for start in range(0, n, self.QUERIES):
             stop = min(n, start + self.QUERIES)
             seen = m - n + stop  # keys up to the block's last query
@@ -113,6 +120,7 @@ class Varlen:
     kernel: Kernel
 
     def __post_init__(self) -> None:
+        """Compute where each sequence begins, on the device."""
         length = torch.tensor(self.lengths, device=self.device)
         ends = torch.cat((length.new_zeros(1), length.cumsum(0)))  # (b + 1,)
         each = torch.arange(len(self.lengths) + 1, device=self.device)
@@ -129,6 +137,7 @@ class Varlen:
             self.gather = torch.where(offset < self.prefix, offset, offset + ends[sequence])
 
     def __call__(self, block: Block, q: Tensor, k: Tensor, v: Tensor, past: Past | None, last: bool) -> Tensor:
+        """Return (t, h*d), or (b, h*d) for the last tokens alone."""
         if past is not None:
             k, v = (torch.cat((p, x)).index_select(0, self.gather) for p, x in zip(past, (k, v), strict=True))
         ends, longest = (self.one, 1) if last else (self.own, self.longest)
@@ -141,22 +150,24 @@ def flash(
     q: Tensor, k: Tensor, v: Tensor, ends_q: Tensor, ends_k: Tensor, longest_q: int, longest_k: int,
     scale: float, window: int | None, *, options: Mapping[str, int],
 ) -> Tensor:  # fmt: skip
-    """``Kernel`` by torch's flash attention."""
-    from torch.nn.attention.varlen import varlen_attn
+    """Run torch's flash attention as a ``Kernel``."""
+    from torch.nn.attention import varlen
 
+    kernel: Any = varlen.varlen_attn
     left = -1 if window is None else window - 1
-    return varlen_attn(
+    attended: Tensor = kernel(
         q, k, v, ends_q, ends_k, longest_q, longest_k,
         scale=scale, window_size=(left, 0), enable_gqa=q.shape[1] != k.shape[1], **options,
     )  # fmt: skip
+    return attended
 
 
 def flash_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) -> Kernel | None:
-    """``flash`` where it runs: CUDA, 16 bits, a torch whose function knows windows and grouped heads. Tried out, since
-    each of torch's flash kernels covers something else.
+    """Return ``flash`` where it runs, else None.
 
-    With one split of the keys a text's vector does not depend on the others in its batch; where the kernel cannot be
-    told so, it decides by the batch's longest.
+    It needs CUDA, 16 bits and a torch whose function knows windows and grouped heads. It is tried out, since each of
+    torch's flash kernels covers something else. With one split of the keys a text's vector does not depend on the
+    others in its batch; where the kernel cannot be told so, it decides by the batch's longest.
     """
     if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16):
         return None

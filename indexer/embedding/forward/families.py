@@ -1,4 +1,4 @@
-"""What a causal transformers model is made of, read into one form: families differ in names and in which parts exist.
+"""Causal transformers models read into one form: families differ in names and in which parts exist.
 
 A model with a part that is not read here (another rope, logit caps, bidirectional attention, weights spread over
 devices) is refused with None: its own forward is the fallback.
@@ -8,9 +8,9 @@ Legend: t tokens, e hidden size, h query heads, g key and value heads, d head di
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from indexer.embedding.forward.linear import (
     Modules,
     Packed,
     Watched,
+    bias_of,
     plain,
     smoothing,
     weight_of,
@@ -35,8 +36,11 @@ Rope = tuple[Tensor, Tensor]
 
 @dataclass(kw_only=True)
 class Block:
-    """x += after_attention(attention(before_attention(x))), then after_sum(x); the MLP likewise. Absent parts are
-    None. The last block has ``q`` and ``kv`` apart, every other one ``qkv``."""
+    """One block of a model.
+
+    x += after_attention(attention(before_attention(x))), then after_sum(x); the MLP likewise. Absent parts are None.
+    The last block has ``q`` and ``kv`` apart, every other one ``qkv``.
+    """
 
     heads: int
     kv_heads: int
@@ -66,6 +70,8 @@ class Block:
 
 @dataclass
 class Decoder:
+    """A model's parts."""
+
     embed: Callable[[Tensor, Tensor], Tensor]
     """ids (t,), positions (t,) to (t, e)."""
     blocks: list[Block]
@@ -79,7 +85,7 @@ Mode = Literal["dense", "packed", "int8", "watch"]
 
 
 class Maker:
-    """Builds the linear layers and norms of one model."""
+    """The builder of one model's linear layers and norms."""
 
     def __init__(
         self,
@@ -89,7 +95,8 @@ class Maker:
         interleave: bool,
         release: bool,
         reach: dict[nn.Module, Tensor] | None = None,
-    ):
+    ) -> None:
+        """Take how to build; ``dtype``: of the layers' inputs, ``reach``: what a watching model has noted."""
         self.mode = mode
         self.dtype = dtype
         self.wide = wide
@@ -111,18 +118,25 @@ class Maker:
         head_dim: int = 0,
         beside: Sequence[nn.Module] = (),
     ) -> Linear:
-        """Layers that read the same input as one; the first ``rotary`` of them hold heads that will be turned.
-        beside: those that prepare the same input, first the one that does it, where that is not ``modules``."""
+        """Return layers that read the same input as one.
+
+        Args:
+            modules: The layers.
+            activation: Function that follows.
+            rotary: So many of them, the first, hold heads that will be turned.
+            head_dim: Dimension of a head, where some are turned.
+            beside: Layers that prepare the same input, first the one that does it, where that is not ``modules``.
+        """
         readers = [*beside, *modules]
         if not all(plain(module) for module in readers):
             return Modules(modules, activation, self.dtype)
         weights = [weight_of(module) for module in modules]
-        biases = [module.bias if module.bias is None else module.bias.detach() for module in modules]
+        biases = [bias_of(module) for module in modules]
         if self.interleave:
             weights[:rotary] = [interleave(w, head_dim) for w in weights[:rotary]]
             biases[:rotary] = [b if b is None else interleave(b, head_dim) for b in biases[:rotary]]
         made = self.make(weights, biases, activation, readers[0], [weight_of(module) for module in readers])
-        if self.mode == "dense":
+        if isinstance(made, Dense) and self.mode == "dense":
             if len(modules) > 1:  # the model's own layers become views of the joined weight: no second copy
                 share(modules, made.weight)
         else:
@@ -137,7 +151,15 @@ class Maker:
         reader: nn.Module,
         read_by: Sequence[Tensor],
     ) -> Linear:
-        """reader: names the input; read_by: every weight that the input is multiplied with."""
+        """Return one layer of these weights (o, i) under each other.
+
+        Args:
+            weights: (o, i) each.
+            biases: (o,) each, or None.
+            activation: Function that follows.
+            reader: Names the input.
+            read_by: Every weight that the input is multiplied with.
+        """
         weight = torch.cat(weights) if len(weights) > 1 else weights[0]
         bias = None
         if any(b is not None for b in biases):
@@ -150,9 +172,13 @@ class Maker:
             return Watched(weight, bias, activation, self.reach, reader)
         return (Packed if self.mode == "packed" else Dense)(weight, bias, activation)
 
-    def norm(self, module: nn.Module | None, head: bool = False) -> Function | None:
-        """LayerNorm, or RMSNorm as Llama (weight) and Gemma (1 + weight) write it; ``head``: over one head's
-        (possibly interleaved) dimensions."""
+    def norm(self, module: Any, head: bool = False) -> Function | None:
+        """Return a LayerNorm, or an RMSNorm as Llama (weight) and Gemma (1 + weight) write it.
+
+        Args:
+            module: transformers' norm; None gives None.
+            head: Whether it is over one head's (possibly interleaved) dimensions.
+        """
         if module is None:
             return None
         if isinstance(module, nn.LayerNorm):
@@ -160,25 +186,27 @@ class Maker:
             return lambda x: F.layer_norm(x, module.normalized_shape, weight, bias, module.eps)
         gemma = type(module).__name__.startswith("Gemma")
         eps = module.eps if gemma else module.variance_epsilon
-        weight = module.weight.detach().float() + gemma
+        factor: Tensor = module.weight.detach().float() + gemma
         if head and self.interleave:
-            weight = interleave(weight, len(weight))
-        weight = weight.to(self.wide)
-        return lambda x: F.rms_norm(x, weight.shape, weight, eps)
+            factor = interleave(factor, len(factor))
+        factor = factor.to(self.wide)
+        return lambda x: F.rms_norm(x, factor.shape, factor, eps)
 
     def finish(self) -> None:
-        """Frees the weights that now exist a second time, where that was asked for."""
+        """Free the weights that now exist a second time, where that was asked for."""
         if self.release and self.mode != "watch":
-            for module in self.used:
+            for used in self.used:
+                module: Any = used
                 module.weight = nn.Parameter(module.weight.new_empty(0), requires_grad=False)
 
 
 def interleave(rows: Tensor, head_dim: int) -> Tensor:
-    """Rows (h*d, ...) of each head from (first halves, second halves) to pairs."""
-    return rows.unflatten(0, (-1, 2, head_dim // 2)).transpose(1, 2).reshape(rows.shape)
+    """Return rows (h*d, …) with each head's from (first halves, second halves) put into pairs."""
+    return torch.unflatten(rows, 0, (-1, 2, head_dim // 2)).transpose(1, 2).reshape(rows.shape)
 
 
-def share(modules: Sequence[nn.Module], joined: Tensor) -> None:
+def share(modules: Iterable[Any], joined: Tensor) -> None:
+    """Make the modules' weights views of the one that joins them, in their order."""
     start = 0
     for module in modules:
         rows = len(module.weight)
@@ -189,7 +217,8 @@ def share(modules: Sequence[nn.Module], joined: Tensor) -> None:
 LLAMA_LIKE = ("llama", "mistral", "qwen2", "qwen3", "gemma3_text")
 
 
-def read(model: nn.Module, layers: int, make: Maker) -> Decoder | None:
+def read(model: Any, layers: int, make: Maker) -> Decoder | None:
+    """Return the first ``layers`` blocks of a transformers model; None for one that is not covered."""
     kind = model.config.model_type
     if kind in LLAMA_LIKE:
         return _llama(model, layers, make)
@@ -200,19 +229,29 @@ def read(model: nn.Module, layers: int, make: Maker) -> Decoder | None:
     return None
 
 
-def turns_plain_heads(model: nn.Module) -> bool:
-    """Whether the model has rotary positions, and q and k nothing but weights (no adapter), so that their rows can
-    be reordered."""
+def turns_plain_heads(model: Any) -> bool:
+    """Return whether the rows of q and k can be reordered.
+
+    The model must have rotary positions, and q and k nothing but weights (no adapter).
+    """
     return model.config.model_type in LLAMA_LIKE and all(
         plain(layer.self_attn.q_proj) and plain(layer.self_attn.k_proj) for layer in model.layers
     )
+
+
+def _no_ropes(_: int) -> dict[str, Rope]:
+    return {}
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
 
 
 STATIC_ROPES = {"default", "linear", "llama3", "yarn"}
 """Those whose angles depend on the position alone."""
 
 
-def _llama(model: nn.Module, layers: int, make: Maker) -> Decoder | None:
+def _llama(model: Any, layers: int, make: Maker) -> Decoder | None:
     config = model.config
     if getattr(config, "attn_logit_softcapping", None) or getattr(config, "use_bidirectional_attention", None):
         return None
@@ -261,11 +300,11 @@ def _llama(model: nn.Module, layers: int, make: Maker) -> Decoder | None:
                 window=config.sliding_window if sliding else None,
             )
         )
-    return Decoder(lambda ids, _: model.embed_tokens(ids), blocks, make.norm(model.norm), ropes)
+    return Decoder(lambda ids, _: model.embed_tokens(ids), blocks, make.norm(model.norm) or _same, ropes)
 
 
-def _opt(decoder: nn.Module, layers: int, make: Maker) -> Decoder:
-    """350m alone norms after each sum instead of before each part, and its embeddings are narrower than its blocks."""
+def _opt(decoder: Any, layers: int, make: Maker) -> Decoder:
+    """Read an OPT: 350m alone norms after each sum instead of before each part, and its embeddings are narrower."""
     blocks = []
     for i, layer in enumerate(decoder.layers[:layers]):
         a = layer.self_attn
@@ -295,7 +334,8 @@ def _opt(decoder: nn.Module, layers: int, make: Maker) -> Decoder:
     def embed(ids: Tensor, positions: Tensor) -> Tensor:
         x = decoder.embed_tokens(ids)
         x = x if decoder.project_in is None else decoder.project_in(x)
-        return x + F.embedding(positions + decoder.embed_positions.offset, decoder.embed_positions.weight)
+        found: Tensor = x + F.embedding(positions + decoder.embed_positions.offset, decoder.embed_positions.weight)
+        return found
 
     norm = make.norm(decoder.final_layer_norm)
 
@@ -303,10 +343,10 @@ def _opt(decoder: nn.Module, layers: int, make: Maker) -> Decoder:
         x = x if norm is None else norm(x)
         return x if decoder.project_out is None else decoder.project_out(x.to(make.dtype))
 
-    return Decoder(embed, blocks, finish, lambda n: {})
+    return Decoder(embed, blocks, finish, _no_ropes)
 
 
-def _gpt2(model: nn.Module, layers: int, make: Maker) -> Decoder | None:
+def _gpt2(model: Any, layers: int, make: Maker) -> Decoder | None:
     if model.config.add_cross_attention or not all(plain(block.attn.c_attn) for block in model.h[:layers]):
         return None  # q, k and v are one layer: an adapter on it cannot be taken apart
     blocks = []
@@ -316,7 +356,7 @@ def _gpt2(model: nn.Module, layers: int, make: Maker) -> Decoder | None:
         weights, biases = weight_of(a.c_attn).chunk(3), a.c_attn.bias.detach().chunk(3)
 
         def heads(
-            parts: slice, a: nn.Module = a, weights: tuple[Tensor, ...] = weights, biases: tuple[Tensor, ...] = biases
+            parts: slice, a: Any = a, weights: tuple[Tensor, ...] = weights, biases: tuple[Tensor, ...] = biases
         ) -> Linear:
             return make.make(list(weights[parts]), list(biases[parts]), None, a.c_attn, weights)
 
@@ -337,5 +377,5 @@ def _gpt2(model: nn.Module, layers: int, make: Maker) -> Decoder | None:
                 before_mlp=make.norm(layer.ln_2),
             )
         )
-    return Decoder(lambda ids, positions: model.wte(ids) + model.wpe(positions), blocks, make.norm(model.ln_f),
-                   lambda n: {})  # fmt: skip
+    return Decoder(lambda ids, positions: model.wte(ids) + model.wpe(positions), blocks, make.norm(model.ln_f) or _same,
+                   _no_ropes)  # fmt: skip

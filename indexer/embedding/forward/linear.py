@@ -11,80 +11,104 @@ Legend: t tokens, i inputs, o outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Input = Tensor | tuple[Tensor, Tensor]
-"""What ``prepare`` returns: the cast tensor, or int8 values (t, i) with their scales (t, 1)."""
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+Input = Any
+"""Result of ``prepare``: the cast tensor, or int8 values (t, i) with their scales (t, 1). Each layer takes its own."""
 
 
 class Linear(Protocol):
+    """Some layers that read the same input, as one."""
+
     dtype: torch.dtype
     """Of what the calls return."""
 
     def prepare(self, x: Tensor) -> Input:
-        """x (t, i) in any float dtype, as the calls want it; layers that read the same x share the result. May write
-        into x."""
+        """Return x (t, i), in any float dtype, as the calls want it; may write into x.
+
+        Layers that read the same x share the result.
+        """
         ...
 
     def __call__(self, x: Input) -> Tensor:
-        """(t, o): the layer, then its activation where it has one."""
+        """Return (t, o): the layer, then its activation where it has one."""
         ...
 
     def times(self, x: Input, other: Tensor) -> Tensor:
-        """(t, o): the layer's output times ``other`` (t, o), elementwise."""
+        """Return (t, o): the layer's output times ``other`` (t, o), elementwise."""
         ...
 
 
 class Modules:
-    def __init__(self, modules: Sequence[nn.Module], activation: Callable[[Tensor], Tensor] | None, dtype: torch.dtype):
+    """Modules called as they are."""
+
+    def __init__(
+        self, modules: Sequence[nn.Module], activation: Callable[[Tensor], Tensor] | None, dtype: torch.dtype
+    ) -> None:
+        """Take the modules; ``dtype``: what they want and return."""
         self.modules = modules
         self.activation = activation
         self.dtype = dtype
 
     def prepare(self, x: Tensor) -> Tensor:
+        """Return x (t, i) in the layer's dtype."""
         return x.to(self.dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Return (t, o)."""
         outputs = [module(x) for module in self.modules]
         y = torch.cat(outputs, -1) if len(outputs) > 1 else outputs[0]
         return self.activation(y) if self.activation else y
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
+        """Return (t, o): the output times ``other``."""
         return self(x) * other
 
 
 class Dense:
-    def __init__(self, weight: Tensor, bias: Tensor | None, activation: Callable[[Tensor], Tensor] | None):
+    """One weight."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: Callable[[Tensor], Tensor] | None) -> None:
+        """Take a weight (o, i), a bias (o,) and the function that follows."""
         self.weight = weight  # (o, i)
         self.bias = bias
         self.activation = activation
         self.dtype = weight.dtype
 
     def prepare(self, x: Tensor) -> Tensor:
+        """Return x (t, i) in the layer's dtype."""
         return x.to(self.dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Return (t, o)."""
         y = F.linear(x, self.weight, self.bias)
         return self.activation(y) if self.activation else y
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
+        """Return (t, o): the output times ``other``."""
         return F.linear(x, self.weight, self.bias).mul_(other)
 
 
 class Packed(Dense):
-    """Uses the operators that torch.compile emits for CPUs (``mkldnn::_linear_pointwise``): not a documented API,
-    so ``Packed.works`` tries them before the first use."""
+    """One weight in oneDNN's layout.
+
+    Uses the operators that torch.compile emits for CPUs (``mkldnn::_linear_pointwise``). They are not a documented API,
+    so ``Packed.works`` tries them before the first use.
+    """
 
     ROWS = 2048
     """Tokens of a batch that the layout is chosen for; any number runs."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, activation: Callable[[Tensor], Tensor] | None):
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: Callable[[Tensor], Tensor] | None) -> None:
+        """Lay a weight (o, i) out anew."""
         super().__init__(weight, bias, activation)
         self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), self.ROWS)
         self.fused, self.algorithm = _onednn_activation(activation)
@@ -93,6 +117,7 @@ class Packed(Dense):
 
     @staticmethod
     def works(dtype: torch.dtype) -> bool:
+        """Return whether the operators are there and right."""
         try:
             identity = torch.eye(16, dtype=dtype)
             layer = Packed(identity, None, F.silu)
@@ -102,14 +127,19 @@ class Packed(Dense):
             return False
 
     def __call__(self, x: Tensor) -> Tensor:
-        y = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, self.fused, [], self.algorithm)
+        """Return (t, o)."""
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, self.fused, [], self.algorithm)
         return self.activation(y) if self.activation else y
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, self.bias, "mul")
+        """Return (t, o): the output times ``other``."""
+        y: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, self.bias, "mul")
+        return y
 
 
 class Watched(Dense):
+    """One weight that notes how large its inputs get."""
+
     def __init__(
         self,
         weight: Tensor,
@@ -117,26 +147,29 @@ class Watched(Dense):
         activation: Callable[[Tensor], Tensor] | None,
         reach: dict[nn.Module, Tensor],
         key: nn.Module,
-    ):
-        """reach[key] (i,): the largest |x| of each input so far."""
+    ) -> None:
+        """Take a weight (o, i); ``reach[key]`` (i,) will be the largest |x| of each input so far."""
         super().__init__(weight, bias, activation)
         self.reach = reach
         self.key = key
 
     def prepare(self, x: Tensor) -> Tensor:
+        """Return x (t, i) in the layer's dtype, and note how large it is."""
         reach = x.abs().amax(0)
         self.reach[self.key] = torch.maximum(self.reach.get(self.key, reach), reach)
         return super().prepare(x)
 
 
 class Int8:
-    """y = (q W) s w + b with q = round(x / s), s = max|x| / 127 for each token and w = max|W| / 127 for each output.
+    """One weight in 8 bits.
+
+    y = (q W) s w + b with q = round(x / s), s = max|x| / 127 for each token and w = max|W| / 127 for each output.
 
     A few inputs of a language model are far larger than the rest and would leave them few steps. ``smooth`` (i,)
     divides each input, and its column of W is multiplied by the same (SmoothQuant, Xiao et al. 2023, equation 3).
 
     Uses oneDNN's product of unsigned by signed bytes, the one that processors have an instruction for (VNNI): q is
-    stored with 128 added. As with ``Packed``, ``works`` tries before the first use.
+    stored with 128 added. As with ``Packed``, it is tried before the first use (``int8_steps``).
     """
 
     dtype = torch.float32
@@ -161,7 +194,7 @@ class Int8:
         self.weight = torch.ops.onednn.qlinear_prepack(values, None)
         self.zeros = torch.zeros(len(self.scale), dtype=torch.int64)
         self.bias = None if bias is None else bias.float()
-        inplace = {"swish": partial(F.silu, inplace=True), "relu": F.relu_}
+        inplace: dict[str, Callable[[Tensor], Tensor]] = {"swish": partial(F.silu, inplace=True), "relu": F.relu_}
         self.activation = inplace.get(_onednn_activation(activation)[0], activation)
 
     @staticmethod
@@ -182,8 +215,9 @@ class Int8:
         return values.add_(self.zero).to(torch.uint8), scale
 
     def __call__(self, x: tuple[Tensor, Tensor]) -> Tensor:
+        """Return (t, o) float32."""
         values, scale = x
-        y = torch.ops.onednn.qlinear_pointwise(
+        y: Tensor = torch.ops.onednn.qlinear_pointwise(
             values, 1.0, self.zero, self.weight, self.scale, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
         ).mul_(scale)
         if self.bias is not None:
@@ -191,6 +225,7 @@ class Int8:
         return self.activation(y) if self.activation else y
 
     def times(self, x: tuple[Tensor, Tensor], other: Tensor) -> Tensor:
+        """Return (t, o) float32: the output times ``other``."""
         return self(x).mul_(other)
 
 
@@ -219,27 +254,40 @@ def _exact(steps: int) -> bool:
 
 
 def smoothing(reach: Tensor, weights: Sequence[Tensor], share: float = 0.65) -> Tensor:
-    """(i,): by how much to divide inputs that reach so far (i,) and are read by these weights (o, i). ``share`` of
-    the difficulty goes to the weights; 0.65 was best on the default model between 0.3 and 0.8. An input that was
-    hardly seen, as behind a ReLU, may still come: it is taken for a quarter of the average."""
+    """Return by how much to divide each input (i,).
+
+    Args:
+        reach: (i,), the largest |x| of each input.
+        weights: (o, i) each, all that read the input.
+        share: Part of the difficulty that goes to the weights; 0.65 was best on the default model between 0.3 and 0.8.
+
+    An input that was hardly seen, as behind a ReLU, may still come: it is taken for a quarter of the average.
+    """
     reach, largest = reach.float(), torch.cat([w.float().abs().amax(0, keepdim=True) for w in weights]).amax(0)
     reach, largest = (x.clamp(min=max(float(x.mean()) / 4, 1e-6)) for x in (reach, largest))
     return reach**share / largest ** (1 - share)
 
 
 def plain(module: nn.Module) -> bool:
-    """Whether the module is nothing but weight and bias: such layers can be joined, repacked and quantised."""
+    """Return whether the module is nothing but weight and bias: such layers can be joined, repacked and quantised."""
     return (type(module) is nn.Linear or _transposed(module)) and not hasattr(module, "_hf_hook")
 
 
 def weight_of(module: nn.Module) -> Tensor:
-    """(o, i), also of GPT-2's Conv1D, which stores the transpose."""
-    weight = module.weight.detach()
+    """Return the weight (o, i), also of GPT-2's Conv1D, which stores the transpose."""
+    loose: Any = module
+    weight: Tensor = loose.weight.detach()
     return weight.t() if _transposed(module) else weight
 
 
+def bias_of(module: nn.Module) -> Tensor | None:
+    """Return the bias (o,), where there is one."""
+    loose: Any = module
+    return None if loose.bias is None else torch.Tensor.detach(loose.bias)
+
+
 def _onednn_activation(activation: Callable[[Tensor], Tensor] | None) -> tuple[str, str]:
-    """Name and algorithm of oneDNN's post-operation; ("none", "") where it has none for this activation."""
+    """Return name and algorithm of oneDNN's post-operation; ("none", "") where it has none for this activation."""
     if activation is None:
         return "none", ""
     for name, algorithm, function in (

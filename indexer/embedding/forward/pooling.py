@@ -5,31 +5,39 @@ b batch, s sequence, d hidden; ``mask`` is true on the tokens that count. Paddin
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
-from indexer.embedding.spec import Pooling
+if TYPE_CHECKING:
+    from indexer.embedding.spec import Pooling
 
 
 def pool(hidden: Tensor, mask: Tensor, how: Pooling) -> Tensor:
-    """Pool by name. For "mask", ``mask`` is true at the mask token alone, for the others on every real token;
-    for "first-last", ``hidden`` is the mean of the first and the last block's output."""
+    """Pool by name: (b, d).
+
+    Args:
+        hidden: (b, s, d); for "first-last" the mean of the first and the last block's output.
+        mask: (b, s), true on every real token; for "mask" at the mask token alone.
+        how: Which way.
+    """
     return POOLERS[how](hidden, mask.bool())
 
 
 def last(hidden: Tensor, mask: Tensor) -> Tensor:
-    """The last token that counts: where a causal model has read everything."""
+    """Return the last token that counts: where a causal model has read everything."""
     position = mask.shape[1] - 1 - mask.flip(1).int().argmax(1)  # (b,)
     return hidden[torch.arange(len(hidden), device=hidden.device), position]
 
 
 def first(hidden: Tensor, mask: Tensor) -> Tensor:
-    """The first token that counts: BERT's [CLS]."""
+    """Return the first token that counts: BERT's [CLS]."""
     return hidden[torch.arange(len(hidden), device=hidden.device), mask.int().argmax(1)]
 
 
 def mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    """The mean over the tokens that count, summed in fp32."""
+    """Return the mean over the tokens that count, summed in fp32."""
     weights = mask.unsqueeze(-1).float()  # (b, s, 1)
     return (hidden.float() * weights).sum(1) / weights.sum(1).clamp(min=1.0)
 

@@ -19,14 +19,18 @@ b batch, d hidden, v vocabulary, u tokens looked at.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor
 
-from indexer.embedding.encoder import Terms
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tokenizers import Tokenizer
+
+    from indexer.embedding.encoder import Terms
 
 SCALE = 100
 LIKELIEST = 10
@@ -45,7 +49,8 @@ STOP_WORDS = frozenset(
 class Vocabulary:
     """The terms of one model: tokens that spell the same word in whatever case are one, known by the lowest id."""
 
-    def __init__(self, tokenizer: Tokenizer):
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        """Group a tokenizer's tokens."""
         self._tokenizer = tokenizer
         size = tokenizer.get_vocab_size()
         spelt = tokenizer.decode_batch([[i] for i in range(size)], skip_special_tokens=False)
@@ -58,9 +63,9 @@ class Vocabulary:
         self._forms = {forms[0]: forms for forms in tokens.values()}
         self._term_of = {token: forms[0] for forms in tokens.values() for token in forms}
 
-    def own(self, text: str, most_words: int) -> list[int]:
-        """The terms of a text's first words: the word's own, or those of the pieces that the tokenizer makes of it."""
-        read = re.findall(r"[^\W_]+", text.lower())[:most_words]
+    def own(self, text: str, max_words: int) -> list[int]:
+        """Return the terms of a text's first words: a word's own, or those of its pieces."""
+        read = re.findall(r"[^\W_]+", text.lower())[:max_words]
         words = [word for word in dict.fromkeys(read) if word not in STOP_WORDS]
         found = {self._terms[word]: None for word in words if word in self._terms}
         unknown = [word for word in words if word not in self._terms]
@@ -69,28 +74,36 @@ class Vocabulary:
         return list(found)
 
     @torch.inference_mode()
-    def weigh(self, hidden: Tensor, head: Tensor, texts: Sequence[str], most: int, most_words: int) -> list[Terms]:
-        """hidden (b, d), head (v, d) → the terms of each of the b texts, heaviest first, at most ``most``."""
-        own = [self.own(text, most_words) for text in texts]
+    def weigh(self, hidden: Tensor, head: Tensor, texts: Sequence[str], max_terms: int, max_words: int) -> list[Terms]:
+        """Return the terms of each text, heaviest first.
+
+        Args:
+            hidden: (b, d), the last token's states.
+            head: (v, d), the LM head.
+            texts: b texts.
+            max_terms: Terms of one text.
+            max_words: Words that are read of one text.
+        """
+        own = [self.own(text, max_words) for text in texts]
         tokens = np.array(sorted({token for terms in own for term in terms for token in self._forms[term]}), np.int64)
         rows = head[torch.from_numpy(tokens).to(head.device)].float()  # (u, d)
         logits = (hidden.to(rows) @ rows.T).cpu().numpy()  # (b, u)
         result = []
         for row, terms in enumerate(own):
             if terms:
-                result.append(self._weights(terms, tokens, logits[row], most))
+                result.append(self._weights(terms, tokens, logits[row], max_terms))
             else:
                 everything = (hidden[row : row + 1].to(head) @ head.T).float().cpu().numpy()[0]  # (v,)
                 every = np.arange(len(everything))
-                result.append(self._weights(list(self._forms), every, everything, min(most, LIKELIEST)))
+                result.append(self._weights(list(self._forms), every, everything, min(max_terms, LIKELIEST)))
         return result
 
-    def _weights(self, terms: list[int], tokens: np.ndarray, logits: np.ndarray, most: int) -> Terms:
-        """Of these terms, given the logits (u,) of ``tokens`` (u,) ascending."""
+    def _weights(self, terms: list[int], tokens: np.ndarray, logits: np.ndarray, max_terms: int) -> Terms:
+        """Return the weights of these terms, given the logits (u,) of ``tokens`` (u,) ascending."""
         forms = [self._forms[term] for term in terms]
         starts = np.cumsum([0, *map(len, forms[:-1])])
         flat = np.concatenate([np.asarray(each) for each in forms])
         highest = np.maximum.reduceat(logits[np.searchsorted(tokens, flat)], starts)
         weights = np.rint(SCALE * np.log1p(highest.clip(0))).astype(np.int64)
-        best = np.lexsort((terms, -weights))[:most]
+        best = np.lexsort((terms, -weights))[:max_terms]
         return {terms[i]: int(weights[i]) for i in best if weights[i] > 0}

@@ -14,7 +14,11 @@ _DIGESTS = ("weights", "adapter_weights", "query_adapter_weights")
 
 
 def load(name: str) -> EncoderSpec:
-    """The encoder of a preset, by name, or of a file that ends in .toml or .json. Raises ConfigError."""
+    """Return the encoder of a preset, by name, or of a file that ends in .toml or .json.
+
+    Raises:
+        ConfigError: There is no such preset, or the file describes no encoder.
+    """
     if name.endswith((".toml", ".json")):
         return load_file(Path(name).expanduser())
     if name not in presets():
@@ -24,13 +28,17 @@ def load(name: str) -> EncoderSpec:
 
 @cache
 def presets() -> dict[str, EncoderSpec]:
-    """Name → encoder, in the order of presets.toml."""
+    """Return name → encoder, in the order of presets.toml."""
     tables = tomllib.loads(Path(__file__).with_name("presets.toml").read_text("utf-8"))
     return {name: EncoderSpec.from_dict(table, f"preset {name}") for name, table in tables.items()}
 
 
 def load_file(path: Path) -> EncoderSpec:
-    """The encoder that a TOML or JSON file describes; fields left out have their defaults. Raises ConfigError."""
+    """Return the encoder that a TOML or JSON file describes; fields left out have their defaults.
+
+    Raises:
+        ConfigError: The file cannot be read, or describes no encoder.
+    """
     try:
         text = path.read_text("utf-8")
         values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
@@ -44,7 +52,8 @@ def load_file(path: Path) -> EncoderSpec:
 def save_file(spec: EncoderSpec, path: Path) -> None:
     """Write the fields that differ from the defaults, without digests, as ``load_file`` reads them.
 
-    Raises ConfigError where the file's name ends in neither .toml nor .json.
+    Raises:
+        ConfigError: The file's name ends in neither .toml nor .json.
     """
     plain = EncoderSpec().to_dict()
     values = {k: v for k, v in spec.to_dict().items() if v != plain[k] and k not in _DIGESTS}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from indexer.embedding.spec import Capitals, EncoderSpec, Role
+if TYPE_CHECKING:
+    from indexer.embedding.spec import Capitals, EncoderSpec, Role
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class PromptTemplate:
 
     @classmethod
     def of(cls, spec: EncoderSpec, role: Role = "passage") -> PromptTemplate:
+        """Return the template that an encoder uses for a role."""
         template = spec.query_template if role == "query" and spec.query_template is not None else spec.template
         return cls(template, spec.demonstrations, spec.normalize_text, spec.capitals)
 
@@ -39,39 +42,43 @@ class PromptTemplate:
         return self.template.split("{text}")[1]
 
     def read(self, text: str) -> str:
-        """The text as the model reads it, character by character the same length: what its tokens are counted of."""
+        """Return the text as the model reads it, of the same length: the one whose tokens are counted."""
         return lower_capitals(text) if self.capitals == "lower" else text
 
     def render(self, text: str) -> str:
-        """The whole prompt of one text."""
+        """Return the whole prompt of one text."""
         text = self.read(text)
         return self.prefix + (normalize_text(text) if self.normalize_text else text) + self.suffix
 
 
 def normalize_text(text: str) -> str:
-    """The paper's normalisation, as its evaluation code does it: a period is added where none of ``. ? " '`` ends
-    the text, double quotes become single ones, a final question mark becomes a period. An empty text stays empty."""
+    """Return a text normalised as the paper's evaluation code does it.
+
+    A period is added where none of ``. ? " '`` ends the text, double quotes become single ones, and a final question
+    mark becomes a period. An empty text stays empty.
+    """
     if text and text[-1] not in ".?\"'":
         text += "."
     text = text.replace('"', "'")
     return text[:-1] + "." if text.endswith("?") else text
 
 
-CAPITALS = 16
+MIN_CAPITALS = 16
 """Fewest capital letters of a text that is put in lower case: a name or an abbreviation stays what it is."""
-SHARE = 9
+MIN_SHARE = 9
 """So many capitals are there for each small letter."""
 
 
 def lower_capitals(text: str) -> str:
-    """A text written in capitals, in lower case; any other as it is. The length stays.
+    """Return a text written in capitals in lower case, any other as it is. The length stays.
 
     A model that tells case apart has seen little text in capitals, and its tokenizer cuts such words to pieces: three
-    times the tokens, and vectors that find little (scripts/research/LOG.md)."""
-    if sum(map(str.islower, text[: len(text) // 5])) * (SHARE + 1) > len(text):
+    times the tokens, and vectors that find little (scripts/research/LOG.md).
+    """
+    if sum(map(str.islower, text[: len(text) // 5])) * (MIN_SHARE + 1) > len(text):
         return text  # of nearly every text the beginning tells
     small = sum(map(str.islower, text))
     capitals = sum(map(str.isupper, text))
-    if capitals < CAPITALS or capitals < SHARE * small:
+    if capitals < MIN_CAPITALS or capitals < MIN_SHARE * small:
         return text
     return text.replace("\u0130", "i").lower()  # the only letter whose small form is two characters

@@ -8,13 +8,15 @@ Deeper Layers*).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from indexer.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 
 def total(folder: Path) -> int | None:
@@ -28,7 +30,11 @@ def total(folder: Path) -> int | None:
 
 
 def needed(config: Any, blocks: Sequence[int]) -> int:
-    """How many of the first blocks a model needs to have all these. Raises ModelError where there are fewer."""
+    """Return how many of the first blocks a model needs to have all these.
+
+    Raises:
+        ModelError: The model has fewer.
+    """
     if blocks[-1] >= config.num_hidden_layers:
         raise ModelError(
             f"layers asks for {blocks[-1] + 1} blocks; the model has {config.num_hidden_layers}"
@@ -45,7 +51,7 @@ def shorten(config: Any, blocks: Sequence[int]) -> None:
     config.num_hidden_layers = len(blocks)
 
 
-def keep(model: nn.Module, blocks: Sequence[int]) -> None:
+def keep(model: Any, blocks: Sequence[int]) -> None:
     """Take all other blocks out. Those kept have the names they had, which are an adapter's names for them."""
     if needed(model.config, blocks) == len(blocks) == model.config.num_hidden_layers:
         return
@@ -56,8 +62,9 @@ def keep(model: nn.Module, blocks: Sequence[int]) -> None:
         kept.add_module(str(block), every[block])
     setattr(holder, name, kept)
     shorten(model.config, blocks)
-    for place, block in enumerate(kept):  # by which it finds its keys and values in a cache
-        for module in block.modules():
+    for place, module_of in enumerate(kept):  # by which it finds its keys and values in a cache
+        module: Any
+        for module in module_of.modules():
             if hasattr(module, "layer_idx"):
                 module.layer_idx = place
 
@@ -68,8 +75,8 @@ def rename(model: nn.Module) -> None:
     setattr(holder, name, nn.ModuleList(getattr(holder, name)))
 
 
-def _place(model: nn.Module) -> tuple[nn.Module, str]:
-    """The module that has the list of blocks, and the list's name: the outermost list of that length."""
+def _place(model: Any) -> tuple[nn.Module, str]:
+    """Return the module that has the list of blocks, the outermost of that length, and the list's name."""
     for holder in model.modules():
         for name, child in holder.named_children():
             if isinstance(child, nn.ModuleList) and len(child) == model.config.num_hidden_layers:

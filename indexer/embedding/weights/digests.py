@@ -9,11 +9,13 @@ moves every weight, which such a sample cannot miss.
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from indexer.embedding.weights import gguf_convert
 from indexer.errors import ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Kind = Literal["model", "adapter"]
 

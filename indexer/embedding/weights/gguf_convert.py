@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import math
 import struct
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from indexer.errors import ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 VERSION = 1
 """Part of every converted folder's name: raise it when the conversion gives other weights or token ids."""
@@ -36,8 +38,10 @@ _CONTROL, _USER_DEFINED = 3, 4  # values of tokenizer.ggml.token_type
 def convert(source: Path, folder: Path) -> None:
     """Write config.json, model.safetensors and tokenizer files of the GGUF file ``source`` into ``folder``.
 
-    Quantised and bf16 weights become bf16; files of F16 or F32 keep their type. Raises ModelError for a file that
-    is not GGUF, or of another architecture than llama.
+    Quantised and bf16 weights become bf16; files of F16 or F32 keep their type.
+
+    Raises:
+        ModelError: The file is not GGUF, or of another architecture than llama.
     """
     from gguf import GGUFReader
 
@@ -94,16 +98,15 @@ def _config(fields: dict[str, Any], tied: bool) -> dict[str, Any]:
 
 
 def _write_weights(reader: Any, config: dict[str, Any], path: Path) -> str:
-    """Write all tensors under transformers' names; returns the dtype they have.
+    """Write all tensors under transformers' names and return the dtype they have.
 
     The safetensors format is written by hand, one tensor at a time: its library has no bfloat16 for numpy.
     """
     from gguf import GGMLQuantizationType, dequantize
 
-    kinds = {t.name: t.tensor_type for t in reader.tensors}
-    dtype = {GGMLQuantizationType.F32: "float32", GGMLQuantizationType.F16: "float16"}.get(
-        kinds.get("token_embd.weight"), "bfloat16"
-    )
+    kinds: dict[str, Any] = {t.name: t.tensor_type for t in reader.tensors}
+    stored: dict[Any, str] = {GGMLQuantizationType.F32: "float32", GGMLQuantizationType.F16: "float16"}
+    dtype = stored.get(kinds.get("token_embd.weight"), "bfloat16")
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     position, width = 0, 4 if dtype == "float32" else 2
     for tensor in reader.tensors:
@@ -128,7 +131,7 @@ def _write_weights(reader: Any, config: dict[str, Any], path: Path) -> str:
 
 
 def _name(name: str) -> str:
-    """GGUF's tensor name → transformers'."""
+    """Return transformers' name of a tensor."""
     whole = {
         "token_embd.weight": "model.embed_tokens.weight",
         "output_norm.weight": "model.norm.weight",
@@ -145,16 +148,16 @@ def _name(name: str) -> str:
 
 
 def _unpermute(weights: np.ndarray, heads: int) -> np.ndarray:
-    """GGUF interleaves the two halves of each head's rotary dimensions; transformers keeps them apart.
+    """Return weights (heads * head_dim, d) with the two halves of each head's rotary dimensions apart.
 
-    (heads * head_dim, d) → the same shape.
+    GGUF interleaves them; transformers does not.
     """
     half = weights.shape[0] // heads // 2
     return weights.reshape(heads, half, 2, weights.shape[1]).swapaxes(1, 2).reshape(weights.shape)
 
 
 def _bfloat16(values: np.ndarray) -> np.ndarray:
-    """float32 → the bits of bfloat16 (uint16), rounded to nearest, ties to even."""
+    """Return the bits of bfloat16 (uint16), rounded to nearest, ties to even."""
     bits = np.ascontiguousarray(values).view(np.uint32)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
 
@@ -182,13 +185,13 @@ _SPLITTERS = {"smollm": "digits", "default": "", "gpt-2": ""}
 
 
 def _byte_level(fields: dict[str, Any], bos: str | None) -> Any:
-    """The byte-level BPE tokenizer that the model was trained with."""
+    """Return the byte-level BPE tokenizer that the model was trained with."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
     tokens: list[str] = fields["tokenizer.ggml.tokens"]
     merges = [tuple(pair.split(" ")) for pair in fields["tokenizer.ggml.merges"]]
     tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges))
-    parts = [pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    parts: list[Any] = [pre_tokenizers.ByteLevel(add_prefix_space=False)]
     if _SPLITTERS[fields["tokenizer.ggml.pre"]] == "digits":
         parts.insert(0, pre_tokenizers.Digits(individual_digits=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(parts)

@@ -25,7 +25,7 @@ def from_hub(name: str, revision: str | None, kind: Kind, notify: Notify, refres
     """
     import huggingface_hub
     from huggingface_hub import constants, errors
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils._validators import validate_repo_id
 
     try:
         validate_repo_id(name)

@@ -7,10 +7,8 @@ and answering a query with it. Names are transformers', so that checkpoints and 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,26 +17,41 @@ from indexer.embedding.weights import depth
 from indexer.embedding.weights.digests import weight_files
 from indexer.errors import ModelError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
 
 class Llama(nn.Module):
-    def __init__(self, config: SimpleNamespace):
+    """The whole model."""
+
+    def __init__(self, config: SimpleNamespace) -> None:
+        """Make the modules that config.json describes."""
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding.from_pretrained(torch.empty(config.vocab_size, config.hidden_size))
+        weight = torch.empty(config.vocab_size, config.hidden_size)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, _weight=weight, _freeze=True)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config)
         self.rotary_emb = Rotary(config)
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.embed_tokens.weight.dtype
+        """Of the weights."""
+        dtype: torch.dtype = self.embed_tokens.weight.dtype
+        return dtype
 
     def get_input_embeddings(self) -> nn.Embedding:
-        return self.embed_tokens
+        """Return the token embeddings."""
+        embeddings: nn.Embedding = self.embed_tokens
+        return embeddings
 
 
 class Block(nn.Module):
-    def __init__(self, config: SimpleNamespace):
+    """One block."""
+
+    def __init__(self, config: SimpleNamespace) -> None:
+        """Make the modules that config.json describes."""
         super().__init__()
         self.self_attn = Attention(config)
         self.mlp = MLP(config)
@@ -47,7 +60,10 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    def __init__(self, config: SimpleNamespace):
+    """The projections of attention."""
+
+    def __init__(self, config: SimpleNamespace) -> None:
+        """Make the modules that config.json describes."""
         super().__init__()
         self.head_dim = config.head_dim
         self.scaling = config.head_dim**-0.5
@@ -59,7 +75,10 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    def __init__(self, config: SimpleNamespace):
+    """The gated MLP."""
+
+    def __init__(self, config: SimpleNamespace) -> None:
+        """Make the modules that config.json describes."""
         super().__init__()
         self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
@@ -68,7 +87,10 @@ class MLP(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    def __init__(self, config: SimpleNamespace):
+    """The weight of a norm."""
+
+    def __init__(self, config: SimpleNamespace) -> None:
+        """Make the modules that config.json describes."""
         super().__init__()
         self.weight = nn.Parameter(torch.ones(config.hidden_size))
         self.variance_epsilon = config.rms_norm_eps
@@ -77,13 +99,14 @@ class RMSNorm(nn.Module):
 class Rotary(nn.Module):
     """Angles of positions (Su et al. 2021, equation 15)."""
 
-    def __init__(self, config: SimpleNamespace):
+    def __init__(self, config: SimpleNamespace) -> None:
+        """Make the modules that config.json describes."""
         super().__init__()
         self.theta = config.rope_parameters["rope_theta"]
         self.head_dim = config.head_dim
 
     def forward(self, like: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """cos, sin, each (1, s, head_dim) in the dtype of ``like``: both halves of a head turn by the same angles."""
+        """Return cos and sin, each (1, s, head_dim) in the dtype of ``like``; both halves of a head turn alike."""
         steps = torch.arange(0, self.head_dim, 2, device=positions.device).float() / self.head_dim
         angles = positions[..., None].float() / self.theta**steps  # (1, s, head_dim / 2)
         angles = torch.cat((angles, angles), -1)
@@ -91,8 +114,16 @@ class Rotary(nn.Module):
 
 
 def load(folder: Path, blocks: Sequence[int] | None, dtype: torch.dtype | None) -> Llama | None:
-    """The Llama in ``folder``, or these ``blocks`` of it, on the CPU, in ``dtype`` or as stored; None where the folder
-    holds something else, or a variant that is not made here. Raises ModelError for damaged weights."""
+    """Return the Llama in a folder, on the CPU; None for something else, or a variant that is not made here.
+
+    Args:
+        folder: In transformers' layout.
+        blocks: Numbers of the blocks to load; None: all.
+        dtype: Of the weights; None: as stored.
+
+    Raises:
+        ModelError: The weights are damaged.
+    """
     config = _config(folder)
     files = weight_files(folder)
     if config is None or not files or not files[0].endswith(".safetensors"):

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from indexer.embedding import quiet
 from indexer.embedding.precision import DTYPES
-from indexer.embedding.spec import EncoderSpec, Precision
 from indexer.embedding.weights import depth, llama, lora, models
 from indexer.embedding.weights.digests import weight_files
 from indexer.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from indexer.embedding.spec import EncoderSpec, Precision
 
 
 def load(
@@ -27,9 +30,18 @@ def load(
     device_map: str | None = None,
     whole: bool = False,
 ) -> nn.Module:
-    """The model in eval mode on its device. "int8" is loaded as fp32: the forward quantises.
+    """Return the model in eval mode on its device.
 
-    ``whole``: one of transformers' own classes even where modules without a forward would do. Raises ModelError.
+    Args:
+        located: The folders.
+        spec: The encoder.
+        precision: Of the weights; "int8" is loaded as fp32, since the forward quantises.
+        device: Where the model goes.
+        device_map: accelerate's, for models larger than one GPU.
+        whole: Load one of transformers' own classes even where modules without a forward would do.
+
+    Raises:
+        ModelError: The model or its adapter cannot be loaded, or they do not belong together.
     """
     merging = located.adapter is not None and spec.merge_adapter
     beside = located.adapter is not None and not merging
@@ -61,7 +73,11 @@ def load(
 
 
 def read_config(folder: Path, blocks: Sequence[int] | None = None) -> Any:
-    """transformers' configuration, cut to the first blocks, so many that ``blocks`` are among them."""
+    """Return transformers' configuration, cut to the first blocks, so many that ``blocks`` are among them.
+
+    Raises:
+        ModelError: It cannot be read, or the model has fewer blocks.
+    """
     from transformers import AutoConfig
 
     try:
@@ -75,7 +91,7 @@ def read_config(folder: Path, blocks: Sequence[int] | None = None) -> Any:
 
 
 def max_positions(config: Any) -> int | None:
-    """The longest input a model can read; None where positions are relative (T5)."""
+    """Return the longest input a model can read, in tokens; None where positions are relative (T5)."""
     positions = getattr(config, "max_position_embeddings", None)
     if positions is not None and config.model_type in ("roberta", "xlm-roberta", "camembert"):
         positions -= config.pad_token_id + 1  # positions start after the padding's
@@ -90,22 +106,26 @@ def width(config: Any) -> int:
 def _read(
     located: models.Located, spec: EncoderSpec, dtype: torch.dtype | str, device_map: str | None, nf4: bool = False
 ) -> nn.Module:
-    from transformers import AutoModel, BitsAndBytesConfig
+    import transformers
+
+    loose: Any = transformers
 
     folder, config = located.model, read_config(located.model, spec.blocks)
-    kind: Any = AutoModel
+    kind: Any = loose.AutoModel
     if config.model_type == "t5":
-        from transformers import T5EncoderModel
-
-        kind = T5EncoderModel
+        kind = loose.T5EncoderModel
     quantised = None
     if nf4:
         quiet.bitsandbytes()
-        quantised = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                                       bnb_4bit_compute_dtype=torch.bfloat16)  # fmt: skip
+        quantised = loose.BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
     try:
         with quiet.loading_weights():
-            model, info = kind.from_pretrained(
+            found, info = kind.from_pretrained(
                 str(folder), config=config, dtype=dtype, device_map=device_map, quantization_config=quantised,
                 output_loading_info=True,
             )  # fmt: skip
@@ -114,6 +134,7 @@ def _read(
             f"the weights in {folder} cannot be loaded: {type(error).__name__}: {error}; if the files are damaged, "
             "delete the folder and fetch the model again"
         ) from error
+    model: nn.Module = found
     missing = sorted(name for name in info["missing_keys"] if "pooler" not in name)
     mismatched = sorted(str(name) for name in info["mismatched_keys"])
     spare = surplus(model, info["unexpected_keys"])
@@ -128,7 +149,7 @@ def _read(
 
 
 def surplus(model: nn.Module, unexpected: Iterable[str]) -> list[str]:
-    """Of the names that a model has no place for, those within blocks that it does have: a sign of another family.
+    """Return names of weights that a model has no place for, though it has their block: a sign of another family.
 
     The LM head, pooler or decoder, and blocks cut off by ``layers``, are left out on purpose.
     """
@@ -142,17 +163,19 @@ def surplus(model: nn.Module, unexpected: Iterable[str]) -> list[str]:
 
 
 def lm_head(located: models.Located, model: Any) -> torch.Tensor:
-    """The (vocabulary, d) matrix that turns a hidden state into logits, on the embeddings' device and dtype.
+    """Return the LM head (v, d), which turns a hidden state into logits, on the embeddings' device and dtype.
 
-    The input embeddings where they are tied, with what the adapter does to the head. Raises ModelError for a model
-    that does not predict the next token.
+    It is the input embeddings where they are tied, with what the adapter does to the head.
+
+    Raises:
+        ModelError: The model does not predict the next token, or was saved without its head.
     """
     head = _lm_head(located.model, model)
     return head if located.adapter is None else lora.head(located.adapter, head)
 
 
 def _lm_head(folder: Path, model: Any) -> torch.Tensor:
-    embeddings = model.get_input_embeddings().weight
+    embeddings: torch.Tensor = model.get_input_embeddings().weight
     if getattr(model.config, "is_encoder_decoder", False) or model.config.model_type in ("bert", "roberta", "t5"):
         raise ModelError(f"a {model.config.model_type} encoder does not predict a next token, so it has no terms")
     if getattr(model.config, "tie_word_embeddings", True):
@@ -163,22 +186,28 @@ def _lm_head(folder: Path, model: Any) -> torch.Tensor:
         if name.endswith(".safetensors"):
             with safe_open(folder / name, "pt") as file:
                 if "lm_head.weight" in file.keys():  # noqa: SIM118 - not a dict
-                    return file.get_tensor("lm_head.weight").to(embeddings)
+                    stored: torch.Tensor = file.get_tensor("lm_head.weight")
+                    return stored.to(embeddings)
         else:
-            weights = torch.load(folder / name, weights_only=True, mmap=True)
+            weights: dict[str, torch.Tensor] = torch.load(folder / name, weights_only=True, mmap=True)
             if "lm_head.weight" in weights:
                 return weights["lm_head.weight"].to(embeddings)
     raise ModelError(f"{folder} has no lm_head.weight: the model was saved without its LM head, so it has no terms")
 
 
 def _quantise_nf4(model: nn.Module, device: torch.device) -> None:
-    """NF4 with double quantisation, bf16 compute, on every linear layer (Dettmers et al. 2023, Section 3).
+    """Quantise every linear layer to NF4 with double quantisation and bf16 compute.
 
     On a CPU the weights are rounded to NF4 and kept as bf16: bitsandbytes' 4-bit kernels there repack weights in
     place on the first forward, and are slower; the numbers are the same.
+
+    Source:
+        Dettmers et al. 2023, Section 3.
     """
     quiet.bitsandbytes()
-    import bitsandbytes as bnb
+    import bitsandbytes
+
+    bnb: Any = bitsandbytes
 
     for name, module in list(model.named_modules()):
         if not isinstance(module, nn.Linear):
@@ -207,7 +236,9 @@ def _quantise_nf4(model: nn.Module, device: torch.device) -> None:
 
 
 def int8(model: nn.Module) -> nn.Module:
-    """The model with linear layers that quantise weights once and activations as they come; a copy."""
+    """Return a copy whose linear layers quantise weights once and activations as they come."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.ao has been deprecated for years and has no successor in torch
-        return torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+        quantization: Any = torch.ao.quantization
+        made: nn.Module = quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+        return made

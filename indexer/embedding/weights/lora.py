@@ -10,16 +10,20 @@ i inputs, o outputs, v vocabulary, d hidden.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from indexer.embedding import quiet
 from indexer.embedding.weights import adapter_files
-from indexer.embedding.weights.adapter_files import AdapterFiles, Lora
 from indexer.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from indexer.embedding.weights.adapter_files import AdapterFiles, Lora
 
 
 def merge(model: nn.Module, folder: Path, blocks: Sequence[int] | None, total: int | None) -> None:
@@ -86,13 +90,13 @@ def attach(model: nn.Module, folder: Path, blocks: Sequence[int] | None, total: 
         inference_mode=True,
     )
     dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, lora in placed.items():
         parts = {"A.weight": lora.a, "B.weight": lora.b, "B.bias": lora.bias, "magnitude_vector": lora.magnitude}
         tensors |= {f"{name}.lora_{part}": tensor.to(dtype) for part, tensor in parts.items() if tensor is not None}
     try:
         adapted: nn.Module = inject_adapter_in_model(config, model)
-        result = set_peft_model_state_dict(adapted, tensors)
+        result: Any = set_peft_model_state_dict(adapted, tensors)
     except (RuntimeError, ValueError) as error:
         raise files.other_base(str(error).strip().splitlines()[-1].strip()) from error
     if result.unexpected_keys:

@@ -11,14 +11,16 @@ import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from indexer.embedding.hash_encoder import HashEncoder
-from indexer.embedding.spec import EncoderSpec
 from indexer.embedding.weights.digests import Kind, content_digest, gguf_digest
 from indexer.embedding.weights.hub import commit_of, from_hub
 from indexer.embedding.weights.packaged import EMBEDDED, Notify, converted, embedded, say
 from indexer.errors import MismatchError, ModelError
+
+if TYPE_CHECKING:
+    from indexer.embedding.spec import EncoderSpec
 
 ADAPTERS = Path(__file__).parent.parent / "adapters"
 """Adapters that come with the package, a folder each."""

@@ -139,7 +139,7 @@ def _building(target: Path, notify: Notify) -> Iterator[Path | None]:
     aside = target.parent / f".{target.name}.partial"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(target.parent / f".{target.name}.lock")
+        lock = FileLock(str(target.parent / f".{target.name}.lock"))
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from indexer.embedding.prompts.prompt import PromptTemplate
 from indexer.errors import ModelError
 
-_LONGEST = 256
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from indexer.embedding.prompts.prompt import PromptTemplate
+
+_MAX_CHARACTERS = 256
 """Characters that no token exceeds: what lies beyond so many for each token allowed is not even tokenised."""
 _SEAM = 16
 """By how many tokens a text alone and within its prompt may differ, at the two seams, where its length is guessed."""
@@ -22,7 +27,7 @@ _SEAM = 16
 
 @dataclass(frozen=True)
 class Prompts:
-    """ids[i] for text i; how many of the texts were cut."""
+    """Token ids of prompts, ``ids[i]`` for text i, and how many of the texts were cut."""
 
     ids: list[list[int]]
     truncated: int
@@ -31,32 +36,36 @@ class Prompts:
 class Tokens:
     """The tokenizer of one model, with its special tokens."""
 
-    def __init__(self, backend: Tokenizer, pad_id: int, mask_id: int | None):
+    def __init__(self, backend: Tokenizer, pad_id: int, mask_id: int | None) -> None:
+        """Take a tokenizer; its own truncation and padding are switched off."""
         backend.no_truncation()
         backend.no_padding()
         self.backend = backend
         self.pad_id = pad_id
         self.mask_id = mask_id
 
-    def count(self, texts: Sequence[str]) -> np.ndarray:
-        """(n,) int64: tokens of each text alone, without special tokens."""
+    def count(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Return (n,) int64: the tokens of each text alone, without special tokens."""
         encodings = self._encode(texts, special=False)
         return np.array([len(encoding) for encoding in encodings], np.int64)
 
     def prompts(
         self, template: PromptTemplate, texts: Sequence[str], max_tokens: int, positions: int | None = None
     ) -> Prompts:
-        """The ids of each whole rendered prompt (some tokenizers merge across the seams), with the tokenizer's
-        special tokens. A text of more than ``max_tokens`` tokens by itself is cut before it is put into the prompt,
-        and so is one whose prompt would not fit into the model's ``positions``. Raises ModelError where even an
-        empty text does not fit.
+        """Return the ids of each whole rendered prompt (some tokenizers merge across the seams).
+
+        A text of more than ``max_tokens`` tokens by itself is cut before it is put into the prompt, and so is one whose
+        prompt would not fit into the model's ``positions``. The tokenizer's special tokens are there too.
+
+        Raises:
+            ModelError: Even the prompt of an empty text does not fit.
         """
         if not texts:
             return Prompts([], 0)
         around = len(self._encode([template.render("")], special=True)[0])
         if positions is not None and around >= positions:
             raise ModelError(f"the prompt alone has {around} tokens and the model reads {positions}: use a shorter one")
-        bound = (max_tokens + _SEAM) * _LONGEST
+        bound = (max_tokens + _SEAM) * _MAX_CHARACTERS
         heads = [text[:bound] for text in texts]
         ids = [encoding.ids for encoding in self._encode([template.render(head) for head in heads], special=True)]
         room = max_tokens if positions is None else min(max_tokens, positions - around)
@@ -79,7 +88,7 @@ class Tokens:
         return [encoding.ids for encoding in self._encode([f" {text}" for text in texts], special=False)]
 
     def cut(self, text: str, max_tokens: int) -> str:
-        """The longest beginning of ``text`` that ends at a token's end and has at most ``max_tokens`` tokens."""
+        """Return the longest beginning of ``text`` that ends at a token's end and has at most ``max_tokens`` tokens."""
         encoding = self._encode([text], special=False)[0]
         if len(encoding) <= max_tokens:
             return text
@@ -96,12 +105,16 @@ class Tokens:
 
 
 def _utf8(text: str) -> str:
-    """Lone surrogates (of file names, of bad JSON escapes) have no UTF-8, and so no tokens: each becomes "?"."""
+    """Return the text with "?" for lone surrogates (of file names, of bad JSON escapes), which have no UTF-8."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def load(folder: Path) -> Tokens:
-    """The tokenizer of a model folder. Raises ModelError."""
+    """Return the tokenizer of a model folder.
+
+    Raises:
+        ModelError: There is none that can be read.
+    """
     try:
         config = _read(folder / "tokenizer_config.json")
         named = {k: _content(v) for k, v in {**_read(folder / "special_tokens_map.json"), **config}.items()}
@@ -112,9 +125,10 @@ def load(folder: Path) -> Tokens:
             from transformers import AutoTokenizer
 
             loaded = AutoTokenizer.from_pretrained(str(folder))
-            backend = getattr(loaded, "backend_tokenizer", None)
-            if backend is None:
+            found: Tokenizer | None = getattr(loaded, "backend_tokenizer", None)
+            if found is None:
                 raise ModelError(f"the tokenizer of {folder} ({type(loaded).__name__}) has no fast implementation")
+            backend = found
             named = {name: getattr(loaded, name) for name in ("pad_token", "eos_token", "unk_token", "mask_token")}
     except ModelError:
         raise

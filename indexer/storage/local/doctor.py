@@ -61,8 +61,9 @@ RESTORE = "restore the folder from a copy, or index anew under another name"
 def examine(
     store: LocalStore, mend: bool, open_encoder: Callable[[EncoderSpec], Encoder] | None = None
 ) -> list[Problem]:
-    """Return what is wrong with a collection; with ``mend``, mend what can be: the words, the index, and vectors that
-    the index still has.
+    """Return what is wrong with a collection; with ``mend``, mend what can be.
+
+    That is the words, the index, and vectors that the index still has.
 
     Reads every byte. Takes the writer's lock, also where nothing is to be mended: SQLite checks its full text only for
     one who may write.

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from indexer.errors import CorruptError, PrecisionError, StoreError
 from indexer.storage.vectors import SLACK, best, check, check_queries, none, rescore, settled, stack
-from indexer.types import Neighbours
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from indexer.types import Neighbours
 
 KINDS = ("flat", "sq8", "hnsw", "ivf")
 """flat: exact. sq8: one byte a dimension. hnsw: a graph, fastest to search. ivf: cells, quick to build."""
@@ -42,10 +45,18 @@ class FaissIndex:
     """Passage ids and vectors in one FAISS index (IDMap2, inner product)."""
 
     def __init__(self, dim: int, kind: str = "flat", dtype: str = "fp16", device: str = "cpu", rows: int = 0):
-        """``rows`` is about how many vectors will come (it sizes the cells of ``ivf``); ``dtype`` is what ``flat``
-        keeps them in, the collection's own, so that nothing is lost.
+        """Make an empty index.
 
-        Raises PrecisionError where ``device`` is cuda and this FAISS has no GPU."""
+        Args:
+            dim: Numbers of a vector.
+            kind: One of KINDS.
+            dtype: What ``flat`` keeps vectors in, the collection's own, so that nothing is lost.
+            device: cpu or cuda.
+            rows: About how many vectors will come; it sizes the cells of ``ivf``.
+
+        Raises:
+            PrecisionError: ``device`` is cuda and this FAISS has no GPU.
+        """
         faiss = _faiss()
 
         names = {
@@ -115,6 +126,7 @@ class FaissIndex:
         return vectors
 
     def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
+        """Take in (n,) int64 ids and their vectors (n, d)."""
         check(self.dim, ids, vectors)
         if not len(ids):
             return
@@ -138,6 +150,7 @@ class FaissIndex:
         return faiss.downcast_index(self._index.index)
 
     def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> Neighbours:
+        """Return the k best of each query; see ``VectorIndex``."""
         queries = check_queries(self.dim, queries, k)
         total = len(self) if allowed is None else min(len(self), len(allowed))
         if not total or not len(queries):
@@ -178,10 +191,7 @@ class FaissIndex:
         elif len(self._dead):
             keep.append(faiss.IDSelectorBatch(self._dead))
             keep.append(faiss.IDSelectorNot(keep[0]))
-        if not keep:
-            parameters = self._parameters(k)
-        else:
-            parameters = self._parameters(k, keep[-1])
+        parameters = self._parameters(k) if not keep else self._parameters(k, keep[-1])
         scores, found = self._index.search(queries, k, params=parameters)
         return scores, found
 

@@ -1,8 +1,8 @@
 """The search by words: SQLite's FTS5.
 
-Collections are of two kinds (``Manifest.words``). In those of version 1 FTS5 itself tells words apart and stems them, and
-reads the texts through a view. In those of version 2 ``indexer.words`` has made the terms, and FTS5 keeps nothing but
-where each stands.
+Collections are of two kinds (``Manifest.words``). In those of version 1 FTS5 itself tells words apart and stems
+them, and reads the texts through a view. In those of version 2 ``indexer.words`` has made the terms, and FTS5 keeps
+nothing but where each stands.
 """
 
 from __future__ import annotations
@@ -230,9 +230,7 @@ class TermWords(Words):
         """Yield what the index says, or has to say, of passages, some hundred at a time."""
         after = -1
         query = select(passages.c.id, documents.c.title, passages.c.text).select_from(JOINED).where(condition)
-        while rows := connection.execute(
-            query.where(passages.c.id > after).order_by(passages.c.id).limit(PAGE)
-        ).all():
+        while rows := connection.execute(query.where(passages.c.id > after).order_by(passages.c.id).limit(PAGE)).all():
             found = []
             for number, title, body in rows:
                 (heads, head_parts), (terms, parts) = words.indexed(title or ""), words.indexed(body)

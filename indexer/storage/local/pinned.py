@@ -66,7 +66,9 @@ def listed(catalog: CatalogReader) -> list[Shard]:
     return [Shard(*row) for row in rows]
 
 
-def staged(catalog: CatalogReader, ids: np.ndarray | None = None, limit: int | None = None) -> tuple[np.ndarray, list[bytes]]:
+def staged(
+    catalog: CatalogReader, ids: np.ndarray | None = None, limit: int | None = None
+) -> tuple[np.ndarray, list[bytes]]:
     """Return (ids ascending, vectors as bytes) of those asked for that are in no shard yet; None asks for the first."""
     query = select(staged_table.c.id, staged_table.c.vector).order_by(staged_table.c.id).limit(limit)
     if ids is not None:
@@ -83,7 +85,9 @@ class Vectors:
         self.dim = manifest.manifest.dim
         self.dtype = DTYPES[manifest.manifest.vector_dtype]
         self._folder = folder
-        self.shards = ShardSet(folder / VECTORS, shards, self.dim, self.dtype, earlier.shards if earlier else None)
+        self.shards: ShardSet = ShardSet(
+            folder / VECTORS, shards, self.dim, self.dtype, earlier.shards if earlier else None
+        )
 
     def raw(self, catalog: CatalogReader, ids: np.ndarray) -> np.ndarray:
         """Return (n, d) as stored, in the order of the ids.
@@ -111,9 +115,13 @@ class Vectors:
         try:
             return np.frombuffer(b"".join(blobs), self.dtype).reshape(len(blobs), self.dim)
         except ValueError as error:
-            raise CorruptError(f"staged vectors have a wrong length in {self._folder}; run `semsearch doctor`") from error
+            raise CorruptError(
+                f"staged vectors have a wrong length in {self._folder}; run `semsearch doctor`"
+            ) from error
 
-    def build(self, catalog: CatalogReader, ids: np.ndarray, manifest: ManifestFile, kind: str, device: str) -> FaissIndex:
+    def build(
+        self, catalog: CatalogReader, ids: np.ndarray, manifest: ManifestFile, kind: str, device: str
+    ) -> FaissIndex:
         """Return an index of these passages (n,) ascending."""
         from indexer.storage.local.faiss_index import FaissIndex
 
@@ -190,7 +198,9 @@ def index_of(
         return pinned.load(manifest.manifest.dim, oldest, device)
 
     def whole() -> VectorIndex:
-        saved = shared.get("saved index", (identity, pinned.note, (pinned.note.generation if pinned.note else 0) < oldest), base)
+        saved = shared.get(
+            "saved index", (identity, pinned.note, (pinned.note.generation if pinned.note else 0) < oldest), base
+        )
         since = pinned.note.generation if saved is not None and pinned.note is not None else 0
         if saved is None:
             return vectors.build(catalog, catalog.live(generation), manifest, "flat", device)

@@ -1,4 +1,4 @@
-"""Queries of collections made before version 0.2, whose words FTS5 itself tells apart and stems (``porter unicode61``)."""
+"""Queries of collections made before version 0.2, whose words FTS5 itself stems (``porter unicode61``)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,68 @@ MAX_WORDS = 256
 MIN_PREFIX = 2
 """Letters that ``begin*`` has at least; fewer would be in nearly every passage."""
 COMMON = frozenset(
-    """a an and are as at be by can could did do does for from had has have how i if in into is it its me my no not of
-    on or our so than that the their them then there these they this to was we were what when where which who why will
-    with would you your""".split()
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "be",
+        "by",
+        "can",
+        "could",
+        "did",
+        "do",
+        "does",
+        "for",
+        "from",
+        "had",
+        "has",
+        "have",
+        "how",
+        "i",
+        "if",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "me",
+        "my",
+        "no",
+        "not",
+        "of",
+        "on",
+        "or",
+        "our",
+        "so",
+        "than",
+        "that",
+        "the",
+        "their",
+        "them",
+        "then",
+        "there",
+        "these",
+        "they",
+        "this",
+        "to",
+        "was",
+        "we",
+        "were",
+        "what",
+        "when",
+        "where",
+        "which",
+        "who",
+        "why",
+        "will",
+        "with",
+        "would",
+        "you",
+        "your",
+    ]
 )
 """English words that say nothing of what a text is about: question words too. A query is not searched for them."""
 _WORD = re.compile(r"\w+")

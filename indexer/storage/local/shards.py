@@ -7,16 +7,18 @@ import json
 import os
 import secrets
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from indexer.errors import CorruptError
 from indexer.storage.local.files import sha256, sync_folder, write_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 DTYPES: dict[str, np.dtype[Any]] = {"fp16": np.dtype("<f2"), "fp32": np.dtype("<f4")}
 _NAMES: dict[str, np.dtype[Any]] = {"F16": DTYPES["fp16"], "F32": DTYPES["fp32"], "I64": np.dtype("<i8")}
@@ -84,7 +86,9 @@ class ShardSet:
     Once they are mapped (``pin``), files that a compaction removes stay readable.
     """
 
-    def __init__(self, folder: Path, shards: Sequence[Shard], dim: int, dtype: np.dtype, earlier: ShardSet | None = None):
+    def __init__(
+        self, folder: Path, shards: Sequence[Shard], dim: int, dtype: np.dtype, earlier: ShardSet | None = None
+    ):
         """Take what ``earlier`` has mapped already."""
         self.shards = tuple(shards)
         self.dim = dim

@@ -20,7 +20,7 @@ from indexer.storage.vectors import best, check_queries, nearest, none, stack
 from indexer.types import Facets, Neighbours
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -162,9 +162,7 @@ class LocalSnapshot:
             allowed = catalog.live(self.generation, filter) if restricts(filter) else None
             if allowed is not None and len(allowed) <= FEW:
                 return nearest(allowed, lambda ids: self._vectors.raw(catalog, ids), queries, k)
-            index = index_of(
-                self._shared, self._pinned, self._vectors, catalog, self._file, self._state, self._device
-            )
+            index = index_of(self._shared, self._pinned, self._vectors, catalog, self._file, self._state, self._device)
         return index.search(queries, k, allowed)  # outside of the lock: others may read meanwhile
 
     def lexical(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> Neighbours:  # noqa: A002
@@ -175,9 +173,7 @@ class LocalSnapshot:
         for query in queries:
             with self._reading() as catalog:
                 known: dict[str, int] = self._shared.get("words", self.version, dict)
-                ids, scores, most = self._words.search(
-                    catalog.connection, query, k, self.generation, filter, known
-                )
+                ids, scores, most = self._words.search(catalog.connection, query, k, self.generation, filter, known)
             found.append(best(np.array([ids], np.int64), np.array([scores], np.float32), k))
             full.append(most)
         rows = stack(found)

@@ -5,16 +5,28 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, create_engine, event, exists, func, literal, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    and_,
+    create_engine,
+    event,
+    exists,
+    func,
+    literal,
+    select,
+    text,
+)
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from indexer.errors import CorruptError, FormatError, LockedError, StoreError
+from indexer.storage.database import WritingTransaction
 from indexer.storage.filters import matches_path
 from indexer.storage.local.tables import HEAD
 from indexer.storage.sql.schema import documents
@@ -125,14 +137,12 @@ def _prepared(engine: Engine, begin: str, pragmas: Sequence[str]) -> Engine:
     return engine
 
 
-class WritingDatabase:
-    """A writer's connection: one transaction from the first statement to ``flush`` or ``rollback``."""
+class WritingDatabase(WritingTransaction):
+    """A writer's connection to one SQLite file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._engine = writing_engine(path)
-        self._connection: Connection | None = None
-        self._lock = threading.RLock()
+        super().__init__(writing_engine(path), lambda: translated(path))
 
     @classmethod
     def create(cls, path: Path) -> Self:
@@ -141,50 +151,10 @@ class WritingDatabase:
         database.migrate()
         return database
 
-    def close(self) -> None:
-        """Drop what was not flushed."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-            self._engine.dispose()
-
-    @contextmanager
-    def connection(self) -> Iterator[Connection]:
-        """Give the connection, in its transaction."""
-        with self._lock, translated(self.path):
-            if self._connection is None:
-                self._connection = self._engine.connect()
-            if not self._connection.in_transaction():
-                self._connection.begin()
-            yield self._connection
-
-    @contextmanager
-    def step(self) -> Iterator[Connection]:
-        """Give the connection for a few statements; a failure undoes these alone."""
-        with self.connection() as connection, connection.begin_nested():
-            yield connection
-
-    def rollback(self) -> None:
-        """Undo everything since the last flush."""
-        with self._lock, translated(self.path):
-            if self._connection is not None:
-                self._connection.rollback()
-
-    def flush(self) -> None:
-        """Make everything durable."""
-        with self._lock, translated(self.path):
-            if self._connection is not None:
-                try:
-                    self._connection.commit()
-                except BaseException:  # a full disk: SQLite has undone it all already, the connection must know
-                    self._connection.rollback()
-                    raise
-
     def shrink(self) -> None:
         """Give the space of deleted rows back to the disk. Ends the transaction."""
         self.flush()
-        with self._lock, translated(self.path), self._engine.connect() as connection:
+        with translated(self.path), self.engine.connect() as connection:
             driver: Any = connection.connection.driver_connection  # VACUUM works outside of transactions only
             for statement in (
                 "INSERT INTO words (words) VALUES ('optimize')",

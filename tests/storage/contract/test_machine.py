@@ -50,30 +50,22 @@ MAX_HELD = 3
 
 def contents(path: str, mtime: int, records: list[tuple[str, list[str]]]) -> Parsed:
     documents = (document(path, texts, record=name, title=name, fields={"n": name}) for name, texts in records)
-    return Parsed(file(path, mtime_ns=mtime, warnings=("w",) * mtime), tuple(documents))
+    return Parsed(
+        file(path, mtime_ns=mtime, ctime_ns=mtime, inode=mtime << 62, warnings=("w",) * mtime), tuple(documents)
+    )
 
 
 FILES = st.builds(contents, PATHS, TIMES, RECORDS | RECORDS | st.just([]))
 
 
-def by_record(snapshot: Snapshot) -> list[StoredDocument]:
-    """Return the documents by path and record: within a file, stores may differ where it was changed."""
-    found = list(snapshot.documents())
-    paths = [each.document.path for each in found]
-    assert paths == sorted(paths)
-    return sorted(found, key=lambda each: (each.document.path, each.document.record or ""))
-
-
 def described(each: StoredDocument) -> tuple[object, ...]:
     """Return all of a document but the ids of its passages."""
     d = each.document
-    end = each.passages[-1].passage.end if each.passages else 0
     assert {(p.path, p.kind, p.record, p.title, p.mtime_ns) for p in each.passages} <= {
         (d.path, d.kind, d.record, d.title, each.mtime_ns)
     }
     assert all(d.text[p.passage.start : p.passage.end] == p.passage.text for p in each.passages)
-    passages = tuple(p.passage for p in each.passages)
-    return d.path, d.kind, d.record, d.title, dict(d.fields), d.text[:end], passages, each.mtime_ns
+    return d, tuple(p.passage for p in each.passages), each.mtime_ns
 
 
 OPERATIONS = st.one_of(
@@ -98,7 +90,7 @@ class Pair:
         self.ours, self.theirs = ours, theirs
         pairs = [
             (their_part.id, our_part.id)
-            for our_document, their_document in zip(by_record(ours), by_record(theirs), strict=True)
+            for our_document, their_document in zip(ours.documents(), theirs.documents(), strict=True)
             for our_part, their_part in zip(our_document.passages, their_document.passages, strict=True)
         ]
         self.numbers = np.array(sorted(pairs), np.int64).reshape(-1, 2)  # (n, 2): theirs, ours
@@ -111,7 +103,7 @@ class Pair:
 
     def compare(self) -> None:
         ours, theirs = self.ours, self.theirs
-        assert list(map(described, by_record(ours))) == list(map(described, by_record(theirs)))
+        assert list(map(described, ours.documents())) == list(map(described, theirs.documents()))
         assert list(ours.files()) == list(theirs.files())
         assert list(ours.files("failed")) == list(theirs.files("failed"))
         assert ours.roots() == theirs.roots()

@@ -15,7 +15,20 @@ READERS = 2
 ROUNDS = 9
 
 
-WORDS = "walrus piano lantern copper meadow harbour violin saddle glacier pepper anchor thimble".split()
+WORDS = [
+    "walrus",
+    "piano",
+    "lantern",
+    "copper",
+    "meadow",
+    "harbour",
+    "violin",
+    "saddle",
+    "glacier",
+    "pepper",
+    "anchor",
+    "thimble",
+]
 """One for each round."""
 
 

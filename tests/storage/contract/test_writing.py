@@ -1,5 +1,7 @@
 """The promises of Writer: when changes show, what is embedded, what is undone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -192,7 +194,15 @@ class TestRecords:
 
     def test_everything_of_a_record_comes_back(self, store):
         record = file(
-            "/data/a", root="/data/r", size=7, digest="ab", status="failed", reason="line 3", warnings=("page 2", "w")
+            "/data/a",
+            root="/data/r",
+            size=7,
+            digest="ab",
+            status="failed",
+            reason="line 3",
+            warnings=("page 2", "w"),
+            ctime_ns=5,
+            inode=2**64 - 1,
         )
         with store.writer() as writer:
             writer.stage(Parsed(record, (document("/data/a", ["one"]),)))
@@ -279,6 +289,19 @@ class TestEmbedding:
             assert {each.mtime_ns for each in snapshot.documents()} == {5}
         assert after.pop("1") > before.pop("1")
         assert after == before
+
+    def test_white_space_at_a_file_s_end_changes_no_passage(self, store):
+        each = document("/data/a", ["one", "two"])
+        add(store, "/data/a", each)
+        with store.snapshot() as snapshot:
+            before = ids(snapshot).tolist()
+        longer = replace(each, document=replace(each.document, text=each.document.text + "\n\n"))
+        with store.writer() as writer:
+            assert writer.stage(parsed("/data/a", longer)) == Staged(2, 2)
+            writer.commit()
+        with store.snapshot() as snapshot:
+            assert ids(snapshot).tolist() == before
+            assert next(snapshot.documents()).document.text == "one\ntwo\n\n"
 
     def test_equal_texts_are_claimed_once_and_all_get_the_vector(self, store):
         with store.writer() as writer:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indexer.embedding.spec import EncoderSpec
 from indexer.embedding.hash_encoder import HashEncoder
+from indexer.embedding.spec import EncoderSpec
 from indexer.storage.manifest import Manifest
 from indexer.types import Document, Embedded, FileRecord, Parsed, ParsedDocument, Passage
 

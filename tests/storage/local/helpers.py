@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from indexer.storage.local.store import LocalStore
 
 
-def build(folder: Path, files: Iterable[tuple[str, Sequence[str]]] = (), finish: bool = True, **changes: object) -> LocalStore:
+def build(
+    folder: Path, files: Iterable[tuple[str, Sequence[str]]] = (), finish: bool = True, **changes: object
+) -> LocalStore:
     """Return a new collection that holds these files, embedded."""
     store = create_store(folder, manifest(**changes))
     with store.writer() as writer:

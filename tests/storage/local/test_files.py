@@ -13,7 +13,18 @@ from indexer.errors import CollectionNotFound, LockedError, StoreError
 from indexer.storage import create_store, exists, list_stores, open_store
 from indexer.storage.local import fts, writer
 from indexer.storage.local.manifest_file import ManifestFile
-from tests.storage.contract.values import ENCODER, add, dense, document, embed, ids, lexical, manifest, now, parsed, remove
+from tests.storage.contract.values import (
+    ENCODER,
+    add,
+    dense,
+    document,
+    ids,
+    lexical,
+    manifest,
+    now,
+    parsed,
+    remove,
+)
 from tests.storage.local.helpers import build, check
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -88,7 +88,7 @@ def test_a_kill_at_each_step_leaves_a_whole_collection(live, monkeypatch, step, 
     if not exchange and step == 2:
         with pytest.raises(CollectionNotFound):
             open_store(folder)
-        os.rename(folder.parent / "c-before", folder)
+        (folder.parent / "c-before").rename(folder)
     assert whole(folder)
     others = [path for path in folder.parent.iterdir() if path != folder]
     assert len(others) == 1
