@@ -115,7 +115,7 @@ def test_titles_and_headings_are_not_in_their_own_answers(snapshot):
 
 
 def test_headings_are_those_the_splitter_found():
-    """A line of code that looks like a heading is none; a heading of extracted text is known though nothing marks it."""
+    """A line of code that looks like a heading is none; a heading of extracted text is known without any mark."""
     code = "# Setup\n\n```sh\n# not a heading but a remark in the code of the manual\nrun it at once\n```\n"
     page = "Ropes\nA rope is made of three strands that are laid together with a twist."
     store = memory()
