@@ -5,6 +5,7 @@ python scripts/commands.py
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +54,7 @@ def _sections(command: click.Command, name: str, parent: click.Context | None, l
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     for variable in [name for name in os.environ if name.startswith("SEMSEARCH_")]:
         del os.environ[variable]
     PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

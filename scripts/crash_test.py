@@ -45,7 +45,6 @@ from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec
 from indexer.errors import CollectionNotFound, StoreError
 from indexer.storage import create_store, exists, open_store
-from indexer.storage.local import faiss_index, store  # noqa: F401 - loaded before the fork
 from indexer.storage.manifest import Manifest
 from indexer.types import Document, Embedded, FileRecord, Parsed, ParsedDocument, Passage
 
@@ -386,6 +385,12 @@ def real(source: Path, kills: int, seed: int, longest: float) -> str:
     return f"kills of the command itself when it had {had} passages; {done}"
 
 
+def load(folder: Path) -> None:
+    """Write and read a collection once, so that a child finds every module loaded when it is forked."""
+    folder.mkdir()
+    work(folder, 0, 1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=300)
@@ -399,6 +404,7 @@ def main() -> None:
     options = parser.parse_args()
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
+        load(Path(scratch) / "first")
         folder = Path(scratch) / "work"
         if options.real:
             said = real(options.real, options.kills, options.seed, options.longest)

@@ -7,6 +7,7 @@ A package's line is the first sentence of its ``__init__``; folders that are no 
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 from pathlib import Path
@@ -73,4 +74,5 @@ def _summary(path: Path) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shlex
 import subprocess
@@ -95,6 +96,23 @@ def test_links_into_a_page_have_a_heading_to_go_to() -> None:
     for page, anchor in re.findall(r"\]\(([\w.]+\.md)#([\w-]+)\)", README):
         heads = re.findall(r"^#+ (.+)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
         assert anchor in {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "scripts").rglob("*.py"))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_can_be_asked_what_it_does(name: str) -> None:
+    """Its imports are there, and --help says how to call it and does nothing else."""
+    done = subprocess.run(
+        [sys.executable, ROOT / name, "--help"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: ")
 
 
 @pytest.fixture

@@ -20,11 +20,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from indexer.embedding.spec import EncoderSpec
 from indexer.types import Document
-from semsearch.collections import splitter_for
+from semsearch.making import splitter_for
 
 if TYPE_CHECKING:
     from indexer.corpus.splitter import Splitter
@@ -47,7 +47,7 @@ def main() -> None:
     sys.exit(0 if result["exact"] else 1)
 
 
-def check(folder: Path, rows: list[dict[str, str]], options: list[str]) -> dict[str, object]:
+def check(folder: Path, rows: list[dict[str, str]], options: list[str]) -> dict[str, Any]:
     """Run the five steps in ``folder``; report what each embedded beside what it should have."""
     corpus = folder / "corpus"
     for number, row in enumerate(rows):
@@ -57,7 +57,7 @@ def check(folder: Path, rows: list[dict[str, str]], options: list[str]) -> dict[
     files = sorted(path for path in corpus.rglob("*.txt") if path.stat().st_size)
     steps = []
 
-    def step(name: str, expected: int | None) -> dict[str, object]:
+    def step(name: str, expected: int | None) -> dict[str, Any]:
         report = run(folder, corpus, options)
         steps.append({"step": name, "expected_embedded": expected, **report})
         return report
@@ -103,7 +103,7 @@ def texts(splitter: Splitter, path: Path) -> list[str]:
     return [passage.text for passage in splitter.split(document)]
 
 
-def run(folder: Path, corpus: Path, options: list[str]) -> dict[str, object]:
+def run(folder: Path, corpus: Path, options: list[str]) -> dict[str, Any]:
     command = [
         sys.executable,
         "-m",
@@ -118,12 +118,14 @@ def run(folder: Path, corpus: Path, options: list[str]) -> dict[str, object]:
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode not in (0, 4):  # 4: the collection has two empty documents
         sys.exit(f"{' '.join(command)} ended with {done.returncode}")
-    return json.loads(done.stdout)
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
 
 
-def status(folder: Path) -> dict[str, object]:
+def status(folder: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "semsearch", "status", "--json", "--home", str(folder / "home")]
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)[0]
+    found: dict[str, Any] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)[0]
+    return found
 
 
 if __name__ == "__main__":

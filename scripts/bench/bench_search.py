@@ -4,9 +4,9 @@
 
 Passages of about 80 words drawn by Zipf's law from 50,000, with random unit vectors of 576 dimensions; queries of two
 to eight words drawn by the same law, so that some consist of words that stand everywhere. Dense, lexical and hybrid
-(convex and rrf) through ``Ranker.rank``, without the encoder's forward pass and without snippets; beside them, in the
-same process, faiss' IndexFlatIP and bm25s fused by ranks, a peer without filters, updates or persistence. --folder
-keeps the collection for the next run.
+(convex and rrf) through ``answering.rank``, without the encoder's forward pass and without snippets; beside them, in
+the same process, faiss' IndexFlatIP and bm25s fused by ranks, a peer without filters, updates or persistence.
+--folder keeps the collection for the next run.
 """
 
 from __future__ import annotations
@@ -16,24 +16,31 @@ import json
 import os
 import tempfile
 import time
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from indexer import storage
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec
-from indexer.storage.local.store import Store
 from indexer.storage.manifest import Manifest
-from indexer.types import Document, FileRecord, Passage
+from indexer.types import Document, Embedded, FileRecord, Parsed, ParsedDocument, Passage
 from semsearch.evaluation import result_files
-from semsearch.search import fusion
-from semsearch.search.ranking import Ranker
+from semsearch.search import answering, fusion
+from semsearch.search.asked import Asked
+from semsearch.search.request import SearchRequest
+from semsearch.search.views import Views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from indexer.embedding.encoder import Encoder
+    from indexer.embedding.spec import Role
+    from indexer.storage.store import Store
+    from semsearch.search.retrieve import Ranked
 
 DIM, VOCABULARY, WORDS, PER_FILE, K = 576, 50_000, 80, 100, 10
 
@@ -45,13 +52,14 @@ class Given(HashEncoder):
         super().__init__(EncoderSpec(model=f"hash:{DIM}"))
         self.random = np.random.default_rng(1)
 
-    def encode(self, texts: Sequence[str], role: str = "passage", normalize: bool = True) -> np.ndarray:
+    def encode(self, texts: Sequence[str], role: Role = "passage", normalize: bool = True) -> np.ndarray:
         return unit(self.random, len(texts))
 
 
 def unit(random: np.random.Generator, n: int) -> np.ndarray:
-    vectors = random.standard_normal((n, DIM), dtype=np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors: np.ndarray = random.standard_normal((n, DIM), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
 
 
 def words(random: np.random.Generator, n: int) -> list[str]:
@@ -75,27 +83,28 @@ def texts(passages: int) -> list[str]:
 
 
 def build(folder: Path, passages: int) -> Store:
-    """The collection in ``folder``, made where there is none."""
+    """Return the collection in ``folder``, made where there is none."""
     path = folder / f"search-{passages}"
-    if (path / "manifest.json").is_file():
-        return Store.open(path)
+    if storage.exists(path):
+        return storage.open_store(path)
     encoder = Given()
-    with Store.create(path, Manifest(spec=encoder.spec, dim=DIM, splitter={"passage_tokens": 128})) as store:
+    store = storage.create_store(path, Manifest(spec=encoder.spec, dim=DIM, splitter={"passage_tokens": 128}))
+    with store.writer() as writer:
         every = texts(passages)
         for start in range(0, passages, PER_FILE):
             file = FileRecord(f"/made/{start}.txt", "/made", 1, 1, "00")
-            store.stage(file, _file(file.path, every[start : start + PER_FILE]))
-        while rows := store.unembedded(8_192):
-            store.add_vectors([number for number, _ in rows], unit(encoder.random, len(rows)))
-            store.commit()
-        store.finish()
-    return Store.open(path)
+            writer.stage(Parsed(file, tuple(_documents(file.path, every[start : start + PER_FILE]))))
+        while work := writer.claim(8_192):
+            writer.put(Embedded(np.array([each.id for each in work], np.int64), unit(encoder.random, len(work))))
+            writer.commit()
+        writer.finish()
+    return store
 
 
-def _file(path: str, parts: Sequence[str]) -> Iterator[tuple[Document, list[Passage]]]:
+def _documents(path: str, parts: Sequence[str]) -> Iterator[ParsedDocument]:
     for number, text in enumerate(parts):
         passage = Passage(text, 0, len(text), number + 1, number + 1, len(text.split()))
-        yield Document(path, text, "jsonl", record=str(number), line_start=number + 1), [passage]
+        yield ParsedDocument(Document(path, text, "jsonl", record=str(number), line_start=number + 1), (passage,))
 
 
 def timed(answer: Callable[[str], object], queries: Sequence[str]) -> dict[str, float]:
@@ -144,18 +153,29 @@ def main() -> None:
     random = np.random.default_rng(2)
     queries = [" ".join(words(random, int(n))) for n in random.integers(2, 9, options.queries)]
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as aside, build(options.folder or Path(aside), options.passages) as store:
-        ranker = Ranker(store, lambda: encoder)
+    with (
+        tempfile.TemporaryDirectory() as aside,
+        closing(build(options.folder or Path(aside), options.passages)) as store,
+        Views(store).latest() as view,
+    ):
+
+        def rank(query: str, request: SearchRequest) -> list[Ranked]:
+            return answering.rank(view, request, [Asked(query, encoder.encode([query])[0])], K)
+
         began = time.perf_counter()
-        ranker.rank([queries[0]], K)
+        rank(queries[0], SearchRequest("any", k=K))
         first = 1000 * (time.perf_counter() - began)
         figures = {
-            "dense": timed(lambda query: ranker.rank([query], K, "dense"), queries),
-            "lexical": timed(lambda query: ranker.rank([query], K, "lexical"), queries),
-            "hybrid": timed(lambda query: ranker.rank([query], K), queries),
-            "hybrid rrf": timed(lambda query: ranker.rank([query], K, fusion="rrf"), queries),
+            name: timed(partial(rank, request=request), queries)
+            for name, request in {
+                "dense": SearchRequest("any", k=K, mode="dense"),
+                "lexical": SearchRequest("any", k=K, mode="lexical"),
+                "hybrid": SearchRequest("any", k=K),
+                "hybrid rrf": SearchRequest("any", k=K, fusion="rrf"),
+            }.items()
         }
-        vectors = store.vectors(store.allowed(None))
+        ids = [passage.id for document in view.snapshot.documents() for passage in document.passages]
+        vectors = view.snapshot.vectors(ids)
     figures["peer: IndexFlatIP + bm25s, rrf"] = timed(peer(encoder, texts(options.passages), vectors), queries)
     result = {
         "passages": options.passages,

@@ -4,6 +4,7 @@ One prompt at a time through transformers' LlamaForCausalLM in fp32, no padding,
 comes from semsearch. Run from the repository's top:  python scripts/research/make_golden.py
 """
 
+import argparse
 import json
 import platform
 from pathlib import Path
@@ -25,6 +26,8 @@ PROMPTS = {  # text → whole prompt, by hand: the paper's template and normalis
 
 
 def main() -> None:
+    """Write the file."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     folder = packaged.embedded()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()

@@ -2,8 +2,8 @@
 
     python scripts/research/measure_words.py DIR/dev-* > figures.md
 
-Analysis 1 is FTS5's own (``porter unicode61 remove_diacritics 2``), 2 is ``indexer.words``. Documents are not split,
-nothing but SQLite is used. The figures are in scripts/research/LOG.md.
+Analysis 1 is FTS5's own (``porter unicode61 remove_diacritics 2``), 2 is ``indexer.words``. Documents are not split
+and have no vectors; the time to index is that of the whole catalog. The figures are in scripts/research/LOG.md.
 """
 
 from __future__ import annotations
@@ -11,15 +11,20 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sqlite3
+import tempfile
 import time
 from collections import defaultdict
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from indexer.storage.local import porter
-from indexer.storage.local.fts import TermWords
-from indexer.words import indexed
+from indexer.embedding.hash_encoder import HashEncoder
+from indexer.storage import create_store
+from indexer.storage.manifest import Manifest
+from indexer.types import Document, FileRecord, Parsed, ParsedDocument, Passage
+
+if TYPE_CHECKING:
+    from indexer.storage.store import Snapshot, Store
 
 DEPTH = 10
 
@@ -37,48 +42,37 @@ def ndcg(ranking: list[str], relevant: dict[str, int]) -> float:
     return gains[0] / gains[1]
 
 
-def build(analysis: int, corpus: list[dict[str, str]]) -> sqlite3.Connection:
-    """Return a database with the corpus indexed."""
-    database = sqlite3.connect(":memory:")
-    if analysis == 1:
-        database.execute(
-            "CREATE VIRTUAL TABLE words USING fts5(title, text, tokenize='porter unicode61 remove_diacritics 2')"
+def build(analysis: int, corpus: list[dict[str, str]], folder: Path) -> Store:
+    """Return a collection with the corpus in it, each row a record of one passage."""
+    manifest = Manifest(spec=HashEncoder(dim=8).spec, dim=8, splitter={"passage_tokens": 128}, words=analysis)
+    store = create_store(folder / str(analysis), manifest)
+    documents = [
+        ParsedDocument(
+            Document("/corpus", row["text"], "jsonl", record=row["_id"], title=row["title"]),
+            (Passage(row["text"], 0, len(row["text"]), 1, 1, 1),),
         )
-        rows = [(number, row["title"], row["text"]) for number, row in enumerate(corpus)]
-        database.executemany("INSERT INTO words (rowid, title, text) VALUES (?, ?, ?)", rows)
-    else:
-        columns = ", ".join(TermWords.COLUMNS)
-        database.execute(f'CREATE VIRTUAL TABLE words USING fts5({columns}, tokenize="{TermWords.TOKENIZER}")')
-        for number, row in enumerate(corpus):
-            (title, title_parts), (text, text_parts) = indexed(row["title"]), indexed(row["text"])
-            database.execute(
-                f"INSERT INTO words (rowid, {columns}) VALUES (?, ?, ?, ?, ?)",
-                (number, title, text, title_parts, text_parts),
-            )
-    return database
+        for row in corpus
+    ]
+    with store.writer() as writer:
+        writer.stage(Parsed(FileRecord("/corpus", "/corpus", 1, 1, "00"), tuple(documents)))
+        writer.commit()
+    return store
 
 
-def search(analysis: int, database: sqlite3.Connection, text: str) -> list[int]:
-    """Return the rows of the ten best documents."""
-    found_by = porter.expressions(text) if analysis == 1 else TermWords().expressions(text)
-    score = "bm25(words, 2.0, 1.0)" if analysis == 1 else TermWords.SCORE
-    match = " OR ".join(found_by)
-    if not match:
-        return []
-    found = database.execute(
-        f"SELECT rowid FROM words WHERE words MATCH ? ORDER BY {score}, rowid LIMIT {DEPTH}", (match,)
-    )
-    return [row[0] for row in found]
+def search(snapshot: Snapshot, text: str) -> list[str]:
+    """Return the names of the ten best documents."""
+    ids = snapshot.lexical([text], DEPTH).ids[0]
+    return [str(passage.record) for passage in snapshot.get(ids[ids >= 0])]
 
 
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+")
+    folders = parser.parse_args().folders
     print("| collection | FTS5's words | indexer.words | better / worse queries | index s | query ms |")
     print("|---|---|---|---|---|---|")
     sums = [0.0, 0.0]
-    folders = parser.parse_args().folders
     for folder in folders:
         corpus = lines(folder / "corpus.jsonl")
         qrels: dict[str, dict[str, int]] = defaultdict(dict)
@@ -89,12 +83,13 @@ def main() -> None:
         found, seconds = {}, []
         for analysis in (1, 2):
             start = time.perf_counter()
-            with closing(build(analysis, corpus)) as database:
+            with (
+                tempfile.TemporaryDirectory() as scratch,
+                closing(build(analysis, corpus, Path(scratch))) as store,
+                store.snapshot() as snapshot,
+            ):
                 built = time.perf_counter()
-                found[analysis] = [
-                    ndcg([corpus[n]["_id"] for n in search(analysis, database, row["text"])], qrels[row["_id"]])
-                    for row in queries
-                ]
+                found[analysis] = [ndcg(search(snapshot, row["text"]), qrels[row["_id"]]) for row in queries]
                 seconds.append((built - start, (time.perf_counter() - built) / len(queries)))
         means = [100 * sum(found[a]) / len(queries) for a in (1, 2)]
         sums = [total + mean / len(folders) for total, mean in zip(sums, means, strict=True)]
