@@ -37,8 +37,8 @@ def signatures(rows: Sequence[Row]) -> np.ndarray:
     for i, each in enumerate(found):
         for word in sorted(each):  # in one order, or sums would differ in their last bit
             result[i] += np.log(len(rows) / frequency[word]) * direction[word]
-    lengths: np.ndarray = np.linalg.norm(result, axis=1, keepdims=True).clip(1e-9)
-    return result / lengths
+    unit: np.ndarray = result / np.linalg.norm(result, axis=1, keepdims=True).clip(1e-9)
+    return unit
 
 
 def batches(vectors: np.ndarray, batch: int, random: np.random.Generator) -> Iterator[np.ndarray]:
