@@ -15,8 +15,8 @@ from indexer.corpus.formats import RECORD_KINDS, ReadOptions
 from indexer.corpus.splitter import Splitter
 from indexer.embedding.encoder import Encoder, Terms
 from indexer.errors import ReadError, UsageError
-from indexer.storage.store import Store
-from indexer.types import Document, FileRecord
+from indexer.storage.local.store import Store
+from indexer.types import Document, FileRecord, Notes
 
 COMMIT_SECONDS = 1.0
 """A commit follows the first batch that ends this long after the last one: what a kill can cost."""
@@ -122,14 +122,14 @@ def update_from_stream(
     observer = observer or Observer()
     started = time.monotonic()
     report = Report()
-    problems: list[str] = []
+    notes = Notes()
     existed = any(record.path == name for record in store.files())
     try:
-        documents = readers.read_stream(stream, name, options or ReadOptions(), problems)
+        documents = readers.read_stream(stream, name, options or ReadOptions(), notes)
         record = FileRecord(name, name, 0, time.time_ns(), None)
-        report.reused = _stage(store, record, documents, problems, splitter)
+        report.reused = _stage(store, record, documents, notes, splitter)
         report.changed, report.new = (1, 0) if existed else (0, 1)
-        report.failed = int(bool(problems))
+        report.failed = int(bool(notes.problems))
         store.commit()
         _embed(store, open_encoder, False, report, observer)
         store.finish()
@@ -186,7 +186,7 @@ def _take_in(
     last_commit = time.monotonic()
     for file in [*what.new, *what.changed, *again]:
         before = known.get(file.path)
-        problems: list[str] = []
+        notes = Notes()
         try:
             record = FileRecord(file.path, file.root, file.size, file.mtime_ns, changes.digest(file.path))
             if before is not None and before.digest == record.digest and not reread(file):
@@ -194,13 +194,13 @@ def _take_in(
                 report.unchanged += before.status == "indexed"
                 report.failed += before.status == "failed"  # some of its records, still
                 continue
-            documents = readers.read(file.path, read_with[file.root], problems)
-            report.reused += _stage(store, record, documents, problems, splitter)
+            documents = readers.read(file.path, read_with[file.root], notes)
+            report.reused += _stage(store, record, documents, notes, splitter)
         except ReadError as error:  # no digest: tried again in the next run, whatever made it fail
             report.failed += 1
             store.record(FileRecord(file.path, file.root, file.size, file.mtime_ns, None, "failed", str(error)))
             continue
-        report.failed += bool(problems)
+        report.failed += bool(notes.problems)
         if before is not None and before.status != "skipped":
             report.changed += 1
         elif gone_digests.get(record.digest) in gone:
@@ -234,13 +234,13 @@ def _note_problem(store: Store, file: changes.Found, before: FileRecord | None, 
 
 
 def _stage(
-    store: Store, record: FileRecord, documents: Iterator[Document], problems: list[str], splitter: Splitter
+    store: Store, record: FileRecord, documents: Iterator[Document], notes: Notes, splitter: Splitter
 ) -> int:
     """Split and stage one file's documents; how many of the passages were embedded before. Where reading them left
-    ``problems`` (bad records), the good ones are kept and the file is listed as failed."""
+    problems (bad records), the good ones are kept and the file is listed as failed."""
     staged = store.stage(record, ((document, splitter.split(document)) for document in documents))
-    if problems:
-        store.record(replace(record, status="failed", reason=_reason(problems)))
+    if notes.problems:
+        store.record(replace(record, status="failed", reason=_reason(notes.problems)))
     return staged.reused
 
 

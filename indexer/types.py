@@ -67,6 +67,34 @@ class FileRecord:
     status: FileStatus = "indexed"
     reason: str | None = None
     """Why it failed or was skipped; None when indexed."""
+    warnings: tuple[str, ...] = ()
+    """Content of an indexed file that was left out on purpose, such as pages without text; the file is not failed."""
+
+
+@dataclass
+class Notes:
+    """Remarks of a reader about one file, beside the documents that it yields."""
+
+    problems: list[str] = field(default_factory=list)
+    """Parts that could not be read ("line 17: …"): the rest is kept and the file is listed as failed."""
+    warnings: list[str] = field(default_factory=list)
+    """Parts that were left out on purpose ("pages 2-10 hold no text"): the file counts as read."""
+
+
+@dataclass(frozen=True)
+class ParsedDocument:
+    """One document with the passages it was split into."""
+
+    document: Document
+    passages: tuple[Passage, ...]
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """One file, read and split: everything that a store takes in of it. Plain values, so that it can be pickled."""
+
+    file: FileRecord
+    documents: tuple[ParsedDocument, ...]
 
 
 @dataclass(frozen=True)
@@ -84,15 +112,71 @@ class StoredPassage:
 
 
 @dataclass(frozen=True)
+class StoredDocument:
+    """One document as a store gives it back: as it was staged, without having to read its file again."""
+
+    document: Document
+    """``text`` is whole: the passages and what stood between them. Collections made by version 0.1 did not keep the
+    white space between passages; there it is made up of as many line ends and blanks as were left out."""
+    passages: tuple[StoredPassage, ...]
+    """In the order of the text."""
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
 class Neighbours:
     """The k best passages of each query, best first.
 
-    ids: (q, k) int64; scores: (q, k) float32, higher is better. A row with fewer than k results ends in id -1
-    and score -inf.
+    A row with fewer than k results ends in id -1 and score -inf.
     """
 
     ids: np.ndarray
+    """(q, k) int64."""
     scores: np.ndarray
+    """(q, k) float32, higher is better."""
+    full: np.ndarray | None = None
+    """(q,) float32, of a search by words alone: the score of a passage of average length that holds each of the
+    query's words once. Words that no passage holds count too, so that score / full says how much of the query a
+    passage holds."""
+
+
+@dataclass(frozen=True)
+class Staged:
+    """The outcome of taking in one file."""
+
+    passages: int
+    reused: int
+    """Passages of these that need no embedding: unchanged, or of the same text as one that has a vector."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A text that waits for its vector."""
+
+    id: int
+    text: str
+    tokens: int
+    """Tokens of the text alone, by the model's tokenizer."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How much there is to embed: each distinct text counts once."""
+
+    texts: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Vectors of claimed work, in any order."""
+
+    ids: np.ndarray
+    """(n,) int64: ``Work.id`` of each row."""
+    vectors: np.ndarray
+    """(n, d) float32, unit length."""
+    terms: tuple[dict[int, int], ...] | None = None
+    """Weighted terms of each, exactly where the collection has a sparse index."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +206,21 @@ class Counts:
     files: int
     documents: int
     passages: int
+    """Passages that a search can find, by words at least."""
     pending: int
-    """Passages read and split but not yet embedded (an interrupted run)."""
+    """Passages that wait for a vector, shown or not."""
     tombstones: int
     failed: int
     skipped: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a collection."""
+
+    part: str
+    """catalog, words, vectors, terms, index, encoder or leftovers."""
+    found: str
+    mended: bool = False
+    remedy: str = ""
+    """The mending that was done, or is left to do."""

@@ -23,7 +23,7 @@ import numpy as np
 
 from indexer.embedding.encoder import Encoder, EncoderSpec, HashEncoder
 from indexer.storage.manifest import Manifest
-from indexer.storage.store import Store
+from indexer.storage.local.store import Store
 from indexer.types import Document, FileRecord, Passage
 from semsearch.evaluation import report
 from semsearch.search import fusion

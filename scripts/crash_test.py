@@ -42,9 +42,9 @@ from sqlalchemy.engine import Engine
 
 from indexer.embedding.encoder import TERMS, EncoderSpec, HashEncoder
 from indexer.errors import CollectionNotFound, StoreError
-from indexer.storage import faiss_index, store  # noqa: F401 - loaded before the fork
+from indexer.storage.local import faiss_index, store  # noqa: F401 - loaded before the fork
 from indexer.storage.manifest import Manifest
-from indexer.storage.store import Store
+from indexer.storage.local.store import Store
 from indexer.types import Document, FileRecord, Passage
 
 ENCODER = HashEncoder(EncoderSpec(model="hash:16"))

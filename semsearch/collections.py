@@ -19,7 +19,7 @@ from indexer.embedding.prompt import PromptTemplate
 from indexer.errors import CollectionNotFound, UsageError
 from indexer.pipeline import Observer, Report
 from indexer.storage.manifest import Manifest
-from indexer.storage.store import Store
+from indexer.storage.local.store import Store
 from indexer.types import Counts, FileRecord
 from semsearch import encoders
 from semsearch.search.searcher import Searcher

@@ -8,9 +8,9 @@ from pathlib import Path
 from indexer import embedding
 from indexer.embedding.encoder import Encoder, EncoderSpec
 from indexer.errors import UsageError
-from indexer.storage import doctor, transfer
-from indexer.storage.doctor import Problem
-from indexer.storage.store import Store
+from indexer.storage.local import doctor, transfer
+from indexer.types import Problem
+from indexer.storage.local.store import Store
 from semsearch import encoders
 from semsearch.search.ranking import Weights
 from semsearch.settings import Settings

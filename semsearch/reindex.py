@@ -12,8 +12,8 @@ from indexer.embedding.encoder import Encoder
 from indexer.errors import CollectionNotFound, StoreError, UsageError
 from indexer.pipeline import COMMIT_SECONDS, WINDOW, Observer, Report, batches
 from indexer.storage.manifest import Manifest
-from indexer.storage.store import Store
-from indexer.storage.swap import free_name, swap
+from indexer.storage.local.store import Store
+from indexer.storage.local.swap import free_name, swap
 from indexer.types import Document, FileRecord, Passage, StoredPassage
 
 

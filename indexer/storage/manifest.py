@@ -11,7 +11,7 @@ from typing import Literal
 
 from indexer.embedding.encoder import EncoderSpec
 from indexer.errors import CollectionNotFound, CorruptError, FormatError, SemsearchError, StoreError
-from indexer.storage.files import write_bytes
+from indexer.storage.local.files import write_bytes
 
 NAME = "manifest.json"
 FORMAT = 2

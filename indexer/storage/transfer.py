@@ -21,8 +21,8 @@ from indexer.embedding.encoder import Terms
 from indexer.errors import CorruptError, DataError, StoreError, UsageError
 from indexer.storage.manifest import NAME as MANIFEST
 from indexer.storage.manifest import Manifest
-from indexer.storage.shards import DTYPES, read
-from indexer.storage.store import Store
+from indexer.storage.local.shards import DTYPES, read
+from indexer.storage.local.store import Store
 from indexer.types import Document, FileRecord, Passage, StoredPassage
 
 Format = Literal["parquet", "safetensors"]

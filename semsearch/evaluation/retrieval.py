@@ -20,7 +20,7 @@ from indexer import pipeline
 from indexer.corpus.readers import ReadOptions
 from indexer.embedding.encoder import TERMS, Encoder
 from indexer.storage.manifest import Manifest
-from indexer.storage.store import Store
+from indexer.storage.local.store import Store
 from semsearch.collections import PASSAGE_TOKENS, splitter_for
 from semsearch.evaluation import report, vectors
 from semsearch.evaluation.beir import Judged, digest

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from indexer.storage.store import Store
+from indexer.storage.local.store import Store
 
 SAMPLE = 1_000
 """Passages drawn; every pair of them is compared, half a million, in some hundredths of a second."""

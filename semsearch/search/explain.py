@@ -8,7 +8,7 @@ from math import isnan
 
 from indexer.embedding.encoder import Encoder, Role
 from indexer.errors import ModelError
-from indexer.storage.rows import COMMON
+from indexer.storage.local.rows import COMMON
 
 MEANINGS = 5
 """Words shown of what a text means."""

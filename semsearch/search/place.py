@@ -6,8 +6,8 @@ import os
 import re
 
 from indexer.errors import UsageError
-from indexer.storage.rows import printable
-from indexer.storage.store import Store
+from indexer.storage.local.rows import printable
+from indexer.storage.local.store import Store
 from indexer.types import StoredPassage
 
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from indexer.embedding.encoder import Encoder, Terms
 from indexer.errors import CorruptError, StoreError, UsageError
-from indexer.storage.files import write_bytes
-from indexer.storage.store import Store
+from indexer.storage.local.files import write_bytes
+from indexer.storage.local.store import Store
 from indexer.types import Filter, Neighbours
 from semsearch.search import fusion
 from semsearch.search.calibration import Calibration

@@ -9,8 +9,8 @@ import numpy as np
 
 from indexer.embedding.encoder import Encoder, Role
 from indexer.errors import StoreError, UsageError
-from indexer.storage.rows import storable, words_of
-from indexer.storage.store import Store
+from indexer.storage.local.rows import storable, words_of
+from indexer.storage.local.store import Store
 from indexer.types import Filter, Neighbours, StoredPassage
 from semsearch.search import explain as explanations
 from semsearch.search import place, snippets

@@ -13,7 +13,7 @@ from math import log
 import numpy as np
 
 from indexer.embedding.encoder import Encoder
-from indexer.storage.rows import match_of, words_of
+from indexer.storage.local.rows import match_of, words_of
 
 Span = tuple[int, int]
 """Offsets (start, end) of characters in a text."""

@@ -24,7 +24,7 @@ from semsearch.training.rows import Row
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from indexer.storage.store import Store
+    from indexer.storage.local.store import Store
     from indexer.types import StoredPassage
     from semsearch.training.recipe import Recipe, Train
 

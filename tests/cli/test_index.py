@@ -11,7 +11,7 @@ import pytest
 
 from indexer.embedding import open_encoder
 from indexer.embedding.encoder import EncoderSpec, HashEncoder
-from indexer.storage.store import Store
+from indexer.storage.local.store import Store
 from tests.cli.conftest import Result
 from tests.models import make_lora
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.storage.store import Store
+from indexer.storage.local.store import Store
 from semsearch.search.ranking import Weights
 
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 
-from indexer.storage.store import Store
+from indexer.storage.local.store import Store
 from semsearch.search.ranking import Weights
 
 
@@ -54,7 +54,7 @@ def test_nothing_to_do_and_nothing_there(run, index, corpus, tmp_path):
 def test_a_collection_that_is_open_is_swapped_in_the_next_run(run, index, corpus, tmp_path, monkeypatch):
     home = ("--home", tmp_path / "home")
     index(corpus, *home)
-    monkeypatch.setattr("indexer.storage.swap.WAIT", 0.1)
+    monkeypatch.setattr("indexer.storage.local.swap.WAIT", 0.1)
     with Store.open(tmp_path / "home" / "default") as reader:
         reader.counts()
         blocked = run("reindex", *home, "--model", "hash:48")

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from indexer.errors import ReadError
-from indexer.storage import store as store_module
-from indexer.storage.catalog import Catalog, MemoryCatalog
-from indexer.storage.postings import pack
-from indexer.storage.sql_catalog import SqlCatalog
-from indexer.storage.store import Store
+from indexer.storage.local import store as store_module
+from indexer.storage.local.catalog import Catalog, MemoryCatalog
+from indexer.storage.local.postings import pack
+from indexer.storage.local.sql_catalog import SqlCatalog
+from indexer.storage.local.store import Store
 from indexer.types import Filter
 from tests.storage.helpers import ENCODER, check, document, file, give, manifest
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from indexer.errors import PrecisionError
-from indexer.storage.faiss_index import FaissIndex
+from indexer.storage.local.faiss_index import FaissIndex
 from tests.contracts.test_vector_index import DIM, ids, unit
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexer.errors import CorruptError, PrecisionError, StoreError
-from indexer.storage.faiss_index import FaissIndex
+from indexer.storage.local.faiss_index import FaissIndex
 from indexer.storage.vectors import ExactIndex, LayeredIndex, VectorIndex, nearest, rescore
 
 DIM = 24

@@ -11,7 +11,7 @@ import docx
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from indexer.corpus.readers import ReadOptions, read
-from indexer.types import Document
+from indexer.types import Document, Notes
 
 
 def make_pdf(pages: list[str], *, encrypted: bool = False, title: str = "") -> bytes:
@@ -74,8 +74,8 @@ def make_zip_bomb(size: int = 600 << 20) -> bytes:
 
 def documents(path: Path, options: ReadOptions | None = None) -> tuple[list[Document], list[str]]:
     """(documents, problems) of one file."""
-    problems: list[str] = []
-    return list(read(str(path), options or ReadOptions(), problems)), problems
+    notes = Notes()
+    return list(read(str(path), options or ReadOptions(), notes)), notes.problems
 
 
 def tiny_tokenizer(size: int = 400) -> Tokenizer:

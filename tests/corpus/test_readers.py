@@ -15,6 +15,7 @@ from indexer.corpus import docx as docx_reader
 from indexer.corpus import readers
 from indexer.corpus.readers import ReadOptions, printable, read, read_stream
 from indexer.errors import ConfigError, ReadError
+from indexer.types import Notes
 from tests.corpus.files import documents, make_docx, make_pdf, make_zip_bomb
 
 
@@ -231,7 +232,7 @@ def test_a_pipe_or_folder_in_a_files_place_is_not_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "data"), [("a.txt", "one\n"), ("a.jsonl", '{"text": "one"}\n' * 3)])
 def test_a_file_that_is_written_to_meanwhile(tmp_path: Path, name: str, data: str) -> None:
     path = write(tmp_path / name, data)
-    reading = read(str(path), ReadOptions(), [])
+    reading = read(str(path), ReadOptions(), Notes())
     next(reading)
     with open(path, "a") as file:
         file.write(data)
@@ -240,12 +241,12 @@ def test_a_file_that_is_written_to_meanwhile(tmp_path: Path, name: str, data: st
 
 
 def test_standard_input() -> None:
-    (document,) = read_stream(io.BytesIO(b"# T"), "-", ReadOptions(), [])
+    (document,) = read_stream(io.BytesIO(b"# T"), "-", ReadOptions(), Notes())
     assert (document.path, document.kind, document.text) == ("-", "text", "# T")
-    found = list(read_stream(io.BytesIO(b'{"text": "a"}\n{"text": "b"}'), "-", ReadOptions(), [], kind="jsonl"))
+    found = list(read_stream(io.BytesIO(b'{"text": "a"}\n{"text": "b"}'), "-", ReadOptions(), Notes(), kind="jsonl"))
     assert [d.text for d in found] == ["a", "b"]
     with pytest.raises(ReadError, match="it is empty"):
-        list(read_stream(io.BytesIO(), "-", ReadOptions(), []))
+        list(read_stream(io.BytesIO(), "-", ReadOptions(), Notes()))
 
 
 def test_options_survive_a_round_trip_and_reject_what_they_do_not_know() -> None:
@@ -297,6 +298,6 @@ def test_damage_of_any_kind_gives_documents_or_a_reason(ending: str, data: st.Da
         at = data.draw(st.integers(0, len(content)))
         content[at : at + data.draw(st.integers(0, 40))] = data.draw(st.binary(max_size=8))
     with suppress(ReadError):  # and nothing else
-        for document in read_stream(io.BytesIO(content), f"/f.{ending}", ReadOptions(), []):
+        for document in read_stream(io.BytesIO(content), f"/f.{ending}", ReadOptions(), Notes()):
             assert document.text.strip()
             document.text.encode()

@@ -8,15 +8,15 @@ import pytest
 from indexer.corpus import records
 from indexer.corpus.readers import ReadOptions, read_stream
 from indexer.errors import ReadError
-from indexer.types import Document
+from indexer.types import Document, Notes
 from tests.corpus.files import documents
 
 
 def parse(data: bytes | str, kind: str = "jsonl", **options: object) -> tuple[list[Document], list[str]]:
-    problems: list[str] = []
+    notes = Notes()
     stream = io.BytesIO(data.encode() if isinstance(data, str) else data)
-    found = list(read_stream(stream, "/f", ReadOptions(**options), problems, kind=kind))  # type: ignore[arg-type]
-    return found, problems
+    found = list(read_stream(stream, "/f", ReadOptions(**options), notes, kind=kind))  # type: ignore[arg-type]
+    return found, notes.problems
 
 
 def parse_records(*values: object, **options: object) -> list[Document]:
@@ -143,11 +143,11 @@ class Endless(io.RawIOBase):
 
 
 def test_an_enormous_line_is_passed_over_in_pieces() -> None:
-    stream, problems = Endless(200 << 20), []
+    stream, notes = Endless(200 << 20), Notes()
     options = ReadOptions(max_record_bytes=1 << 20)
-    found = list(read_stream(stream, "/f.jsonl", options, problems))  # type: ignore[arg-type]
+    found = list(read_stream(stream, "/f.jsonl", options, notes))  # type: ignore[arg-type]
     assert [(d.text, d.line_start) for d in found] == [("after", 2)]
-    assert problems == ["line 1: longer than 1 MiB: raise the limit with --max-record-bytes"]
+    assert notes.problems == ["line 1: longer than 1 MiB: raise the limit with --max-record-bytes"]
     assert stream.most <= 1 << 20
 
 
@@ -247,6 +247,6 @@ def test_a_stream_is_read_as_it_is_asked_for() -> None:
             Counting.asked += 1
             return super().readinto(buffer)
 
-    reading = read_stream(Counting(b'{"text": "a"}\n' * 1_000_000), "/f.jsonl", ReadOptions(), [])
+    reading = read_stream(Counting(b'{"text": "a"}\n' * 1_000_000), "/f.jsonl", ReadOptions(), Notes())
     next(reading)
     assert Counting.asked < 5

@@ -10,7 +10,7 @@ import pytest
 
 from indexer.embedding.encoder import HashEncoder
 from indexer.errors import CorruptError, DataError, UsageError
-from indexer.storage.store import Store
+from indexer.storage.local.store import Store
 from semsearch.cli import run
 from semsearch.evaluation import beir, retrieval, tune
 from semsearch.evaluation.runner import Evaluation

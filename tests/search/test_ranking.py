@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from indexer.errors import StoreError, UsageError
-from indexer.storage.catalog import MemoryCatalog
-from indexer.storage.store import Store
+from indexer.storage.local.catalog import MemoryCatalog
+from indexer.storage.local.store import Store
 from indexer.types import Filter
 from semsearch.search.calibration import STRONG
 from semsearch.search.ranking import Ranker, Weights

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from indexer.errors import ModelError, UsageError
-from indexer.storage.store import Store
+from indexer.storage.local.store import Store
 from indexer.types import Filter
 from semsearch.search.searcher import Searcher
 from tests.storage import helpers

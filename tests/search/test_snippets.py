@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexer.embedding.encoder import HashEncoder
-from indexer.storage.rows import words_of
-from indexer.storage.schema import LEXICAL
+from indexer.storage.local.rows import words_of
+from indexer.storage.local.schema import LEXICAL
 from semsearch.search import snippets
 
 TEXT = "The wing was tested. Drag rose with speed (Mach 2.5)! Did it stall? No one knows"

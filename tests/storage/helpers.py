@@ -9,7 +9,7 @@ import numpy as np
 
 from indexer.embedding.encoder import EncoderSpec, HashEncoder
 from indexer.storage.manifest import Manifest
-from indexer.storage.store import Store
+from indexer.storage.local.store import Store
 from indexer.types import Document, FileRecord, Passage
 
 DIM = 32

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from indexer.errors import LockedError, StoreError
-from indexer.storage.store import Store
+from indexer.storage.local.store import Store
 from tests.storage.helpers import ENCODER, add, build, check, document, embed, file, manifest, nearest, stage, texts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -125,7 +125,7 @@ def test_readers_during_a_reindex(tmp_path):
 def test_a_lock_dies_with_its_process(tmp_path):
     build(tmp_path / "c", [("/data/a", ["one"])]).close()
     program = (
-        "import sys, time; from indexer.storage.store import Store; "
+        "import sys, time; from indexer.storage.local.store import Store; "
         "store = Store.open(sys.argv[1], writable=True); print('open', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "c")], stdout=subprocess.PIPE, cwd=ROOT)

@@ -13,11 +13,11 @@ import pytest
 
 from indexer.embedding.encoder import EncoderSpec, HashEncoder
 from indexer.errors import CollectionNotFound, CorruptError, FormatError, LockedError, SemsearchError
-from indexer.storage import schema
-from indexer.storage.doctor import examine
+from indexer.storage.local import schema
+from indexer.storage.local.doctor import examine
 from indexer.storage.manifest import Manifest
-from indexer.storage.migrations import upgrade
-from indexer.storage.store import Store
+from indexer.storage.local.migrations import upgrade
+from indexer.storage.local.store import Store
 from tests.storage.helpers import DIM, ENCODER, add, build, check, lexical, nearest, stage, texts
 
 QUERY = "text number 17"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from indexer.errors import CorruptError, StoreError
-from indexer.storage import view
+from indexer.storage.local import view
 from indexer.storage.manifest import Manifest
-from indexer.storage.postings import Postings, pack, unpack
-from indexer.storage.store import Store
+from indexer.storage.local.postings import Postings, pack, unpack
+from indexer.storage.local.store import Store
 from indexer.types import Filter
 from tests.storage.helpers import ENCODER, add, build, by_terms, check, embed, manifest, stage, texts
 

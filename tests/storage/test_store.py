@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from indexer.errors import CollectionNotFound, LockedError, ReadError, StoreError
-from indexer.storage import sql_catalog
-from indexer.storage import store as store_module
-from indexer.storage.store import Staged, Store
+from indexer.storage.local import sql_catalog
+from indexer.storage.local import store as store_module
+from indexer.storage.local.store import Staged, Store
 from indexer.types import Counts, Filter
 from tests.storage.helpers import (
     ENCODER,

@@ -11,11 +11,11 @@ import pytest
 
 from indexer.embedding.encoder import EncoderSpec, HashEncoder
 from indexer.errors import CollectionNotFound, LockedError, StoreError
-from indexer.storage import store as store_module
-from indexer.storage import swap as swap_module
+from indexer.storage.local import store as store_module
+from indexer.storage.local import swap as swap_module
 from indexer.storage.manifest import Manifest
-from indexer.storage.store import Store
-from indexer.storage.swap import swap
+from indexer.storage.local.store import Store
+from indexer.storage.local.swap import swap
 from semsearch import reindex
 from tests.storage.helpers import ENCODER, build, document, embed, file, stage, texts
 

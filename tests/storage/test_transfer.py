@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from indexer.errors import DataError, UsageError
-from indexer.storage.store import Store
+from indexer.storage.local.store import Store
 from indexer.storage.transfer import export, take_in
 from indexer.types import FileRecord
 from tests.storage.helpers import DIM, ENCODER, check, document, embed, file, manifest, nearest

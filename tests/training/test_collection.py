@@ -8,7 +8,7 @@ import pytest
 
 from indexer.embedding.encoder import EncoderSpec, HashEncoder
 from indexer.errors import DataError
-from indexer.storage.store import Store
+from indexer.storage.local.store import Store
 from semsearch.cli import run
 from semsearch.evaluation.beir import Judged
 from semsearch.training import collection

@@ -10,9 +10,9 @@ import numpy as np
 from sqlalchemy import Connection
 
 from indexer.errors import CorruptError
-from indexer.storage.database import Database, run
+from indexer.storage.local.database import Database, run
 from indexer.storage.filters import conditions
-from indexer.storage.rows import (
+from indexer.storage.local.rows import (
     STORED,
     document_digest,
     document_row,
@@ -24,7 +24,7 @@ from indexer.storage.rows import (
     stored,
     words_of,
 )
-from indexer.storage.shards import Shard
+from indexer.storage.local.shards import Shard
 from indexer.types import Counts, Document, FileRecord, Filter, Neighbours, Passage, StoredPassage
 
 NAME = "catalog.sqlite"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,31 +11,20 @@ import numpy as np
 
 from indexer.embedding.encoder import Encoder, EncoderSpec
 from indexer.errors import CorruptError, MismatchError, ModelError, StoreError
-from indexer.storage.database import run
-from indexer.storage.files import sha256
-from indexer.storage.postings import PAIR
-from indexer.storage.shards import Shard, read
-from indexer.storage.sql_catalog import SqlCatalog
+from indexer.storage.local.database import run
+from indexer.storage.local.files import sha256
+from indexer.storage.local.postings import PAIR
+from indexer.storage.local.shards import Shard, read
+from indexer.storage.local.sql_catalog import SqlCatalog
+from indexer.types import Problem
 
 if TYPE_CHECKING:
-    from indexer.storage.store import Store
+    from indexer.storage.local.store import Store
 
 SAMPLES = 16
 LEAST_COSINE = 0.98
 """Between a stored vector and the same text embedded again: below it another model or template made it. Two runs
 in bf16 with other batch sizes stay above 0.995."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong."""
-
-    part: str
-    """catalog, words, vectors, terms, index, encoder or leftovers."""
-    found: str
-    mended: bool = False
-    remedy: str = ""
-    """What was done, or is left to do."""
 
 
 _CHECKS = {
@@ -74,7 +63,7 @@ def examine(
     """Check the collection in a folder, also one that does not open; with ``open_encoder``, embed samples again.
 
     Raises CollectionNotFound, LockedError and FormatError, which say nothing about its health."""
-    from indexer.storage.store import Store
+    from indexer.storage.local.store import Store
 
     found: list[Problem] = []
     try:

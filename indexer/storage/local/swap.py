@@ -13,10 +13,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from indexer.errors import LockedError, StoreError
-from indexer.storage.files import WriterLock, sync_folder
+from indexer.storage.local.files import WriterLock, sync_folder
 from indexer.storage.manifest import Manifest
-from indexer.storage.sql_catalog import NAME as CATALOG
-from indexer.storage.sql_catalog import SqlCatalog
+from indexer.storage.local.sql_catalog import NAME as CATALOG
+from indexer.storage.local.sql_catalog import SqlCatalog
 
 WAIT = 10.0
 """Seconds that a swap waits for readers to end."""

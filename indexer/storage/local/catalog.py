@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from indexer.storage.filters import matches
-from indexer.storage.rows import document_digest, printable, rarity, storable, words_of
+from indexer.storage.local.rows import document_digest, printable, rarity, storable, words_of
 from indexer.types import Counts, Document, FileRecord, Filter, Neighbours, Passage, StoredPassage
 
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from indexer.errors import CorruptError, StoreError
-from indexer.storage.files import unchanged
+from indexer.storage.local.files import unchanged
 from indexer.storage.manifest import Manifest
-from indexer.storage.postings import Postings
-from indexer.storage.shards import DTYPES, ShardSet
-from indexer.storage.sql_catalog import SqlCatalog
+from indexer.storage.local.postings import Postings
+from indexer.storage.local.shards import DTYPES, ShardSet
+from indexer.storage.local.sql_catalog import SqlCatalog
 from indexer.storage.vectors import LayeredIndex, VectorIndex, nearest, none
 from indexer.types import Filter, Neighbours
 
 if TYPE_CHECKING:
-    from indexer.storage.faiss_index import FaissIndex
+    from indexer.storage.local.faiss_index import FaissIndex
 
 VECTORS = "vectors"
 FEW = 4_096
@@ -172,7 +172,7 @@ class View:
 
     def saved(self) -> FaissIndex | None:
         """The FAISS file; None where it is not the one that was written, or of no use to this generation."""
-        from indexer.storage.faiss_index import FaissIndex
+        from indexer.storage.local.faiss_index import FaissIndex
 
         note = self.manifest.index
         if note is None or note.generation < self._catalog.state()[1]:
@@ -188,7 +188,7 @@ class View:
 
     def build(self, ids: np.ndarray, kind: str = "flat") -> VectorIndex:
         """An index of these passages (n,) ascending."""
-        from indexer.storage.faiss_index import FaissIndex
+        from indexer.storage.local.faiss_index import FaissIndex
 
         index = FaissIndex(self.manifest.dim, kind, self.manifest.vector_dtype, self._device, rows=len(ids))
         if kind != "flat" and len(ids):

@@ -14,7 +14,7 @@ from sqlalchemy import URL, Connection, CursorResult, Engine, create_engine, eve
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from indexer.errors import CorruptError, FormatError, LockedError, StoreError
-from indexer.storage import schema
+from indexer.storage.local import schema
 from indexer.storage.filters import matches_path
 
 
@@ -55,7 +55,7 @@ class Database:
     @classmethod
     def create(cls, path: Path) -> Self:
         """A new catalog with the newest tables. It is whole or absent, whenever the process dies."""
-        from indexer.storage.migrations import upgrade
+        from indexer.storage.local.migrations import upgrade
 
         catalog = cls(path, writable=True)
         with translated(path), catalog.writing() as connection:
@@ -136,7 +136,7 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the tables up to date, in one step."""
-        from indexer.storage.migrations import upgrade
+        from indexer.storage.local.migrations import upgrade
 
         with self.writing() as connection:
             upgrade(connection)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from indexer.errors import CorruptError
-from indexer.storage.files import sha256, sync_folder, unchanged, write_bytes
+from indexer.storage.local.files import sha256, sync_folder, unchanged, write_bytes
 
 DTYPES = {"fp16": np.dtype("<f2"), "fp32": np.dtype("<f4")}
 _NAMES = {"F16": DTYPES["fp16"], "F32": DTYPES["fp32"], "I64": np.dtype("<i8")}

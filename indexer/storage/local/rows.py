@@ -84,7 +84,7 @@ def document_digest(document: Document, parts: Sequence[Passage]) -> bytes:
 
 def file_row(file: FileRecord) -> dict[str, object]:
     return {
-        **vars(file),
+        **{name: value for name, value in vars(file).items() if name != "warnings"},
         "path": printable(file.path),
         "root": printable(file.root),
         "reason": None if file.reason is None else storable(file.reason),
