@@ -104,7 +104,7 @@ def test_the_default_model_finds_meaning_where_no_word_is_shared(run, tmp_path, 
 
 @pytest.mark.model
 def test_reindexing_cranfield_embeds_exactly_what_changed(shared_data, tmp_path):
-    spec = importlib.util.spec_from_file_location("reindex", ROOT / "scripts" / "reindex.py")
+    spec = importlib.util.spec_from_file_location("reindex", ROOT / "scripts" / "bench" / "bench_reindex.py")
     reindex = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(reindex)
     with gzip.open(shared_data / "retrieval" / "cranfield" / "corpus.jsonl.gz", "rt", encoding="utf-8") as file:

@@ -7,11 +7,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexer.words import analyse, indexed, stem
-from indexer.words.characters import comparable
+from indexer.words.analysis import _STRETCHES, _tokens
+from indexer.words.characters import comparable, plain
 
 TEXT = st.text(
     st.one_of(
@@ -20,6 +21,23 @@ TEXT = st.text(
     ),
     max_size=40,
 )
+
+
+STRETCHES = st.lists(
+    st.one_of(
+        st.sampled_from(
+            "C++ C# F#. .NET ..NET .net ASP.NET x.NET (.NET) C++.NET C#,b C+++ C++x # ++ . ' - word Word WORD URLs "
+            "camelCase HTTPServer2 e-mail e- mail 3.11.7 42 1st it's \u2018it\u2019s\u2019 \u201cso\u201d well- "
+            "\u00ad well\u00ad co\u2010 op\uff0d a-\u200b b-\u0301 -\u3164 x\u0640 \u0301a na\u00efve \u00c6on "
+            "\ufb01t \uff23++ C\u266f x\u2122y \u0418\u0306 \u30ab\u3099 \u1112\u1161\u11ab \u6771\u4eac\u90fd "
+            "\u0e44\u0e17\u0e22 \u0928\u092e \u2474 \u2488 \u00bd \u01c5x \ud800".split()
+        ),
+        st.text("abAB1.-+#'", max_size=6),
+        st.characters(exclude_categories=()),
+    ),
+    max_size=8,
+)
+SPACES = st.sampled_from(["", " ", "\n", "\r\n", " \n ", "\n\n", "\t", "\u00a0", "\n\u00a0", "\u3000", "\x85", "\x1c"])
 
 
 def terms_of_fts5(texts: list[str]) -> list[list[str]]:
@@ -119,6 +137,41 @@ def test_tokens_have_their_places_and_no_white_space(text):
 def test_an_index_that_parts_at_blanks_sees_every_term(text):
     for column, tokens in zip(indexed(text), (False, True), strict=True):
         assert column.split(" ") == [t.term for t in analyse(text) if t.part is tokens] or column == ""
+
+
+def assert_reads_as_a_whole(text: str) -> None:
+    """Compare what is said of a text with what is found when it is not parted into stretches first."""
+    whole = _tokens(text)
+    assert analyse(text) == whole
+    terms, parts = (" ".join(t.term for t in whole if t.part is part) for part in (False, True))
+    assert indexed(text) == (terms, parts)
+
+
+@given(TEXT)
+def test_any_text_read_in_stretches_gives_the_words_of_the_whole(text):
+    assert_reads_as_a_whole(text)
+
+
+@settings(max_examples=1000)
+@given(STRETCHES, st.lists(SPACES, min_size=8, max_size=8), st.booleans())
+def test_names_and_broken_lines_read_in_stretches_give_the_words_of_the_whole(stretches, spaces, ascii_only):
+    text = "".join(stretch + space for stretch, space in zip(stretches, spaces, strict=False))
+    assert_reads_as_a_whole(text.encode("ascii", "ignore").decode() if ascii_only else text)
+
+
+def test_every_character_beside_a_word_and_a_line_end_reads_as_in_the_whole():
+    for character in map(chr, [*range(0x20000), *range(0xE0000, 0xE0200)]):  # beyond are unified Han and nothing else
+        if character.isspace():
+            assert plain(character).text.isspace()
+        elif not plain(character).text or plain(character).text.endswith("-"):  # the next line may go on
+            assert len(_STRETCHES.findall(f"a{character}\nb")) == 1
+    for character in map(chr, [*range(0x700), *range(0x2000, 0x2100)]):
+        assert_reads_as_a_whole(f"ab{character} C++{character}\n{character}.NET{character}-\n{character}cd")
+
+
+def test_python_sources_read_in_stretches_give_the_words_of_the_whole():
+    for path in sorted(Path(re.__file__).parent.parent.glob("[a-c]*.py")):
+        assert_reads_as_a_whole(path.read_text(encoding="utf-8"))
 
 
 @given(st.text(st.sampled_from("東京都カナひらไทย한국어"), min_size=1, max_size=8))

@@ -232,8 +232,9 @@ class TermWords(Words):
         query = select(passages.c.id, documents.c.title, passages.c.text).select_from(JOINED).where(condition)
         while rows := connection.execute(query.where(passages.c.id > after).order_by(passages.c.id).limit(PAGE)).all():
             found = []
+            titles = {title: words.indexed(title or "") for title in {row[1] for row in rows}}
             for number, title, body in rows:
-                (heads, head_parts), (terms, parts) = words.indexed(title or ""), words.indexed(body)
+                (heads, head_parts), (terms, parts) = titles[title], words.indexed(body)
                 values = (heads, terms, head_parts, parts)
                 found.append({"id": number, **dict(zip(self.COLUMNS, values, strict=True))})
             yield found

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, delete, exists, func, insert, literal, or_, select, update
 
@@ -25,6 +26,8 @@ from indexer.types import Waiting, Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from sqlalchemy import Select
 
     from indexer.types import FileRecord, ParsedDocument
 
@@ -103,10 +106,10 @@ class CatalogWriter(CatalogReader):
         self._note(file)
         self._discard(path, self.state()[0] + 1)
         mine = and_(documents.c.path == path, documents.c.died.is_(None))
-        self.connection.execute(update(documents).where(mine).values(outdated=1))
         old: dict[bytes, list[int]] = {}
-        for row in self.connection.execute(select(documents.c.id, documents.c.digest).where(mine).order_by("id")):
-            old.setdefault(row.digest, []).append(row.id)
+        if self.connection.execute(update(documents).where(mine).values(outdated=1)).rowcount:
+            for row in self.connection.execute(select(documents.c.id, documents.c.digest).where(mine).order_by("id")):
+                old.setdefault(row.digest, []).append(row.id)
         total = 0
         same: list[int] = []
         new_documents: list[Row] = []
@@ -134,19 +137,14 @@ class CatalogWriter(CatalogReader):
         for table, rows in ((documents, new_documents), (passages, new_passages)):
             if rows:
                 self.connection.execute(insert(table), rows)
-        query = select(func.count()).where(self.dialect.among(passages.c.document_id, same), passages.c.embedded > 0)
-        kept = self.connection.execute(query).scalar_one() if same else 0
+        kept = 0
+        if same:
+            mine = self.dialect.among(passages.c.document_id, same)
+            kept = self.connection.execute(select(func.count()).where(mine, passages.c.embedded > 0)).scalar_one()
         return StagedRows(total, kept, self._twins(first[1]) if new_passages else {})
 
     def _twins(self, first: int) -> dict[int, int]:
-        older = passages.alias("older")
-        twin = (
-            select(older.c.id)
-            .where(older.c.digest == passages.c.digest, older.c.embedded > 0, older.c.text == passages.c.text)
-            .limit(1)
-            .scalar_subquery()
-        )
-        rows = self.connection.execute(select(passages.c.id, twin).where(passages.c.id >= first))
+        rows = self.connection.execute(_passages_and_twins().where(passages.c.id >= first))
         return {row[0]: row[1] for row in rows if row[1] is not None}
 
     def waiting(self) -> Waiting:
@@ -273,3 +271,16 @@ class CatalogWriter(CatalogReader):
         self.connection.execute(update(documents).where(documents.c.id.in_(theirs)).values(missing=missing))
         self.connection.execute(update(state).values(generation=generation, oldest=generation))
         return int(lost)
+
+
+@cache
+def _passages_and_twins() -> Select[Any]:
+    """Return the query, made once, for each passage and another of the same text that has a vector."""
+    older = passages.alias("older")
+    twin = (
+        select(older.c.id)
+        .where(older.c.digest == passages.c.digest, older.c.embedded > 0, older.c.text == passages.c.text)
+        .limit(1)
+        .scalar_subquery()
+    )
+    return select(passages.c.id, twin)
