@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.corpus.splitter import Splitter
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.errors import DataError
 from indexer.storage.store import Snapshot
-from indexer.types import Document, Heading, ParsedDocument, StoredPassage
+from indexer.types import Document, ParsedDocument, Passage, StoredPassage
 from semsearch.cli import run
 from semsearch.evaluation.judged import Judged
 from semsearch.training import collection
@@ -114,21 +113,37 @@ def test_titles_and_headings_are_not_in_their_own_answers(snapshot):
     }
 
 
-def test_headings_are_those_the_splitter_found():
-    """A line of code that looks like a heading is none; a heading of extracted text is known without any mark."""
-    code = "# Setup\n\n```sh\n# not a heading but a remark in the code of the manual\nrun it at once\n```\n"
-    page = "Ropes\nA rope is made of three strands that are laid together with a twist."
-    store = memory()
-    for path, kind, text, headings in (
-        ("/data/a.md", "markdown", code, ()),
-        ("/data/b.html", "html", page, (Heading(0, 5, 1, "Ropes"),)),
-    ):
-        whole = Document(path, text, kind, headings=headings)
-        split = Splitter(lambda each: len(each.split()), 128)
-        add(store, path, [ParsedDocument(whole, tuple(split.split(whole)))])
+def titled(path: str, kind: str, parts: Sequence[tuple[str, str | None]]) -> list[tuple[str, str]]:
+    """Return the pairs of a heading and a text that a document of these passages, each with its heading, gives."""
+    store, start, cut = memory(), 0, []
+    for text, heading in parts:
+        cut.append(Passage(text, start, start + len(text), 1, 1, len(text.split()), heading=heading))
+        start += len(text) + 1
+    whole = Document(path, "\n".join(text for text, _ in parts), kind)
+    add(store, path, [ParsedDocument(whole, tuple(cut))])
     with store.snapshot() as shown:
         rows = [row for each in shown.documents() for row in collection._titled(each, set())]
-    assert [(row.anchor, row.positive.split()[0]) for row in rows] == [("Setup", "```sh"), ("Ropes", "A")]
+    return [(row.anchor, row.positive) for row in rows]
+
+
+def test_headings_are_those_of_the_document():
+    """No line of code is one, and none in the middle of a passage: what stands before it is not below it."""
+    first = "Read all of this before you begin to set up the tools."
+    code = "# not a heading but a remark\nrun it at once and wait for the end"
+    two = f"{first}\n\n## Later\n\n{first}"
+    parts = [
+        (f"# Setup\n\n{first}\n\n```sh", "Setup"),
+        (f"{code}\n```", "Setup"),
+        (two, "Setup"),
+        (f"## End\n{first}", None),
+    ]
+    assert [name for name, _ in titled("/data/a.md", "markdown", parts)] == ["Setup", "End"]
+
+
+def test_headings_of_extracted_text_are_those_kept_with_its_passages():
+    body = "A rope is made of three strands,\nthat are laid together with a twist and hold a ship."
+    parts = [(f"Ropes\n{body}", "Ship › Ropes"), (body, "Ship › Ropes"), (f"Knots\n{body}", None)]
+    assert titled("/data/b.html", "html", parts) == [("Ropes", body)]
 
 
 def test_neighbours_have_nothing_between_them():
