@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from indexer.corpus import plain
+from indexer.corpus import plain_text
 from indexer.corpus.text import clean
 from indexer.errors import NothingToRead
 
@@ -27,7 +27,7 @@ _NAMES = {"SUMMARY": "", "DESCRIPTION": "", "FN": "", "NOTE": "", "COMMENT": ""}
 
 def read(source: Source, notes: Notes) -> Iterator[Document]:
     """Yield a document for each entry, under its own identifier."""
-    text = plain.text_of(source, notes)
+    text = plain_text.text_of(source, notes)
     names: set[str] = set()
     count = 0
     for line, properties in _entries(text, notes):

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
-from indexer.corpus import plain
+from indexer.corpus import plain_text
 from indexer.errors import NothingToRead
 from indexer.types import Heading
 
@@ -77,7 +77,7 @@ _SECTION = re.compile(
 
 def read(source: Source, notes: Notes) -> Iterator[Document]:
     """Yield the text of the source as one document."""
-    text = plain.text_of(source, notes)
+    text = plain_text.text_of(source, notes)
     marked = _SECTION.sub(lambda match: f"{_OPEN}{_LEVELS.index(match[1])}{match[2]}{_CLOSE}", text)
     words, headings = _without_marks(to_text(marked))
     if not words.strip():

@@ -10,7 +10,7 @@ from email.header import decode_header
 from email.utils import collapse_rfc2231_value
 from typing import TYPE_CHECKING
 
-from indexer.corpus import encodings, plain, readers
+from indexer.corpus import encodings, plain_text, readers
 from indexer.corpus.formats import BINARY_KINDS, has_binary_name, human, kind_of, looks_binary, printable
 from indexer.corpus.text import clean
 from indexer.errors import NothingToRead, ReadError
@@ -65,7 +65,7 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
         data = data.partition(b"\n")[2]
     message = _parsed(data)
     if not _KNOWN & {name.lower() for name in message}:
-        yield from plain.read(source.part(data, source.name, source.record or "", "text"), notes)
+        yield from plain_text.read(source.part(data, source.name, source.record or "", "text"), notes)
         return
     yield from _message(message, source, source.record, notes)
 

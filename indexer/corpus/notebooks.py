@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from indexer.corpus import headings, plain, terminal
+from indexer.corpus import headings, plain_text, terminal
 from indexer.corpus.text import clean, newlines
 from indexer.errors import NothingToRead, ReadError
 
@@ -21,7 +21,7 @@ _PICTURES = ("image/", "video/", "audio/", "application/pdf")
 def read(source: Source, notes: Notes) -> Iterator[Document]:
     """Yield the notebook as one document; code stands within fences, so that its comments are no headings."""
     try:
-        notebook = json.loads(plain.text_of(source, notes))
+        notebook = json.loads(plain_text.text_of(source, notes))
     except (ValueError, RecursionError) as error:
         raise ReadError(f"not a readable notebook: {error}") from error
     sheets = [notebook, *_list(notebook, "worksheets")]

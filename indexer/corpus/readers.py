@@ -47,7 +47,7 @@ READERS: dict[str, str] = {
 }
 """Kind → "module:function" of its reader, loaded when the first file of that kind comes; any other kind is text."""
 
-TEXT_READER = "indexer.corpus.plain:read"
+TEXT_READER = "indexer.corpus.plain_text:read"
 
 HEAD_BYTES = 8192
 """Bytes looked at to tell text from other content."""

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from indexer.corpus import jsons, plain, tables
+from indexer.corpus import jsons, plain_text, tables
 from indexer.corpus.formats import ReadOptions, printable
 from indexer.corpus.record_lines import Remarks, lines
 from indexer.corpus.text import clean
@@ -51,7 +51,7 @@ def read(source: Source, notes: Notes) -> Iterator[Document]:
 
 def read_json(source: Source, notes: Notes) -> Iterator[Document]:
     """Yield the records of a JSON file that holds data; one of settings is a single document as it is written."""
-    text = plain.text_of(source, notes)
+    text = plain_text.text_of(source, notes)
     found = jsons.values(text)
     rows = jsons.records_of(text, found) if found else None
     if rows is None:

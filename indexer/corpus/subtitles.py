@@ -6,7 +6,7 @@ import html
 import re
 from typing import TYPE_CHECKING
 
-from indexer.corpus import plain
+from indexer.corpus import plain_text
 from indexer.errors import NothingToRead
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _DIALOGUE = re.compile(r"^(?:Dialogue|Comment):[ \t]*(?:[^,\n]*,){4}([^,\n]*),(?
 
 def read(source: Source, notes: Notes) -> Iterator[Document]:
     """Yield what is said as one document, without times, counters, settings and styles."""
-    text = plain.text_of(source, notes)
+    text = plain_text.text_of(source, notes)
     name = source.name.lower().removesuffix(".gz")
     said = _scripted(text) if name.endswith((".ass", ".ssa")) else _cues(text)
     words = "\n".join(said)

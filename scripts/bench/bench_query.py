@@ -50,9 +50,7 @@ def fill(docs: Collection, texts: list[str]) -> None:
         for number in range(0, len(texts), PER_FILE):
             path = f"/made-up/{number}.py"
             documents = tuple(
-                ParsedDocument(
-                    Document(path, text, "code", record=str(n)), (Passage(text, 0, len(text), 1, 1, WORDS),)
-                )
+                ParsedDocument(Document(path, text, "code", record=str(n)), (Passage(text, 0, len(text), 1, 1, WORDS),))
                 for n, text in enumerate(texts[number : number + PER_FILE])
             )
             writer.stage(Parsed(FileRecord(path, "/made-up", 1, 1, "00"), documents))

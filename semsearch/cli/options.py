@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem
 from indexer.corpus.formats import ReadOptions
 from semsearch.encoders import EncoderOverrides
 from semsearch.nearest import hint
-from semsearch.search import filters
+from semsearch.search import filter_expressions
 from semsearch.search.request import FUSIONS, MODES
 from semsearch.settings import Settings, load_settings
 
@@ -171,7 +171,7 @@ def run_settings(overrides: EncoderOverrides) -> Settings:
 
 HIT_OPTIONS = [
     click.option("-k", default=10, show_default=True, metavar="N", type=int, help="Most hits to show."),
-    click.option("--filter", multiple=True, metavar="NAME=VALUE", help=f"Only {filters.HELP}"),
+    click.option("--filter", multiple=True, metavar="NAME=VALUE", help=f"Only {filter_expressions.HELP}"),
     click.option(
         "--per-document", type=int, metavar="N", help="Most hits from one document: a file, or a record of one."
     ),

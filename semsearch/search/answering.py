@@ -9,7 +9,7 @@ import numpy as np
 
 from indexer import words
 from indexer.errors import StoreError
-from semsearch.search import explain, filters, places, rerank, snippets
+from semsearch.search import explain, filter_expressions, places, rerank, snippets
 from semsearch.search.asked import Asked, Need, read
 from semsearch.search.explain import Explanation
 from semsearch.search.hits import Answer, Hit
@@ -211,7 +211,7 @@ def _remarks(view: View, request: SearchRequest | SimilarRequest, hits: Sequence
     remarks = []
     condition = request.condition
     if not hits and condition is not None and (condition.kinds or condition.fields):
-        remarks += filters.check(condition, view.facets.kinds, view.endings, view.facets.fields)
+        remarks += filter_expressions.check(condition, view.facets.kinds, view.endings, view.facets.fields)
     by_words = isinstance(request, SearchRequest) and request.mode == "lexical"
     if view.missing is not None and not by_words:
         remarks.append(view.missing)

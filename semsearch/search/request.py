@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Self, get_args
 from indexer.errors import UsageError
 from indexer.types import Filter
 from semsearch.nearest import check_names, hint
-from semsearch.search import filters
+from semsearch.search import filter_expressions
 
 if TYPE_CHECKING:
     from semsearch.search.rerank import Reranker
@@ -168,4 +168,4 @@ def _filter(value: object) -> Filter | None:
     expressions = [value] if isinstance(value, str) else value
     if not isinstance(expressions, Sequence) or not all(isinstance(each, str) for each in expressions):
         raise UsageError(f"filter is {value!r}; it is a Filter, an expression such as 'type=md', or a list of them")
-    return filters.parse(expressions)
+    return filter_expressions.parse(expressions)

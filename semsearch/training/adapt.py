@@ -13,7 +13,7 @@ from semsearch.collection import Collection
 from semsearch.evaluation import gate, runner
 from semsearch.evaluation.task_data import Data, find_downstream
 from semsearch.making import Runtime
-from semsearch.training import collection, trainer
+from semsearch.training import collection_pairs, trainer
 from semsearch.training.rundir import RunFolder
 from semsearch.training.student import plain_lora
 
@@ -44,7 +44,7 @@ class Adaptation:
 
     prepared: Prepared
     present: EncoderSpec
-    held: collection.HeldOut
+    held: collection_pairs.HeldOut
     before: Score
     sts: Data | None
     sts_before: Score | None
@@ -84,8 +84,8 @@ def prepare(
                 "with `semsearch index` first"
             )
         encoder = docs.encoder
-        material = collection.gather(view.snapshot, encoded(encoder), judgements, recipe.train.seed)
-    chosen = override(collection.recipe_for(started, material))
+        material = collection_pairs.gather(view.snapshot, encoded(encoder), judgements, recipe.train.seed)
+    chosen = override(collection_pairs.recipe_for(started, material))
     prepared = trainer.prepare(chosen, data, material.rows, settings.device)
     sts = sts_data(settings.data, data)
     return Adaptation(
@@ -139,7 +139,7 @@ def with_adapter(spec: EncoderSpec, folder: Path) -> EncoderSpec:
     return embedding.resolve(replace(spec, adapter=str(folder.absolute()), adapter_weights=None))
 
 
-def encoded(encoder: Encoder) -> collection.Encode:
+def encoded(encoder: Encoder) -> collection_pairs.Encode:
     """Return the encoder as a function of texts and their role."""
 
     def encode(texts: Sequence[str], query: bool = False) -> np.ndarray:

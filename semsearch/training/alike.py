@@ -16,7 +16,7 @@ from semsearch.training.clean import words
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from semsearch.training.rows import Row
+    from semsearch.training.training_rows import Row
 
 WIDTH = 64
 """w."""

@@ -3,15 +3,15 @@ from datetime import datetime
 import pytest
 
 from indexer.errors import UsageError
-from semsearch.search import filters
+from semsearch.search import filter_expressions
 
 
 def test_nothing_said_is_no_filter():
-    assert filters.parse([]) is None
+    assert filter_expressions.parse([]) is None
 
 
 def test_every_form():
-    found = filters.parse(
+    found = filter_expressions.parse(
         ["path=docs/**", "*.md", "type=.PDF", "since=2026-01-31", "until=2026-02-01T12:30", "author=Ada=L"]
     )
     assert found.paths == ("docs/**", "*.md")
@@ -22,20 +22,20 @@ def test_every_form():
 
 
 def test_a_field_named_like_a_condition():
-    assert filters.parse(["field.type=memo"]).fields == (("type", "memo"),)
+    assert filter_expressions.parse(["field.type=memo"]).fields == (("type", "memo"),)
 
 
 @pytest.mark.parametrize("expression", ["since=yesterday", "=x", "author=", "until=2026-13-01"])
 def test_unreadable(expression):
     with pytest.raises(UsageError, match=expression.split("=")[-1] or "author"):
-        filters.parse([expression])
+        filter_expressions.parse([expression])
 
 
 KINDS, ENDINGS = {"markdown", "csv"}, {"md", "csv", "tar.gz"}
 
 
 def check(expression, fields=("author",)):
-    return filters.check(filters.parse([expression]), KINDS, ENDINGS, set(fields))
+    return filter_expressions.check(filter_expressions.parse([expression]), KINDS, ENDINGS, set(fields))
 
 
 @pytest.mark.parametrize(

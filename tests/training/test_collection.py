@@ -15,10 +15,10 @@ from indexer.storage.store import Snapshot
 from indexer.types import Document, ParsedDocument, Passage, StoredPassage
 from semsearch.cli import run
 from semsearch.evaluation.judged import Judged
-from semsearch.training import collection
+from semsearch.training import collection_pairs
 from semsearch.training.clean import distinct, key, words
 from semsearch.training.recipe import Recipe, Train
-from semsearch.training.rows import Row
+from semsearch.training.training_rows import Row
 from tests.search.helpers import ENCODER, add, document, memory
 
 NOUNS = (
@@ -74,8 +74,8 @@ def every(snapshot: Snapshot, path: str | None = None) -> list[StoredPassage]:
     return [passage for each in snapshot.documents(path) for passage in each.passages]
 
 
-def gathered(snapshot: Snapshot, judgements: Path | None = None, seed: int = 1) -> collection.Material:
-    return collection.gather(snapshot, encode, judgements, seed)
+def gathered(snapshot: Snapshot, judgements: Path | None = None, seed: int = 1) -> collection_pairs.Material:
+    return collection_pairs.gather(snapshot, encode, judgements, seed)
 
 
 @pytest.fixture
@@ -93,20 +93,25 @@ def texts_of(rows: list[Row]) -> set[str]:
 
 def test_pairs_are_made_of_the_texts_alone(snapshot):
     rows = gathered(snapshot).rows
-    assert set(rows) == {collection.SENTENCES, collection.TITLES, collection.NEIGHBOURS, collection.HELD}
+    assert set(rows) == {
+        collection_pairs.SENTENCES,
+        collection_pairs.TITLES,
+        collection_pairs.NEIGHBOURS,
+        collection_pairs.HELD,
+    }
     whole = {p.passage.text for p in every(snapshot)}
-    for row in rows[collection.SENTENCES]:
+    for row in rows[collection_pairs.SENTENCES]:
         assert row.anchor not in row.positive
         assert any(row.anchor in text and words(row.positive) <= words(text) for text in whole)
     order = [p.passage.text for p in every(snapshot)]
-    for row in rows[collection.NEIGHBOURS]:
+    for row in rows[collection_pairs.NEIGHBOURS]:
         assert order.index(row.positive) == order.index(row.anchor) + 1
-    titles = {row.anchor for row in rows[collection.TITLES]}
+    titles = {row.anchor for row in rows[collection_pairs.TITLES]}
     assert len(titles & {f"Chapter {NOUNS[n % 12]} {n}" for n in range(60)}) > 30  # others are held out
 
 
 def test_titles_and_headings_are_not_in_their_own_answers(snapshot):
-    found = {row.anchor: row.positive for row in collection._titled(next(snapshot.documents(BOATS)), set())}
+    found = {row.anchor: row.positive for row in collection_pairs._titled(next(snapshot.documents(BOATS)), set())}
     assert found == {
         "Sailing": "A sailing boat crosses the bay. It has a white sail and two masts of dark wood.",
         "Oars": "Rowing is slower than sailing. It needs two strong arms and calm.",
@@ -122,7 +127,7 @@ def titled(path: str, kind: str, parts: Sequence[tuple[str, str | None]]) -> lis
     whole = Document(path, "\n".join(text for text, _ in parts), kind)
     add(store, path, [ParsedDocument(whole, tuple(cut))])
     with store.snapshot() as shown:
-        rows = [row for each in shown.documents() for row in collection._titled(each, set())]
+        rows = [row for each in shown.documents() for row in collection_pairs._titled(each, set())]
     return [(row.anchor, row.positive) for row in rows]
 
 
@@ -151,14 +156,14 @@ def test_neighbours_have_nothing_between_them():
     first, middle, last = passages(0, 3)
     store = memory([("/data/a.txt", [first, "short", last]), ("/data/b.txt", [middle, last])])
     with store.snapshot() as shown:
-        documents = collection._documents(list(shown.documents()), np.random.default_rng(1))
-        found = [row for each in documents for row in collection._neighbours(each, set())]
+        documents = collection_pairs._documents(list(shown.documents()), np.random.default_rng(1))
+        found = [row for each in documents for row in collection_pairs._neighbours(each, set())]
     assert (first, last) not in {(row.anchor, row.positive) for row in found}
 
 
 def test_copies_are_not_each_others_negatives(snapshot):
     """Of near-duplicates one is trained on, so no batch holds the other."""
-    documents = collection._documents(list(snapshot.documents()), np.random.default_rng(1))
+    documents = collection_pairs._documents(list(snapshot.documents()), np.random.default_rng(1))
     used = {p.path for each in documents for p in each.passages}
     assert "/data/0.txt" in used
     assert "/data/copy.txt" not in used
@@ -169,11 +174,13 @@ def test_copies_are_not_each_others_negatives(snapshot):
 
 def test_what_is_held_out_is_in_no_training_pair(snapshot):
     material = gathered(snapshot)
-    used = " ".join(texts_of([r for path, rows in material.rows.items() if path != collection.HELD for r in rows]))
-    held = list(material.held.judged.queries.values()) + [row.anchor for row in material.rows[collection.HELD]]
+    used = " ".join(
+        texts_of([r for path, rows in material.rows.items() if path != collection_pairs.HELD for r in rows])
+    )
+    held = list(material.held.judged.queries.values()) + [row.anchor for row in material.rows[collection_pairs.HELD]]
     assert len(held) > 40
     assert not [query for query in held if query in used]
-    dev = {row.anchor for row in material.rows[collection.HELD]}
+    dev = {row.anchor for row in material.rows[collection_pairs.HELD]}
     assert not dev & set(material.held.judged.queries.values())
 
 
@@ -196,19 +203,19 @@ def test_held_out_sentences_are_answered_by_the_rest_of_their_passage(snapshot):
 
 def test_judged_queries_train_and_are_held_out_by_query(snapshot, judgements):
     material = gathered(snapshot, judgements)
-    train = {row.anchor for row in material.rows[collection.JUDGEMENTS]}
-    dev = {row.anchor for row in material.rows[collection.HELD]}
+    train = {row.anchor for row in material.rows[collection_pairs.JUDGEMENTS]}
+    dev = {row.anchor for row in material.rows[collection_pairs.HELD]}
     gate = set(material.held.judged.queries.values())
     assert (len(dev), len(gate)) in {(5, 10), (5, 11), (6, 10)}  # the query written in two ways is in one part
     assert sum(len(keys(part)) for part in (train, dev, gate)) == len(keys(train | dev | gate)) == 39
     by_path = {}
     for p in every(snapshot):
         by_path.setdefault(p.path, []).append(p.passage.text)
-    for row in material.rows[collection.JUDGEMENTS]:
+    for row in material.rows[collection_pairs.JUDGEMENTS]:
         (path,) = {f"/data/{int(row.anchor.split()[0].lower().removeprefix('number').strip(',')) // 9}.txt"}
         assert row.positive in by_path[path]
         assert not set(row.negatives) & set(by_path[path])
-    assert any(row.negatives for row in material.rows[collection.JUDGEMENTS])
+    assert any(row.negatives for row in material.rows[collection_pairs.JUDGEMENTS])
     wanted = {path for documents in material.held.judged.relevant.values() for path in documents}
     assert wanted <= set(material.held.documents)
     large = HashEncoder(dim=4096)
@@ -223,7 +230,7 @@ def test_no_relevant_document_gives_a_hard_negative(snapshot):
 
     def found(*relevant: str) -> list[Row]:
         judged = Judged("j", {"q": "number9 number10"}, {"q": dict.fromkeys(relevant, 1)}, "")
-        return collection._judged_rows(snapshot, shown, judged, ["q"], encode, 2)
+        return collection_pairs._judged_rows(snapshot, shown, judged, ["q"], encode, 2)
 
     (negative,) = found("/data/1.txt")[0].negatives
     (path,) = {p.path for p in shown if p.passage.text == negative}
@@ -254,16 +261,16 @@ def test_what_cannot_be_trained_on_is_said(snapshot, judgements, tmp_path):
 
 
 def test_sizes_follow_the_number_of_pairs(snapshot, judgements):
-    small = collection.sized(Train(batch=64, epochs=1, warmup=10, check_every=50), 80)
+    small = collection_pairs.sized(Train(batch=64, epochs=1, warmup=10, check_every=50), 80)
     assert (small.batch, small.steps, small.warmup, small.check_every) == (10, 10, 2, 2)
-    large = collection.sized(Train(batch=64, epochs=2, warmup=10, check_every=50), 6400)
+    large = collection_pairs.sized(Train(batch=64, epochs=2, warmup=10, check_every=50), 6400)
     assert (large.batch, large.steps, large.warmup, large.check_every) == (64, 200, 10, 50)
-    recipe = collection.recipe_for(Recipe.preset("collection"), gathered(snapshot))
-    assert collection.JUDGEMENTS not in {s.path for s in recipe.sources}
-    with_queries = collection.recipe_for(Recipe.preset("collection"), gathered(snapshot, judgements))
+    recipe = collection_pairs.recipe_for(Recipe.preset("collection"), gathered(snapshot))
+    assert collection_pairs.JUDGEMENTS not in {s.path for s in recipe.sources}
+    with_queries = collection_pairs.recipe_for(Recipe.preset("collection"), gathered(snapshot, judgements))
     weights = {s.path: s.weight for s in with_queries.sources}
-    count = len(gathered(snapshot, judgements).rows[collection.JUDGEMENTS])
-    assert weights[collection.JUDGEMENTS] == count * collection.EMPHASIS
+    count = len(gathered(snapshot, judgements).rows[collection_pairs.JUDGEMENTS])
+    assert weights[collection_pairs.JUDGEMENTS] == count * collection_pairs.EMPHASIS
 
 
 # -- the command ------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from indexer.embedding.hash_encoder import HashEncoder
 from semsearch.training.mining import mine
-from semsearch.training.rows import Row
+from semsearch.training.training_rows import Row
 
 
 def test_nearest_other_passage_is_the_negative():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from indexer.corpus.blocks import Assembled, assemble, first_heading
 from indexer.corpus.titles import best
 from indexer.corpus.web.charsets import decode_page
-from indexer.corpus.web.walk import Walk
+from indexer.corpus.web.page_walk import Walk
 from indexer.errors import NothingToRead, ReadError
 
 if TYPE_CHECKING:

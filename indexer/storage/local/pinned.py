@@ -13,8 +13,8 @@ from sqlalchemy import select
 from indexer.errors import CorruptError, StoreError
 from indexer.storage.local.postings import Postings
 from indexer.storage.local.shards import DTYPES, Shard, ShardSet
-from indexer.storage.local.tables import shards as shards_table
-from indexer.storage.local.tables import staged as staged_table
+from indexer.storage.local.vector_tables import shards as shards_table
+from indexer.storage.local.vector_tables import staged as staged_table
 from indexer.storage.vectors import LayeredIndex, VectorIndex
 
 if TYPE_CHECKING:

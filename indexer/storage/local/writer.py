@@ -17,9 +17,9 @@ from indexer.storage.local.manifest_file import IndexFile, ManifestFile
 from indexer.storage.local.pinned import VECTORS, PinnedIndex, Vectors, listed, staged
 from indexer.storage.local.postings import pack
 from indexer.storage.local.sqlite import SQLITE, WritingDatabase
-from indexer.storage.local.tables import shards as shards_table
-from indexer.storage.local.tables import staged as staged_table
-from indexer.storage.sql.rows import text_digest
+from indexer.storage.local.vector_tables import shards as shards_table
+from indexer.storage.local.vector_tables import staged as staged_table
+from indexer.storage.sql.row_values import text_digest
 from indexer.storage.sql.schema import sparse
 from indexer.storage.sql.writing import CatalogWriter
 from indexer.storage.vectors import check

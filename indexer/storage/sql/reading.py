@@ -10,7 +10,7 @@ from sqlalchemy import and_, func, or_, select
 
 from indexer.errors import CorruptError
 from indexer.storage.sql.dialect import conditions
-from indexer.storage.sql.rows import file_record, stored_document, stored_passage
+from indexer.storage.sql.row_values import file_record, stored_document, stored_passage
 from indexer.storage.sql.schema import documents, files, passages, roots, sparse, state
 from indexer.storage.storable import storable_path
 from indexer.types import Counts

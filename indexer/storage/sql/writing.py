@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, delete, exists, func, insert, literal, or_, select, update
 
 from indexer.storage.sql.reading import JOINED, CatalogReader, wanted_work
-from indexer.storage.sql.rows import (
+from indexer.storage.sql.row_values import (
     Row,
     document_digest,
     document_row,

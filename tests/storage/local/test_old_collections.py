@@ -97,7 +97,7 @@ def test_documents_without_the_space_between_passages_get_some(old):
 
 def test_migrations_arrive_at_the_schema():
     """The tables that migrations make are those that the schema states, column by column and index by index."""
-    from indexer.storage.local import tables  # noqa: F401 - they belong to the same metadata
+    from indexer.storage.local import vector_tables  # noqa: F401 - they belong to the same metadata
 
     def shape(make) -> dict[str, object]:
         engine = create_engine("sqlite://")

@@ -20,7 +20,7 @@ from semsearch.evaluation import retrieval
 from semsearch.evaluation.judged import Judged, read_judgements
 from semsearch.evaluation.metrics import Score
 from semsearch.training.clean import distinct, key, words
-from semsearch.training.rows import Row
+from semsearch.training.training_rows import Row
 
 if TYPE_CHECKING:
     from pathlib import Path
