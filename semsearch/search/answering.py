@@ -232,7 +232,7 @@ def _present(view: View, answered: Sequence[_Answered], models: Models) -> list[
         ranks = range(1, 1 + len(each.found))
         hits.append(
             [
-                Hit.of(rank, found.row, found.final, mark, found.duplicates, why)
+                Hit.of(rank, found.row, found.shown, mark, found.duplicates, why)
                 for rank, found, mark, why in zip(ranks, each.found, of_query, whys, strict=True)
             ]
         )

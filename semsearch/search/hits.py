@@ -45,7 +45,7 @@ class Hit:
     """From 1."""
     score: float
     """The order of the hits: cosine (dense), BM25 (lexical), inner product of terms (sparse), the fused score (hybrid),
-    or the cross-encoder's."""
+    or the cross-encoder's. A weighted sum reads as 0 to 1; ``explanation.fused`` has it as it is."""
     path: str
     """Absolute path of the file."""
     line_start: int

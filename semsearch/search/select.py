@@ -42,6 +42,11 @@ class Found:
         """The score that orders the hits."""
         return self.score if self.reranked is None else self.reranked
 
+    @property
+    def shown(self) -> float:
+        """The score that a person reads: a weighted sum of retrievers is held between 0 and 1."""
+        return min(1.0, max(0.0, self.score)) if self.parts and self.reranked is None else self.final
+
 
 def first_depth(options: HitOptions, hits: int, passages: int) -> int:
     """Return how deep to look into a ranking at first: some of it will be folded or dropped."""

@@ -66,7 +66,7 @@ def test_explanations_say_what_each_retriever_found(boats):
     vector = helpers.ENCODER.encode(["boats with anchors"])[0]
     assert why.scores["dense"] == pytest.approx(float(vector @ helpers.ENCODER.encode([hit.text])[0]), abs=2e-3)
     assert why.scores["lexical"] > 0
-    assert why.fused == hit.score
+    assert hit.score == min(1.0, max(0.0, why.fused))
     assert why.rerank is None
     assert why.terms == ("boats", "anchors")
     assert dict(why.query_means).keys() == {"boats", "anchors"}  # a hash encoder's "next words" are its words
@@ -277,3 +277,15 @@ def test_similar_tells_files_on_disk_and_files_without_passages_apart(boats, tmp
         writer.commit()
     with pytest.raises(UsageError, match="it is encrypted"):
         helpers.collection(boats.store).similar("/bad\udce9.pdf:3")
+
+
+@pytest.mark.parametrize("notes", [1, 2, 3, 20])
+def test_a_score_reads_as_0_to_1_however_few_notes_there_are(notes):
+    files = [(f"/{n}.txt", [f"note number {n} about the sails of boat {n}"]) for n in range(notes)]
+    docs = helpers.collection(helpers.memory(files))
+    for query in ("note number 0 about the sails of boat 0", "sails", "nothing of the kind"):
+        hits = docs.search(query, k=20, explain=True)
+        assert all(0 <= hit.score <= 1 for hit in hits)
+        fused = [hit.explanation.fused for hit in hits]
+        assert fused == sorted(fused, reverse=True)
+        assert max(fused, default=0) < 2
