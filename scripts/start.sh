@@ -6,7 +6,7 @@ extra=
 if [ $# -gt 0 ]; then
     folder=$1 collection=default question=${2:-what is this about?}
 else
-    folder=indexer/corpus collection=semsearch question="what happens when a PDF is encrypted?"
+    folder=indexer/corpus/pdf collection=semsearch question="what happens when a PDF is encrypted?"
 fi
 semsearch index --collection $collection "$folder" || [ $? -eq 4 ]  # 4: some files could not be read, the others can
 semsearch query --collection $collection "$question" -k 3
