@@ -7,6 +7,8 @@
     │   └── PrecisionError    exit 2   a precision or device that this machine cannot do
     ├── MismatchError         exit 3   the index was made by another encoder than the one asked for
     ├── ReadError             exit 4   one file that cannot be read: recorded as its status, never ends a run
+    │   └── NothingToRead              an empty file and the like: skipped with the reason, not failed
+    │       └── MissingExtra           a library that this kind of file needs is not installed
     ├── StoreError            exit 2   the collection on disk
     │   ├── CollectionNotFound         nothing is indexed under that name
     │   ├── LockedError                another process is writing
@@ -25,6 +27,8 @@ where they are called, with ``raise … from error``.
 
 
 class SemsearchError(Exception):
+    """Anything that semsearch raises on purpose."""
+
     exit_code = 2
 
     @property
@@ -34,56 +38,70 @@ class SemsearchError(Exception):
 
 
 class UsageError(SemsearchError):
-    pass
+    """An argument that cannot be meant."""
 
 
 class ConfigError(SemsearchError):
-    pass
+    """A settings, spec, recipe or preset file that does not fit."""
 
 
 class ModelError(SemsearchError):
-    pass
+    """A model, adapter or tokenizer that cannot be found or loaded."""
 
 
 class PrecisionError(ModelError):
-    pass
+    """A precision or device that this machine cannot do."""
 
 
 class MismatchError(SemsearchError):
+    """The index was made by another encoder than the one asked for."""
+
     exit_code = 3
 
 
 class ReadError(SemsearchError):
+    """A file that cannot be read."""
+
     exit_code = 4
 
 
+class NothingToRead(ReadError):  # noqa: N818 - reads as what happened
+    """A file that is well and holds nothing to search: it is skipped with this reason, not failed."""
+
+
+class MissingExtra(NothingToRead):
+    """A file whose kind needs a library that is not installed: the message names the command that installs it."""
+
+
 class StoreError(SemsearchError):
-    pass
+    """A collection that cannot be used as asked."""
 
 
 class CollectionNotFound(StoreError):  # noqa: N818 - reads as what happened
-    pass
+    """Nothing is indexed under that name."""
 
 
 class LockedError(StoreError):
-    pass
+    """Another process is writing."""
 
 
 class CorruptError(StoreError):
-    pass
+    """Parts of a collection disagree."""
 
 
 class FormatError(StoreError):
-    pass
+    """A newer version wrote the collection."""
 
 
 class DataError(SemsearchError):
-    pass
+    """Evaluation or training data that are missing or malformed."""
 
 
 class TrainingError(SemsearchError):
-    pass
+    """A training run that cannot go on."""
 
 
 class GateFailed(SemsearchError):  # noqa: N818
+    """Quality dropped."""
+
     exit_code = 5

@@ -1,29 +1,30 @@
-"""Bring a collection up to date with its files: read → split → stage → encode → add vectors → commit."""
+"""Bring a collection up to date with its files: scan → plan → parse → stage → embed → commit."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 
-import numpy as np
+from indexer.corpus.formats import ReadOptions
+from indexer.corpus.parse import parse_stream
+from indexer.embedder import COMMIT_SECONDS, EncoderEmbedder, embed_waiting
+from indexer.parsing import Job, read_files
+from indexer.plan import make_plan
+from indexer.progress import FileRead, Planned, Progress, TextsEmbedded, silent
+from indexer.types import FileRecord
 
-from indexer.corpus import changes, readers
-from indexer.corpus.formats import RECORD_KINDS, ReadOptions
-from indexer.corpus.splitter import Splitter
-from indexer.embedding.encoder import Encoder, Terms
-from indexer.errors import ReadError, UsageError
-from indexer.storage.local.store import Store
-from indexer.types import Document, FileRecord, Notes
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import BinaryIO
 
-COMMIT_SECONDS = 1.0
-"""A commit follows the first batch that ends this long after the last one: what a kill can cost."""
-LONG_RUN_TOKENS = 20_000
-"""Runs with fewer tokens to embed start without an estimate."""
-WINDOW = {"cpu": 64, "cuda": 16_384}
-"""Passages sorted by length together: more pads less, fewer lets documents finish sooner."""
+    from indexer.corpus.splitter import Splitter
+    from indexer.embedding.encoder import Encoder
+    from indexer.plan import Plan, ToRead
+    from indexer.progress import Event
+    from indexer.storage.store import Store, Writer
+    from indexer.types import Parsed
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Report:
     embedded: int = 0
     """Texts that went through the model in this run: passages, each distinct text once."""
     reused: int = 0
-    """New passages whose text was already embedded."""
+    """Passages of new and changed files that had a vector already."""
     total: int = 0
     """Passages that can be searched now."""
     tokens: int = 0
@@ -52,19 +53,15 @@ class Report:
     seconds: float = 0.0
     vanished: list[str] = field(default_factory=list)
     """Roots that do not exist any more, or are suddenly empty; nothing of theirs was removed."""
+    warnings: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Path → content of an indexed file that was left out on purpose, of the files that this run has read."""
 
-
-class Observer:
-    """Hears of progress. This one says nothing; the command line overrides the verbs."""
-
-    def read(self, path: str, files: int) -> None:
-        """``path`` has been read and split, the ``files``-th of this run."""
-
-    def planned(self, report: Report) -> None:
-        """Everything is read; ``report`` says how much there is to embed, and for long runs how long it will take."""
-
-    def embedded(self, passages: int, tokens: int) -> None:
-        """So many more passages with so many tokens have vectors."""
+    def hear(self, event: Event) -> None:
+        """Count what happens while texts are embedded."""
+        if isinstance(event, Planned):
+            self.to_embed, self.tokens, self.estimate = event.texts, event.tokens, event.seconds
+        elif isinstance(event, TextsEmbedded):
+            self.embedded += event.texts
 
 
 def update(
@@ -75,37 +72,47 @@ def update(
     splitter: Splitter,
     options: ReadOptions | None = None,
     force: bool = False,
+    checksum: bool = False,
+    exclude: Sequence[str] = (),
     dry_run: bool = False,
-    observer: Observer | None = None,
+    progress: Progress = silent,
 ) -> Report:
-    """Index ``roots`` (files and folders; none: all roots of the collection) and drop what has vanished from them.
+    """Index files and folders, and drop what has vanished from them.
 
-    ``options`` None keeps what each root was last read with. A file that cannot be read gets a status and keeps the
-    passages it had; the run goes on. Whatever happens, what was committed stays, and the next run resumes there.
-    ``dry_run`` reads everything and estimates, and leaves the collection as it was.
+    A file that cannot be read gets a status and keeps the passages it had; the run goes on. Whatever happens, what was
+    committed stays, and the next run resumes there. Ctrl-C keeps also what was done since the last commit.
 
-    Raises UsageError for a root that never existed, or for ``/`` and the home folder without ``force``.
+    Args:
+        store: The collection.
+        roots: Files and folders; none: all roots of the collection.
+        open_encoder: Called where there is something to embed.
+        splitter: Cuts documents into passages.
+        options: How to read the files; None keeps what each root was last read with.
+        force: Allow ``/`` and the home folder.
+        checksum: Look at the bytes of every file, whatever its size and times say.
+        exclude: Folders that are never entered, such as the one where the collections are.
+        dry_run: Read everything and estimate, and leave the collection as it was.
+        progress: Hears of every file and every batch.
+
+    Raises:
+        UsageError: A root never existed, or is ``/`` or the home folder without ``force``.
+        LockedError: Another process writes to the collection.
     """
-    observer = observer or Observer()
     started = time.monotonic()
     report = Report()
-    try:
-        known_roots = store.roots()
-        named = [os.path.abspath(root) for root in roots] or sorted(known_roots)
-        _take_in(store, named, known_roots, splitter, options, force, dry_run, report, observer)
-        _embed(store, open_encoder, dry_run, report, observer)
-        if not dry_run:
-            store.finish()
-    except BaseException as error:
-        store.rollback()
-        if isinstance(error, KeyboardInterrupt) and not dry_run:
-            store.finish()
-        raise
-    if dry_run:
-        store.rollback()
-    report.total = store.counts().passages
-    report.seconds = time.monotonic() - started
-    return report
+    with store.writer() as writer:
+        with store.snapshot() as snapshot:
+            plan = make_plan(snapshot, roots, options, force=force, checksum=checksum, exclude=exclude)
+        try:
+            _take_in(writer, plan, splitter, dry_run, report, progress)
+            _embed(store, writer, open_encoder, dry_run, report, progress)
+            if not dry_run:
+                writer.finish()
+        except KeyboardInterrupt:
+            if not dry_run:
+                writer.commit()  # of a step that was broken off nothing is left, so this is whole
+            raise
+    return _ended(report, store, started)
 
 
 def update_from_stream(
@@ -116,189 +123,130 @@ def update_from_stream(
     *,
     splitter: Splitter,
     options: ReadOptions | None = None,
-    observer: Observer | None = None,
+    progress: Progress = silent,
 ) -> Report:
-    """Index the bytes of ``stream`` as the file ``name``, in place of what that name held before."""
-    observer = observer or Observer()
+    """Index the bytes of ``stream`` as the file ``name``, in place of what that name held before.
+
+    Raises:
+        ReadError: They cannot be read.
+        LockedError: Another process writes to the collection.
+    """
     started = time.monotonic()
     report = Report()
-    notes = Notes()
-    existed = any(record.path == name for record in store.files())
-    try:
-        documents = readers.read_stream(stream, name, options or ReadOptions(), notes)
-        record = FileRecord(name, name, 0, time.time_ns(), None)
-        report.reused = _stage(store, record, documents, notes, splitter)
-        report.changed, report.new = (1, 0) if existed else (0, 1)
-        report.failed = int(bool(notes.problems))
-        store.commit()
-        _embed(store, open_encoder, False, report, observer)
-        store.finish()
-    except BaseException:
-        store.rollback()
-        raise
-    report.total = store.counts().passages
+    with store.writer() as writer:
+        with store.snapshot() as snapshot:
+            before = {record.path: record for record in snapshot.files()}.get(name)
+        file = FileRecord(name, name, 0, time.time_ns(), None)
+        parsed = parse_stream(stream, file, options or ReadOptions(), splitter)
+        _stage(writer, parsed, before, report)
+        if parsed.file.status != "skipped":
+            report.changed, report.new = (0, 1) if before is None else (1, 0)
+        writer.commit()
+        try:
+            _embed(store, writer, open_encoder, False, report, progress)
+            writer.finish()
+        except KeyboardInterrupt:
+            writer.commit()
+            raise
+    return _ended(report, store, started)
+
+
+def _ended(report: Report, store: Store, started: float) -> Report:
+    with store.snapshot() as snapshot:
+        report.total = snapshot.counts().passages
     report.seconds = time.monotonic() - started
     return report
 
 
-def _take_in(
-    store: Store,
-    named: list[str],
-    known_roots: dict[str, dict[str, object]],
-    splitter: Splitter,
-    options: ReadOptions | None,
-    force: bool,
-    dry_run: bool,
-    report: Report,
-    observer: Observer,
-) -> None:
-    """Find what is new, changed, moved and gone under ``named``; stage the passages of what is new."""
-    known = {record.path: record for record in store.files()}
-    for root in named:
-        if (
-            not os.path.lexists(root)
-            and root not in known_roots
-            and not any(changes.within(path, root) for path in known)
-        ):
-            raise UsageError(f"{root} does not exist; name files or folders that do, or - for standard input")
-    what = changes.compare(changes.scan(named, force=force), known, named)
-    report.vanished = what.lost
-    read_with = {}
-    for root in named:
-        owner = root if root in known_roots else _owner(root, known_roots)
-        read_with[root] = options or ReadOptions.from_dict(known_roots.get(owner, {}))
-        if owner in (None, root) and root not in what.lost:
-            store.set_root(root, read_with[root].to_dict())
-
-    options_changed = {root for root, how in read_with.items() if known_roots.get(root, how.to_dict()) != how.to_dict()}
-
-    def reread(file: changes.Found) -> bool:
-        """Whether a record file is now read with other fields than before."""
-        return file.kind in RECORD_KINDS and file.root in options_changed
-
-    gone = {record.path for record in what.gone}
-    gone_digests = {record.digest: record.path for record in what.gone if record.status == "indexed"}
-    for file in what.problems:
-        if file.path not in what.lost:
-            _note_problem(store, file, known.get(file.path), report)
-    again = [file for file in what.unchanged if reread(file)]
-    report.unchanged = len(what.unchanged) - len(again)
-    last_commit = time.monotonic()
-    for file in [*what.new, *what.changed, *again]:
-        before = known.get(file.path)
-        notes = Notes()
-        try:
-            record = FileRecord(file.path, file.root, file.size, file.mtime_ns, changes.digest(file.path))
-            if before is not None and before.digest == record.digest and not reread(file):
-                store.record(replace(record, status=before.status, reason=before.reason))
-                report.unchanged += before.status == "indexed"
-                report.failed += before.status == "failed"  # some of its records, still
+def _take_in(writer: Writer, plan: Plan, splitter: Splitter, dry_run: bool, report: Report, progress: Progress) -> None:
+    """Read what the plan says, stage it and forget what is gone. Without ``dry_run`` all of it is committed."""
+    report.vanished, report.unchanged = list(plan.vanished), plan.unchanged
+    for root, options in plan.roots.items():
+        writer.set_root(root, options.to_dict())
+    for file, before in plan.left_out:
+        _leave_out(writer, file, before, report)
+    gone = {record.path: record for record in plan.gone}
+    by_digest = {record.digest: record.path for record in plan.gone if record.status == "indexed"}
+    last = time.monotonic()
+    jobs = [Job(each.file, each.options, each.known) for each in plan.read]
+    with closing(read_files(jobs, splitter)) as results:
+        for each, parsed in zip(plan.read, results, strict=True):
+            if parsed is None:
+                _touch(writer, each, report)
                 continue
-            documents = readers.read(file.path, read_with[file.root], notes)
-            report.reused += _stage(store, record, documents, notes, splitter)
-        except ReadError as error:  # no digest: tried again in the next run, whatever made it fail
-            report.failed += 1
-            store.record(FileRecord(file.path, file.root, file.size, file.mtime_ns, None, "failed", str(error)))
-            continue
-        report.failed += bool(notes.problems)
-        if before is not None and before.status != "skipped":
-            report.changed += 1
-        elif gone_digests.get(record.digest) in gone:
-            gone.remove(gone_digests[record.digest])
-            store.remove([gone_digests[record.digest]])
-            report.moved += 1
-        else:
-            report.new += 1
-        observer.read(file.path, report.new + report.changed + report.moved)
-        if not dry_run and time.monotonic() - last_commit > COMMIT_SECONDS:
-            store.commit()
-            last_commit = time.monotonic()
-    report.deleted += sum(known[path].status == "indexed" for path in gone)
-    store.remove(sorted(gone))
+            if _stage(writer, parsed, each.before, report):
+                moved = by_digest.get(parsed.file.digest)
+                if each.before is not None and each.before.status != "skipped":
+                    report.changed += 1
+                elif moved in gone:
+                    writer.remove([gone.pop(moved).path])
+                    report.moved += 1
+                else:
+                    report.new += 1
+                progress(FileRead(each.file.path, report.new + report.changed + report.moved))
+            if not dry_run and time.monotonic() - last > COMMIT_SECONDS:
+                writer.commit()
+                last = time.monotonic()
+    report.deleted += sum(record.status == "indexed" for record in gone.values())
+    writer.remove(sorted(gone))
     if not dry_run:
-        store.commit()
+        writer.commit()
 
 
-def _note_problem(store: Store, file: changes.Found, before: FileRecord | None, report: Report) -> None:
-    """Record why an entry was left out. What is skipped now leaves the index; what failed keeps what it had."""
-    status, reason = file.problem or ("failed", "")
-    if status == "failed":
+def _leave_out(writer: Writer, file: FileRecord, before: FileRecord | None, report: Report) -> None:
+    """Record why an entry is not read. What is skipped now leaves the index; what failed keeps what it had."""
+    if file.status == "failed":
         report.failed += 1
     else:
         report.skipped += 1
         if before is not None and before.status != "skipped":
-            store.remove([file.path])
+            writer.remove([file.path])
             report.deleted += before.status == "indexed"
-    if before is None or (before.status, before.reason) != (status, reason):
-        store.record(FileRecord(file.path, file.root, file.size, file.mtime_ns, None, status, reason))
+    if before != file:
+        writer.record(file)
 
 
-def _stage(
-    store: Store, record: FileRecord, documents: Iterator[Document], notes: Notes, splitter: Splitter
-) -> int:
-    """Split and stage one file's documents; how many of the passages were embedded before. Where reading them left
-    problems (bad records), the good ones are kept and the file is listed as failed."""
-    staged = store.stage(record, ((document, splitter.split(document)) for document in documents))
-    if notes.problems:
-        store.record(replace(record, status="failed", reason=_reason(notes.problems)))
-    return staged.reused
+def _touch(writer: Writer, each: ToRead, report: Report) -> None:
+    """Note the new times of a file whose bytes are those that were read before."""
+    before = each.before
+    assert before is not None
+    writer.record(
+        replace(each.file, digest=before.digest, status=before.status, reason=before.reason, warnings=before.warnings)
+    )
+    report.unchanged += before.status == "indexed"
+    report.failed += before.status == "failed"  # some of its records, still
+    report.skipped += before.status == "skipped"
+
+
+def _stage(writer: Writer, parsed: Parsed, before: FileRecord | None, report: Report) -> bool:
+    """Take in what was read of a file. Tell whether it is in the collection now with what it holds."""
+    file = parsed.file
+    if file.status == "skipped" or (file.status == "failed" and file.digest is None and not parsed.documents):
+        _leave_out(writer, file, before, report)
+        return False
+    report.reused += writer.stage(parsed).reused
+    report.failed += file.status == "failed"
+    if file.warnings:
+        report.warnings[file.path] = file.warnings
+    return True
 
 
 def _embed(
-    store: Store, open_encoder: Callable[[], Encoder], dry_run: bool, report: Report, observer: Observer
+    store: Store,
+    writer: Writer,
+    open_encoder: Callable[[], Encoder],
+    dry_run: bool,
+    report: Report,
+    progress: Progress,
 ) -> None:
     """Give every staged passage its vector, committing on the way."""
-    report.to_embed, report.tokens = store.unembedded_count()
-    if not report.to_embed:
-        observer.planned(report)
+
+    def hear(event: Event) -> None:
+        report.hear(event)
+        progress(event)
+
+    if not writer.waiting().texts:
+        hear(Planned(0, 0, None))
         return
-    encoder = open_encoder()
-    if report.tokens > LONG_RUN_TOKENS:
-        report.estimate = report.tokens / _tokens_per_second(store, encoder)
-    observer.planned(report)
-    if dry_run:
-        return
-    window = WINDOW["cuda" if encoder.device.startswith("cuda") else "cpu"]
-    last_commit = time.monotonic()
-    while batch := store.unembedded(window):
-        ids, texts = [id for id, _ in batch], [text for _, text in batch]
-        lengths = encoder.count_tokens(texts)
-        for positions, vectors, terms in batches(store, encoder, texts):
-            store.add_vectors([ids[i] for i in positions], vectors, terms)
-            report.embedded += len(positions)
-            observer.embedded(len(positions), int(lengths[positions].sum()))
-            if time.monotonic() - last_commit > COMMIT_SECONDS:
-                store.commit()
-                last_commit = time.monotonic()
-    store.commit()
-
-
-def batches(
-    store: Store, encoder: Encoder, texts: list[str]
-) -> Iterator[tuple[np.ndarray, np.ndarray, list[Terms] | None]]:
-    """(positions, vectors, terms where the collection has a sparse index), as they are computed."""
-    if store.manifest.sparse is not None:
-        yield from encoder.term_batches(texts, role="passage", most=store.manifest.sparse)
-    else:
-        for positions, vectors in encoder.encode_batches(texts, role="passage"):
-            yield positions, vectors, None
-
-
-def _tokens_per_second(store: Store, encoder: Encoder) -> float:
-    """Speed on a dozen of the waiting passages, after a first one to warm up. Their vectors are thrown away: a
-    second of work, and dry runs and real ones measure alike."""
-    texts = [text for _, text in store.unembedded(13)]
-    encoder.encode(texts[:1])
-    started = time.perf_counter()
-    encoder.encode(texts[1:] or texts)
-    return int(encoder.count_tokens(texts[1:] or texts).sum()) / max(time.perf_counter() - started, 1e-9)
-
-
-def _owner(path: str, roots: dict[str, dict[str, object]]) -> str | None:
-    """The known root that ``path`` lies under, the path itself left out; None when there is none."""
-    return next((root for root in roots if root != path and changes.within(path, root)), None)
-
-
-def _reason(problems: list[str]) -> str:
-    more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-    return "; ".join(problems[:3]) + more
+    embedder = EncoderEmbedder(open_encoder(), store.manifest.sparse)
+    embed_waiting(writer, embedder, hear, dry_run)

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import numpy as np
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    import numpy as np
 
 FileStatus = Literal["indexed", "failed", "skipped"]
+
+
+class Heading(NamedTuple):
+    """A heading within a document's text: ``document.text[start:end]`` holds it, with its markup if it has any.
+
+    An empty ``text`` ends the section before: what follows belongs to no heading.
+    """
+
+    start: int
+    end: int
+    level: int
+    """1 is the outermost."""
+    text: str
+    """Without markup."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +48,9 @@ class Document:
     line_start: int = 1
     """Line of the file on which ``text`` begins (a record's line; 1 for a whole file)."""
     page_starts: tuple[int, ...] = ()
-    """Offset in ``text`` at which each page begins (PDF); empty for formats without pages."""
+    """Offset in ``text`` at which each page begins (PDF; slides; sheets); empty for formats without pages."""
+    headings: tuple[Heading, ...] = ()
+    """Headings of extracted text, in order; empty where the text itself marks them (Markdown, reStructuredText)."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +66,9 @@ class Passage:
     tokens: int
     """Tokens of the text alone, by the model's tokenizer, without template or special tokens."""
     page: int | None = None
-    """1-based page on which the passage stands; None for formats without pages."""
+    """1-based page (slide, sheet) on which the passage stands; None for formats without pages."""
+    heading: str | None = None
+    """Path of headings under which the passage stands, outermost first: ``A › B``; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +89,10 @@ class FileRecord:
     """Why it failed or was skipped; None when indexed."""
     warnings: tuple[str, ...] = ()
     """Content of an indexed file that was left out on purpose, such as pages without text; the file is not failed."""
+    ctime_ns: int = 0
+    """When the file's entry last changed, which nobody can set back; 0: not known."""
+    inode: int = 0
+    """The file's number within its file system; 0: not known."""
 
 
 @dataclass
@@ -207,6 +231,8 @@ class Counts:
     documents: int
     passages: int
     """Passages that a search can find, by words at least."""
+    embedded: int
+    """Of these, the ones that have a vector."""
     pending: int
     """Passages that wait for a vector, shown or not."""
     tombstones: int
@@ -224,3 +250,13 @@ class Problem:
     mended: bool = False
     remedy: str = ""
     """The mending that was done, or is left to do."""
+
+
+@dataclass(frozen=True)
+class Facets:
+    """Values by which the shown documents of a collection can be filtered."""
+
+    kinds: Mapping[str, int]
+    """Kind → documents of that kind."""
+    fields: Mapping[str, int]
+    """Name of a record field → documents that have it."""

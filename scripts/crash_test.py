@@ -28,24 +28,28 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads do not survive a fork
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import alembic.command  # noqa: F401 - loaded before the fork
+import numpy as np
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from indexer.embedding.encoder import TERMS, EncoderSpec, HashEncoder
+from indexer.embedding.encoder import MAX_TERMS
+from indexer.embedding.hash_encoder import HashEncoder
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import CollectionNotFound, StoreError
-from indexer.storage.local import faiss_index, store  # noqa: F401 - loaded before the fork
+from indexer.storage import create_store, exists, open_store
 from indexer.storage.manifest import Manifest
-from indexer.storage.local.store import Store
-from indexer.types import Document, FileRecord, Passage
+from indexer.types import Document, Embedded, FileRecord, Parsed, ParsedDocument, Passage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ENCODER = HashEncoder(EncoderSpec(model="hash:16"))
 PATHS = [f"/data/{n}.txt" for n in range(12)]
@@ -87,14 +91,14 @@ def texts(path: str, version: int) -> list[list[str]]:
     ]
 
 
-def contents(path: str, version: int) -> list[tuple[Document, list[Passage]]]:
-    return [
-        (
+def contents(path: str, version: int) -> tuple[ParsedDocument, ...]:
+    return tuple(
+        ParsedDocument(
             Document(path, "\n".join(parts), "text", record=f"{version}/{r}"),
-            [Passage(text, 0, len(text), n + 1, n + 1, 5) for n, text in enumerate(parts)],
+            tuple(Passage(text, 0, len(text), n + 1, n + 1, 5) for n, text in enumerate(parts)),
         )
         for r, parts in enumerate(texts(path, version))
-    ]
+    )
 
 
 def work(folder: Path, seed: int, steps: int) -> None:
@@ -105,14 +109,15 @@ def work(folder: Path, seed: int, steps: int) -> None:
     versions = {path: max(map(abs, begun[path])) for path in PATHS}
     state = {path: 0 for path in PATHS}
     place = folder / "c"
-    exists = (place / "manifest.json").exists()
-    with Store.open(place, writable=True) if exists else Store.create(place, manifest()) as s:
-        here = {file.path: int(file.digest or 0) for file in s.files()}
-        state |= here
+    collection = open_store(place) if exists(place) else create_store(place, manifest())
+    with collection.snapshot() as snapshot:
+        state |= {file.path: int(file.digest or 0) for file in snapshot.files()}
+    with collection.writer() as s:
 
         def commit(how: Callable[[], object]) -> None:
-            while rows := s.unembedded(draw.randint(1, 8)):
-                s.add_vectors([n for n, _ in rows], *ENCODER.encode_terms([t for _, t in rows]))
+            while rows := s.claim(draw.randint(1, 8)):
+                vectors, terms = ENCODER.encode_terms([row.text for row in rows])
+                s.put(Embedded(np.array([row.id for row in rows]), vectors, tuple(terms)))
                 if draw.random() < 0.5:
                     s.commit()
             how()
@@ -130,7 +135,7 @@ def work(folder: Path, seed: int, steps: int) -> None:
                 else:
                     log.write("begun", path, versions[path])
                     record = FileRecord(path, "/data", 1, versions[path], str(versions[path]))
-                    s.stage(record, contents(path, versions[path]))
+                    s.stage(Parsed(record, contents(path, versions[path])))
                     state[path] = versions[path]
                 if draw.random() < 0.2:
                     s.commit()
@@ -138,28 +143,34 @@ def work(folder: Path, seed: int, steps: int) -> None:
 
 
 def manifest() -> Manifest:
-    return Manifest(spec=ENCODER.spec, dim=ENCODER.dim, sparse=TERMS)
+    return Manifest(spec=ENCODER.spec, dim=ENCODER.dim, sparse=MAX_TERMS)
 
 
 def judge(folder: Path) -> None:
     """Raises AssertionError where the collection is not what was promised. Negative versions are removals."""
     place = folder / "c"
-    if not (place / "manifest.json").exists():
+    if not exists(place):
         return  # killed before there was a collection
     begun, sure = Log(folder / "log").read()
-    with Store.open(place) as s:
-        problems = s.verify(ENCODER)
-        assert not problems, problems
-        live = s.allowed(None)
+    collection = open_store(place)
+    problems = [p for p in collection.examine(mend=False, open_encoder=lambda _: ENCODER) if p.part != "leftovers"]
+    assert not problems, problems
+    with collection.snapshot() as s:
         shown: dict[str, dict[str, list[str]]] = {}
-        for found in s.passages():
-            shown.setdefault(found.path, {}).setdefault(str(found.record), []).append(found.passage.text)
+        numbers = []
+        for found in s.documents():
+            texts_of = shown.setdefault(found.document.path, {}).setdefault(str(found.document.record), [])
+            texts_of.extend(part.passage.text for part in found.passages)
+            numbers.extend(part.id for part in found.passages)
+        live = np.sort(np.array(numbers, np.int64))
+        live = live[s.embedded(live)]
         if len(live):
-            nearest = s.search(s.vectors(live[:3]), len(live))
-            assert sorted(nearest.ids[0].tolist()) == live.tolist(), "search shows other passages than the catalog"
+            nearest = s.dense(s.vectors(live[:3]), len(numbers))
+            found_ids = sorted(n for n in nearest.ids[0].tolist() if n >= 0)
+            assert found_ids == live.tolist(), "search shows other passages than the catalog"
             ours = ENCODER.encode_terms([found.passage.text for found in s.get(live)])[1]
             assert s.terms(live) == ours, "passages have other terms than their texts"
-            assert (s.search_terms(ours[0], len(live)).ids == live[0]).any(), "a passage is not found by its own terms"
+            assert (s.sparse([ours[0]], len(live)).ids == live[0]).any(), "a passage is not found by its own terms"
         recorded = {file.path for file in s.files()}
     for path in PATHS:
         versions = {int(record.split("/")[0]) for record in shown.get(path, {})}
@@ -175,7 +186,6 @@ def judge(folder: Path) -> None:
                 assert shown[path] == whole, f"{path}: records of acknowledged version {version} are missing"
         else:
             gone = [v for v in possible if v <= 0 or not texts(path, v)]
-            # A file that was removed and comes back shows nothing until its first record is complete.
             assert gone or sure[path] <= 0, f"{path} is not shown; it could be {possible}"
         if sure[path] > 0 and all(v > 0 for v in possible):
             assert path in recorded, f"{path} is not known"
@@ -361,7 +371,7 @@ def real(source: Path, kills: int, seed: int, longest: float) -> str:
                 break
             child.kill()
             child.wait()
-            with suppress(CollectionNotFound), Store.open(Path(home) / "default") as s:
+            with suppress(CollectionNotFound), open_store(Path(home) / "default").snapshot() as s:
                 had.append(s.counts().passages)
             check = subprocess.run([*command, "doctor", "--no-model", "--json", *place], capture_output=True, text=True)
             said = json.loads(check.stdout or check.stderr)
@@ -373,6 +383,12 @@ def real(source: Path, kills: int, seed: int, longest: float) -> str:
         assert check.returncode == 0, check.stdout + check.stderr
     done = f"the last run embedded {passages['embedded']} of {passages['total']}"
     return f"kills of the command itself when it had {had} passages; {done}"
+
+
+def load(folder: Path) -> None:
+    """Write and read a collection once, so that a child finds every module loaded when it is forked."""
+    folder.mkdir()
+    work(folder, 0, 1)
 
 
 def main() -> None:
@@ -388,6 +404,7 @@ def main() -> None:
     options = parser.parse_args()
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
+        load(Path(scratch) / "first")
         folder = Path(scratch) / "work"
         if options.real:
             said = real(options.real, options.kills, options.seed, options.longest)

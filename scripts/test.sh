@@ -1,8 +1,5 @@
 #!/bin/sh
-# Set up, check the style and the import rules, run the tests. Arguments go to pytest.
+# Set up, then run the tests. Arguments go to pytest.
 extra=test
-. "$(dirname "$0")/environment.sh" test
-ruff check .
-ruff format --check .
-lint-imports --no-cache
+. "$(dirname "$0")/environment.sh"
 python -m pytest "$@"

@@ -1,60 +1,69 @@
-"""Write README's tree: every module with the first sentence of its docstring. `python scripts/tree.py` updates it."""
+"""Write ARCHITECTURE.md's tree: every module with the first sentence of its docstring.
+
+    python scripts/tree.py
+
+A package's line is the first sentence of its ``__init__``; folders that are no packages are described here.
+"""
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "ARCHITECTURE.md"
 START, END = "<!-- tree: python scripts/tree.py -->\n```\n", "```\n<!-- end of tree -->\n"
-PACKAGES = ("indexer", "semsearch", "scripts", "tests")
+TOP = ("indexer", "semsearch", "scripts", "tests")
 FOLDERS = {
     "indexer": "lower layer: files → passages → vectors → stores; knows nothing of semsearch",
     "indexer/corpus": "files → documents → passages",
-    "indexer/embedding": "texts → vectors",
     "indexer/storage": "vectors and rows on disk",
-    "semsearch": "upper layer: search, evaluation, training, command line",
-    "semsearch/evaluation": "STS, transfer and retrieval scores, and the gate on them",
-    "semsearch/search": "one collection: a query's text → ranked passages → hits",
-    "semsearch/training": "contrastive fine-tuning with (Q)LoRA",
-    "semsearch/cli": "one file a command: parse → one library call → render",
-    "scripts": "set-up, tests, benchmarks, recorded results",
+    "scripts": "what a person runs: set up, check, test, pages",
+    "scripts/bench": "benchmarks: how fast, how small",
+    "scripts/research": "what was measured to decide something, with its log",
     "tests": "mirror the packages",
 }
+CLOSED = {"tests", "migrations", "results", "adapters"}
+"""Folders whose files are not listed."""
 
 
 def tree() -> str:
-    """The lines of the tree, columns aligned."""
-    return "".join(line for package in PACKAGES for line in _lines(Path(package), 0))
+    """Return the lines of the tree, columns aligned."""
+    return "".join(line for folder in TOP for line in _lines(Path(folder), 0))
 
 
-def replaced(readme: str) -> str:
-    """``readme`` with the tree of today between its markers."""
-    start, end = readme.index(START) + len(START), readme.index(END)
-    return readme[:start] + tree() + readme[end:]
+def replaced(page: str) -> str:
+    """Return ``page`` with the tree as it is between its markers."""
+    start, end = page.index(START) + len(START), page.index(END)
+    return page[:start] + tree() + page[end:]
 
 
 def _lines(folder: Path, depth: int) -> list[str]:
-    lines = [_line(f"{folder.name}/", FOLDERS[str(folder)], depth)]
-    if str(folder) == "tests":
-        return lines
     entries = sorted((ROOT / folder).iterdir())
+    described = _summary(ROOT / folder / "__init__.py") or FOLDERS.get(folder.as_posix(), "")
+    lines = [_line(f"{folder.name}/", described, depth)]
+    if folder.name in CLOSED:
+        return lines
     for path in entries:
         if path.suffix in (".py", ".sh") and path.name not in ("__init__.py", "__main__.py"):
             lines.append(_line(path.name, _summary(path), depth + 1))
     for path in entries:
-        if path.is_dir() and str(folder / path.name) in FOLDERS:
-            lines += _lines(folder / path.name, depth + 1)
+        known = folder / path.name
+        if path.is_dir() and (known.as_posix() in FOLDERS or any(path.glob("*.py"))):
+            lines += _lines(known, depth + 1)
     return lines
 
 
 def _line(name: str, summary: str, depth: int) -> str:
-    return f"{'  ' * depth + name:<28}{summary}".rstrip() + "\n"
+    return f"{'  ' * depth + name:<31} {summary}".rstrip() + "\n"
 
 
 def _summary(path: Path) -> str:
-    """First sentence of a module's docstring, or of a shell script's comment."""
+    """Return the first sentence of a module's docstring, or of a shell script's comment."""
+    if not path.is_file():
+        return ""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".sh":
         doc = next(line[2:] for line in text.splitlines() if line.startswith("# "))
@@ -65,5 +74,5 @@ def _summary(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    path = ROOT / "README.md"
-    path.write_text(replaced(path.read_text(encoding="utf-8")), encoding="utf-8")
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,86 +1,137 @@
 """Semantic search over your own files with PromptEOL embeddings.
 
+::
+
     import semsearch
 
-    semsearch.index(["docs/"])
-    with semsearch.open() as searcher:
-        for hit in searcher.search("how are vectors stored?", k=5):
-            print(hit.score, hit.path, hit.line_start, hit.text)
+    docs = semsearch.Collection("docs", create=True)
+    docs.index(["docs/"])
+    for hit in docs.search("how are vectors stored?", k=5):
+        print(hit.score, hit.path, hit.line_start, hit.text)
 
-Nothing heavy is imported before it is used, and there is no state beyond the objects returned.
+A name is imported when it is first used: ``import semsearch`` loads no model, no index and no database.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from indexer.embedding.encoder import Encoder, EncoderSpec
+    from indexer.corpus.formats import ReadOptions
+    from indexer.embedding.spec import EncoderSpec
+    from indexer.errors import (
+        CollectionNotFound,
+        ConfigError,
+        CorruptError,
+        DataError,
+        FormatError,
+        GateFailed,
+        LockedError,
+        MismatchError,
+        MissingExtra,
+        ModelError,
+        NothingToRead,
+        PrecisionError,
+        ReadError,
+        SemsearchError,
+        StoreError,
+        TrainingError,
+        UsageError,
+    )
     from indexer.pipeline import Report
-    from semsearch.search.searcher import Searcher
+    from indexer.storage.memory import MemoryStore
+    from indexer.types import Filter, Problem
+    from semsearch.collection import Collection
+    from semsearch.encoder import Encoder
+    from semsearch.encoders import EncoderOverrides
+    from semsearch.search.explain import Explanation
+    from semsearch.search.extract import Extract
+    from semsearch.search.hits import Answer, Duplicate, Hit
+    from semsearch.search.request import SearchRequest, SimilarRequest
+    from semsearch.search.weights import Weights
+    from semsearch.settings import Settings
+    from semsearch.status import Status
 
 __version__ = "0.1.0"
-__all__ = ["index", "open", "open_encoder"]
+
+_ERRORS = (
+    "CollectionNotFound ConfigError CorruptError DataError FormatError GateFailed LockedError MismatchError "
+    "MissingExtra ModelError NothingToRead PrecisionError ReadError SemsearchError StoreError TrainingError UsageError"
+).split()
+_MODULES = {
+    "Answer": "semsearch.search.hits",
+    "Collection": "semsearch.collection",
+    "Duplicate": "semsearch.search.hits",
+    "Encoder": "semsearch.encoder",
+    "EncoderOverrides": "semsearch.encoders",
+    "EncoderSpec": "indexer.embedding.spec",
+    "Explanation": "semsearch.search.explain",
+    "Extract": "semsearch.search.extract",
+    "Filter": "indexer.types",
+    "Hit": "semsearch.search.hits",
+    "MemoryStore": "indexer.storage.memory",
+    "Problem": "indexer.types",
+    "ReadOptions": "indexer.corpus.formats",
+    "Report": "indexer.pipeline",
+    "SearchRequest": "semsearch.search.request",
+    "Settings": "semsearch.settings",
+    "SimilarRequest": "semsearch.search.request",
+    "Status": "semsearch.status",
+    "Weights": "semsearch.search.weights",
+    **dict.fromkeys(_ERRORS, "indexer.errors"),
+}
+"""Name → the module that it is imported from when it is first used."""
+
+__all__ = [
+    "Answer",
+    "Collection",
+    "CollectionNotFound",
+    "ConfigError",
+    "CorruptError",
+    "DataError",
+    "Duplicate",
+    "Encoder",
+    "EncoderOverrides",
+    "EncoderSpec",
+    "Explanation",
+    "Extract",
+    "Filter",
+    "FormatError",
+    "GateFailed",
+    "Hit",
+    "LockedError",
+    "MemoryStore",
+    "MismatchError",
+    "MissingExtra",
+    "ModelError",
+    "NothingToRead",
+    "PrecisionError",
+    "Problem",
+    "ReadError",
+    "ReadOptions",
+    "Report",
+    "SearchRequest",
+    "SemsearchError",
+    "Settings",
+    "SimilarRequest",
+    "Status",
+    "StoreError",
+    "TrainingError",
+    "UsageError",
+    "Weights",
+]
 
 
-def open(
-    collection: str | None = None,
-    *,
-    home: str | Path | None = None,
-    precision: str | None = None,
-    device: str | None = None,
-) -> Searcher:
-    """A searcher over a collection; the settings' collection and home unless given.
-
-    Raises CollectionNotFound, and at the first query MismatchError where the model is not the one that made the
-    index.
-    """
-    from semsearch.collections import Runtime, searcher
-    from semsearch.settings import load_settings
-
-    settings = load_settings().override({"collection": collection, "home": home})
-    return searcher(settings, flags={"precision": precision}, runtime=Runtime(device))
+def __getattr__(name: str) -> object:
+    """Return a public name, imported now."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
 
 
-def index(
-    paths: Sequence[str | Path],
-    collection: str | None = None,
-    *,
-    home: str | Path | None = None,
-    model: str | None = None,
-    adapter: str | None = None,
-    template: str | None = None,
-    precision: str | None = None,
-    preset: str | None = None,
-    device: str | None = None,
-    passage_tokens: int | None = None,
-) -> Report:
-    """Index files and folders, or bring the collection up to date with them; no paths: all it has been given before.
-
-    The keywords mean what the options of ``semsearch index`` mean. Raises UsageError for a path that does not exist,
-    MismatchError where the collection was made by another encoder.
-    """
-    from semsearch.collections import Runtime, update
-    from semsearch.settings import load_settings
-
-    settings = load_settings().override({"collection": collection, "home": home})
-    flags = {"model": model, "adapter": adapter, "template": template, "precision": precision, "preset": preset}
-    return update(
-        settings, [str(path) for path in paths], flags=flags, runtime=Runtime(device), passage_tokens=passage_tokens
-    )
-
-
-def open_encoder(spec: EncoderSpec | str | None = None, *, device: str | None = None) -> Encoder:
-    """An encoder by spec, or by the name or file of a preset; None: the one for sentence similarity.
-
-    ``encode(texts)`` gives (n, d) float32 rows of unit length.
-    """
-    from indexer import embedding
-    from semsearch.encoders import choose
-    from semsearch.settings import load_settings
-
-    if spec is None or isinstance(spec, str):
-        spec = choose(load_settings(), {"preset": spec}, "sts")
-    return embedding.open_encoder(embedding.resolve(spec), device=device)
+def __dir__() -> list[str]:
+    """Return the public names, for completion."""
+    return sorted({*globals(), *__all__})

@@ -1,3 +1,5 @@
+"""Run the command line: ``python -m semsearch``."""
+
 from semsearch.cli import main
 
 main()

@@ -1,20 +1,24 @@
-"""Which encoder a command uses: flags over settings over preset over the adapter's own description over defaults."""
+"""Which encoder is used: overrides over settings over preset over the adapter's own description over defaults."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import difflib
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from indexer import embedding
-from indexer.embedding import presets
-from indexer.embedding.encoder import DEFAULT_MODEL, FLOATS, EncoderSpec
-from indexer.errors import MismatchError
-from semsearch.settings import Settings
+from indexer.embedding.prompts import presets
+from indexer.embedding.spec import DEFAULT_MODEL, FLOATS, EncoderSpec, Pooling, Precision
+from indexer.errors import MismatchError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from semsearch.settings import Settings
 
 Purpose = Literal["search", "sts"]
-"""What the vectors are for; also the name of the shipped adapter that serves it best."""
+"""Use of the vectors; also the name of the shipped adapter that serves it best."""
 
 FIELDS = (
     "model",
@@ -27,17 +31,97 @@ FIELDS = (
     "layers",
     "max_tokens",
 )
-"""Fields of an EncoderSpec that are flags and settings of their own; ``preset`` gives all the others."""
+"""Fields of an EncoderSpec that are options and settings of their own; ``preset`` gives all the others."""
+RUNTIME = ("device", "batch_tokens")
+"""Options that change no vector by more than rounding."""
 
 
-def choose(settings: Settings, flags: Mapping[str, Any], purpose: Purpose) -> EncoderSpec:
-    """The encoder for a new collection, a list of texts or an evaluation; not yet resolved.
+@dataclass(frozen=True, kw_only=True)
+class EncoderOverrides:
+    """The options that say which encoder to use and how to run it. None: not given.
 
-    ``flags``: ``preset`` and FIELDS → value or None. The shipped adapter of ``purpose`` is taken where nothing was
-    said about the model but how to run it.
+    Raises:
+        UsageError: An option has a value that it cannot have.
     """
-    wanted = {name: getattr(settings, name) for name in ("preset", *FIELDS)}
-    wanted |= {name: value for name, value in flags.items() if value is not None}
+
+    model: str | None = None
+    """Hub name, folder, GGUF file or name of an embedded model."""
+    adapter: str | None = None
+    """Shipped name, folder or hub name; "none": without adapter."""
+    template: str | None = None
+    query_template: str | None = None
+    query_adapter: str | None = None
+    """As ``adapter``, for queries alone."""
+    pooling: Pooling | None = None
+    precision: Precision | None = None
+    layers: int | None = None
+    """Use the first N blocks."""
+    max_tokens: int | None = None
+    preset: str | None = None
+    """A named encoder, or a TOML or JSON file that describes one."""
+    device: str | None = None
+    """cpu, cuda, cuda:N or mps."""
+    batch_tokens: int | None = None
+    """Tokens of one batch."""
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        choices: tuple[tuple[str, tuple[str, ...]], ...] = (
+            ("pooling", get_args(Pooling)),
+            ("precision", get_args(Precision)),
+        )
+        for name, allowed in choices:
+            value = getattr(self, name)
+            if value is not None and value not in allowed:
+                raise UsageError(
+                    f"{name} is {value!r}; {_nearest(str(value), allowed)}it is one of {', '.join(allowed)}"
+                )
+        for name in ("layers", "max_tokens", "batch_tokens"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise UsageError(f"{name} is {value!r}; it is a whole number from 1 up")
+        for name in ("model", "adapter", "template", "query_template", "query_adapter", "preset", "device"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise UsageError(f"{name} is {value!r}; it is text")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> EncoderOverrides:
+        """Return the overrides that a mapping names.
+
+        Raises:
+            UsageError: A name is no option, or a value not one that it can have.
+        """
+        known = tuple(field.name for field in fields(cls))
+        for name in values:
+            if name not in known:
+                raise UsageError(
+                    f"there is no encoder option {name!r}; {_nearest(name, known)}options are {', '.join(known)}"
+                )
+        arguments: dict[str, Any] = dict(values)
+        return cls(**arguments)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Option → value, of those that decide the vectors and were given."""
+        values = {name: getattr(self, name) for name in ("preset", *FIELDS)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+NOTHING = EncoderOverrides()
+"""No option was given."""
+
+
+def choose(settings: Settings, overrides: EncoderOverrides, purpose: Purpose) -> EncoderSpec:
+    """Return the encoder for a new collection, a list of texts or an evaluation; not yet resolved.
+
+    The shipped adapter of ``purpose`` is taken where nothing was said about the model but how to run it.
+
+    Raises:
+        ConfigError: There is no such preset, or a field has a value that it cannot have.
+        ModelError: There is no such adapter.
+    """
+    wanted = {name: getattr(settings, name) for name in ("preset", *FIELDS)} | overrides.given
     spec = embedding.preset(wanted["preset"]) if wanted["preset"] else EncoderSpec()
     said = ("preset", "adapter", "template", "query_template", "query_adapter", "pooling", "layers")
     unsaid = all(wanted[name] is None for name in said)
@@ -47,10 +131,15 @@ def choose(settings: Settings, flags: Mapping[str, Any], purpose: Purpose) -> En
 
 
 def named(name: str) -> EncoderSpec:
-    """The encoder of one name, whatever it names: a preset, a .toml or .json file, a shipped adapter, a folder with an
-    adapter, ``none`` (the default model without adapter), else a model by name or path; not yet resolved.
+    """Return the encoder of one name, whatever it names; not yet resolved.
 
-    Raises ConfigError for a file that describes no encoder."""
+    Args:
+        name: A preset, a .toml or .json file, a shipped adapter, a folder with an adapter, ``none`` (the default model
+            without adapter), else a model by name or path.
+
+    Raises:
+        ConfigError: A file describes no encoder.
+    """
     if name == "none":
         return EncoderSpec()
     if name in embedding.shipped_adapters() or (Path(name).expanduser() / "adapter_config.json").is_file():
@@ -60,15 +149,25 @@ def named(name: str) -> EncoderSpec:
     return _put(EncoderSpec(), {"model": name})
 
 
-def confirm(made_by: EncoderSpec, flags: Mapping[str, Any], mend: str) -> EncoderSpec:
-    """The encoder of an existing collection, looked up anew; ``flags`` are what the person said now.
+def confirm(made_by: EncoderSpec, overrides: EncoderOverrides, mend: str) -> EncoderSpec:
+    """Look the encoder of an existing collection up anew and return it, resolved.
 
-    Raises MismatchError where the files have changed since or a flag asks for another encoder, showing both and
-    ``mend``, the command that mends it. A precision that only rounds differently is let through:
-    ``rounding_note`` says so.
+    A precision that only rounds differently is let through: ``rounding_note`` says so.
+
+    Args:
+        made_by: The collection's encoder.
+        overrides: Options that the person gave now.
+        mend: The command that mends a mismatch, for the message.
+
+    Raises:
+        MismatchError: The files have changed since, or an option asks for another encoder.
     """
-    base = embedding.preset(flags["preset"]) if flags.get("preset") else made_by
-    asked = _put(replace(base, weights=None, adapter_weights=None, query_adapter_weights=None), flags)
+    base = embedding.preset(overrides.preset) if overrides.preset else made_by
+    base = replace(base, weights=None, adapter_weights=None, query_adapter_weights=None)
+    asked = _put(base, overrides.given)
+    if asked.hashed and not base.hashed:  # no model that the collection's adapters could change
+        own = overrides.adapter and asked.adapter, overrides.query_adapter and asked.query_adapter
+        asked = replace(asked, adapter=own[0] or None, query_adapter=own[1] or None)
     if asked.precision is None:
         asked = replace(asked, precision=made_by.precision)
     spec = embedding.resolve(asked)
@@ -92,7 +191,7 @@ def confirm(made_by: EncoderSpec, flags: Mapping[str, Any], mend: str) -> Encode
 
 
 def rounding_note(made_by: EncoderSpec, used: EncoderSpec) -> str | None:
-    """What to tell a person when a query's precision differs harmlessly from the index's; None when it does not."""
+    """Return the remark on a query's precision that differs harmlessly from the index's; None where it does not."""
     if used.precision != made_by.precision and {used.precision, made_by.precision} <= set(FLOATS):
         return (
             f"the index was made in {made_by.precision}, the query is encoded in {used.precision}: "
@@ -102,7 +201,7 @@ def rounding_note(made_by: EncoderSpec, used: EncoderSpec) -> str | None:
 
 
 def describe(spec: EncoderSpec) -> dict[str, object]:
-    """The fields that decide the fingerprint, with names beside their contents, for messages and ``--json``."""
+    """Return the fields that decide the fingerprint, with names beside their contents, for messages and ``--json``."""
     values = spec.to_dict()
     values.pop("precision")
     return values
@@ -117,5 +216,10 @@ def _put(spec: EncoderSpec, wanted: Mapping[str, Any]) -> EncoderSpec:
     if values.get("adapter") == "none":
         spec, values = replace(spec, adapter=None), {k: v for k, v in values.items() if k != "adapter"}
     elif "adapter" in values and values["adapter"] != spec.adapter:
-        spec = replace(spec, **embedding.adapter_description(values["adapter"]))
+        spec = spec.override(embedding.adapter_description(values["adapter"]), f"adapter {values['adapter']}")
     return replace(spec, **values)
+
+
+def _nearest(name: str, known: tuple[str, ...]) -> str:
+    found = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {found[0]!r}? " if found else ""

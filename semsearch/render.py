@@ -1,28 +1,39 @@
-"""Results → text for a terminal, JSON, JSON lines. Nothing here decides what a result is."""
+"""Write results as text for a terminal or as JSON. Nothing here decides what a result is."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from math import floor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.text import Text
 
-from indexer.pipeline import Report
-from semsearch.collections import Status
 from semsearch.encoders import describe
-from semsearch.search.explain import Explanation, Words
-from semsearch.search.hits import Duplicate, Hit
+from semsearch.search.sentences import unwrapped
+from semsearch.status import Status, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
+
+    from indexer.pipeline import Report
+    from indexer.types import FileRecord, Problem
+    from semsearch.search.explain import Explanation, Words
+    from semsearch.search.hits import Duplicate, Hit
+    from semsearch.search.sentences import Span
 
 EXCERPT = 6
 """Lines of a passage shown around its most telling sentence, unless it is asked for whole."""
 WIDTH = 320
 """Most characters of such an excerpt: prose often comes in one long line."""
+ABOVE = 1
+"""Lines shown above the one that matters."""
 TERMS = 12
 """Most words shown of those that a passage shares with a query."""
+NAMES = 3
+"""Most files named of those that were skipped for one reason."""
 
 
 _CONTROLS = {code: " " for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
@@ -31,27 +42,35 @@ EXTRACTED = frozenset({"pdf", "docx", "html"})
 """Kinds whose line numbers are those of the extracted text, and no help in finding the place in the file."""
 
 
-def dump(value: Any) -> str:
-    """One line of JSON; bytes of file names that are no text are written as escapes."""
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
+def dump(value: Any, ascii_only: bool = False) -> str:
+    """Return one line of JSON; bytes of file names that are no text are written as escapes.
+
+    Args:
+        value: What JSON can hold.
+        ascii_only: Write every other character as an escape too.
+    """
+    return json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def hit_value(hit: Hit) -> dict[str, Any]:
-    """A hit as JSON shows it."""
+    """Return a hit as JSON shows it."""
     return asdict(hit)
 
 
 def hits(found: Sequence[Hit], console: Console, full: bool = False) -> None:
-    """One block a hit: rank, score, where it stands; the passage with its most telling sentence and the query's words
-    marked; then where else it stands and why it was found."""
+    """Print one block a hit.
+
+    Rank, score and place come first, then the passage with its most telling sentence and the query's words marked, then
+    where else it stands and why it was found.
+    """
     for hit in found:
         head = Text.assemble((f"{hit.rank:>2}", "bold"), f"  {hit.score:.3f}  ", (quiet(place(hit)), "cyan"))
-        body = Text(quiet(hit.text))
+        body = Text(unwrapped(quiet(hit.text)))  # lines are broken once, for this terminal
         if hit.highlight:
             body.stylize("bold yellow", *hit.highlight)
         for match in hit.matches:
             body.stylize("underline", *match)
-        start, end = (0, len(hit.text)) if full else excerpt(hit.text, hit.highlight)
+        start, end = (0, len(hit.text)) if full else excerpt(body.plain, hit.highlight, hit.matches)
         body = Text("… " if start else "") + body[start:end] + Text(" …" if end < len(hit.text) else "")
         notes = why(hit.explanation) if hit.explanation else []
         console.print(head, soft_wrap=True)
@@ -60,17 +79,18 @@ def hits(found: Sequence[Hit], console: Console, full: bool = False) -> None:
                 line.rstrip()
                 console.print(Text("    ") + line, soft_wrap=True)
         for twin in hit.duplicates:  # a path stays in one piece, to be copied or clicked
-            console.print(Text(f"    also: {quiet(place(twin))}", "dim"), soft_wrap=True)
+            differs = f" ({quiet(twin.difference)})" if twin.difference else ""
+            console.print(Text(f"    also: {quiet(place(twin))}{differs}", "dim"), soft_wrap=True)
         console.print()
 
 
 def quiet(text: str) -> str:
-    """The same length, without characters that would steer a terminal or that rich would drop."""
+    """Return text of the same length, without characters that would steer a terminal or that rich would drop."""
     return text.translate(_CONTROLS)
 
 
 def place(at: Hit | Duplicate) -> str:
-    """``path:12-20``, with page and record where there are any."""
+    """Return ``path:12-20``, with page and record where there are any."""
     where = at.path
     if at.page is not None:
         where += f" page {at.page}"
@@ -80,17 +100,17 @@ def place(at: Hit | Duplicate) -> str:
 
 
 def why(explanation: Explanation) -> list[str]:
-    """Lines that say why a hit was found; nothing about what is not known."""
-    parts = {arm: f" ({part:+.3f})" for arm, part in explanation.parts.items()}
+    """Return lines that say why a hit was found; nothing about what is not known."""
+    parts = {retriever: f" ({part:+.3f})" for retriever, part in explanation.parts.items()}
     scores = [
-        f"{arm} {'none' if score is None else _number(score)}{parts.get(arm, '')}"
-        for arm, score in explanation.scores.items()
+        f"{retriever} {'none' if score is None else _number(score)}{parts.get(retriever, '')}"
+        for retriever, score in explanation.scores.items()
     ]
     scores += [f"fused {explanation.fused:.3f}"] if explanation.fused is not None else []
     scores += [f"reranked {explanation.rerank:.3f}"] if explanation.rerank is not None else []
     lines = [f"scores: {', '.join(scores)}"]
-    if explanation.unusual is not None:
-        lines.append(f"nearer to the query than {percent(explanation.unusual)} of random pairs are to each other")
+    if explanation.percentile is not None:
+        lines.append(f"nearer to the query than {percent(explanation.percentile)} of random pairs are to each other")
     if explanation.terms:
         more = f" and {len(explanation.terms) - TERMS} more" if len(explanation.terms) > TERMS else ""
         lines.append(f"words found: {', '.join(explanation.terms[:TERMS])}{more}")
@@ -102,12 +122,12 @@ def why(explanation: Explanation) -> list[str]:
 
 
 def _number(score: float) -> str:
-    """Three decimals, or the order of magnitude: bm25 is tiny in a small collection."""
+    """Return three decimals, or the order of magnitude: BM25 is tiny in a small collection."""
     return f"{score:.3f}" if abs(score) >= 0.0005 or not score else f"{score:.0e}"
 
 
 def percent(share: float) -> str:
-    """``87%``, ``99.9%``: rounded down, as precisely as it takes to tell it from all."""
+    """Return ``87%``, ``99.9%``: rounded down, as precisely as it takes to tell it from all."""
     return f"{floor(share * 1000) / 10:.1f}%" if share >= 0.99 else f"{floor(share * 100)}%"
 
 
@@ -116,7 +136,7 @@ def _weighed(words: Words) -> str:
 
 
 def report_value(report: Report, dry_run: bool) -> dict[str, Any]:
-    """What ``index --json`` prints."""
+    """Return what ``index --json`` prints."""
     files = ("new", "changed", "moved", "deleted", "unchanged", "failed", "skipped")
     value: dict[str, Any] = {
         "files": {name: getattr(report, name) for name in files},
@@ -134,7 +154,7 @@ def report_value(report: Report, dry_run: bool) -> dict[str, Any]:
 
 
 def report(report: Report) -> str:
-    """The one-line summary of ``index``."""
+    """Return the one-line summary of ``index``."""
     names = ("new", "changed", "moved", "deleted", "unchanged", "failed", "skipped")
     files = ", ".join(f"{getattr(report, name)} {name}" for name in names if getattr(report, name))
     return (
@@ -144,7 +164,7 @@ def report(report: Report) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``0.8 s``, ``42 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    """Return a time as ``0.8 s``, ``42 s``, ``3 min 20 s`` or ``2 h 5 min``."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -155,7 +175,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes in decimal units: ``93 MB``."""
+    """Return a number of bytes in decimal units: ``93 MB``."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
             return f"{count:.0f} {unit}" if unit == "bytes" or count >= 10 else f"{count:.1f} {unit}"
@@ -163,17 +183,26 @@ def size(count: float) -> str:
     raise AssertionError("unreachable")
 
 
-def status_value(status: Status) -> dict[str, Any]:
-    """One collection as ``status --json`` shows it."""
+def dry_run(report: Report) -> str:
+    """Return what ``index --dry-run`` says."""
+    estimate = f", about {duration(report.estimate)}" if report.estimate is not None else ""
+    return f"{report.to_embed} passages, {report.tokens} tokens to embed{estimate}; nothing was changed"
+
+
+def status_value(status: Status | Unreadable) -> dict[str, Any]:
+    """Return one collection as ``status --json`` shows it."""
+    if isinstance(status, Unreadable):
+        error = {"kind": status.error.kind, "message": str(status.error)}
+        return {"collection": status.name, "path": status.place, "error": error}
     counts = asdict(status.counts)
     return {
         "collection": status.name,
-        "path": str(status.path),
+        "path": status.place,
         "files": {"indexed": counts["files"], "failed": counts["failed"], "skipped": counts["skipped"]},
         "documents": counts["documents"],
         "passages": {
-            "embedded": counts["passages"],
-            "total": counts["passages"] + counts["pending"],
+            "embedded": counts["embedded"],
+            "total": counts["passages"],
             "pending": counts["pending"],
             "deleted": counts["tombstones"],
         },
@@ -184,43 +213,94 @@ def status_value(status: Status) -> dict[str, Any]:
         },
         "bytes": dict(status.sizes),
         "roots": list(status.roots),
-        "failed": [_problem(r) for r in status.problems if r.status == "failed"],
-        "skipped": [_problem(r) for r in status.problems if r.status == "skipped"],
+        "failed": [_problem(each) for each in status.problems if each.status == "failed"],
+        "skipped": [_problem(each) for each in status.problems if each.status == "skipped"],
+        "warnings": [{"path": each.path, "warnings": list(each.warnings)} for each in status.partial],
     }
 
 
-def statuses(found: Iterable[Status]) -> str:
-    """Collections as text: counts, encoder, sizes, then every file with a problem and its reason."""
-    blocks = []
-    for status in found:
-        counts, spec = status.counts, status.spec
-        adapter = f" + adapter {spec.adapter}" if spec.adapter else ""
-        lines = [
-            f"{status.name}  ({status.path})",
-            f"  files     {counts.files} indexed, {counts.failed} failed, {counts.skipped} skipped",
-            f"  passages  {counts.passages}" + (f", {counts.pending} still to embed" if counts.pending else ""),
-            f"  encoder   {spec.model}{adapter}, {spec.precision}, fingerprint {spec.fingerprint}",
-            f"  size      {', '.join(f'{part} {size(n)}' for part, n in status.sizes.items())}",
-            *(f"  root      {root}" for root in status.roots),
-            *(f"  {record.status:<9} {record.path}: {record.reason}" for record in status.problems),
-        ]
-        blocks.append("\n".join(lines))
-    return "\n\n".join(blocks)
+def statuses(found: Iterable[Status | Unreadable], every_file: bool = False) -> str:
+    """Return collections as text: counts, encoder, sizes, then the files with problems.
+
+    Args:
+        found: The collections.
+        every_file: Name every file that was skipped; else they are grouped by reason, with some names.
+    """
+    return "\n\n".join(_status(each, every_file) for each in found)
 
 
-def _problem(record: Any) -> dict[str, Any]:
+def _status(status: Status | Unreadable, every_file: bool) -> str:
+    if isinstance(status, Unreadable):
+        return f"{status.name}  ({status.place})\n  cannot be opened: {status.error}"
+    counts, spec = status.counts, status.spec
+    sizes = ", ".join(f"{part} {size(n)}" for part, n in status.sizes.items())
+    adapter = f" + adapter {spec.adapter}" if spec.adapter else ""
+    failed = [each for each in status.problems if each.status == "failed"]
+    skipped = [each for each in status.problems if each.status == "skipped"]
+    lines = [
+        f"{status.name}  ({status.place})",
+        f"  files     {counts.files} indexed, {counts.failed} failed, {counts.skipped} skipped",
+        f"  passages  {counts.passages}" + (f", {counts.pending} still to embed" if counts.pending else ""),
+        f"  encoder   {spec.model}{adapter}, {spec.precision}, fingerprint {spec.fingerprint}",
+        *([f"  size      {sizes}"] if sizes else []),
+        *(f"  root      {root}" for root in status.roots),
+        *(f"  failed    {each.path}: {each.reason}" for each in failed),
+        *(f"  in part   {each.path}: {'; '.join(each.warnings)}" for each in status.partial),
+    ]
+    if every_file:
+        lines += [f"  skipped   {each.path}: {each.reason}" for each in skipped]
+    else:
+        lines += _grouped(skipped)
+    return "\n".join(lines)
+
+
+def _grouped(skipped: Sequence[FileRecord]) -> list[str]:
+    """Return a line for each reason, with how many files it holds for and the names of some."""
+    groups: dict[str, list[str]] = {}
+    for each in skipped:
+        groups.setdefault(each.reason or "", []).append(each.path.rpartition("/")[2] or each.path)
+    lines = []
+    for reason, names in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
+        more = f" and {len(names) - NAMES} more (--files)" if len(names) > NAMES else ""
+        lines.append(f"  skipped   {len(names)}: {reason}: {', '.join(names[:NAMES])}{more}")
+    return lines
+
+
+def problems(name: str, found: Sequence[Problem]) -> str:
+    """Return what ``doctor`` says of a collection."""
+    if not found:
+        return f"{name} is healthy"
+    lines = []
+    for each in found:
+        state = "mended" if each.mended else "not mended"
+        lines.append(f"{each.part}: {each.found} ({state}{': ' if each.remedy else ''}{each.remedy})")
+    return "\n".join(lines)
+
+
+def _problem(record: FileRecord) -> dict[str, Any]:
     return {"path": record.path, "reason": record.reason}
 
 
-def excerpt(text: str, highlight: tuple[int, int] | None) -> tuple[int, int]:
-    """The span of ``text`` to show: at most EXCERPT lines and WIDTH characters, from a little before the highlight,
-    at the ends of lines or words."""
+def excerpt(text: str, highlight: Span | None, matches: Sequence[Span] = ()) -> Span:
+    """Return the span of ``text`` to show.
+
+    It has at most EXCERPT lines and WIDTH characters, is cut at ends of lines or words, and holds a match where there
+    is one: of the highlight before others, and where the most stand together.
+    """
     if text.count("\n") < EXCERPT and len(text) <= WIDTH:
         return 0, len(text)
-    first, last = highlight or (0, 0)
+    first, last = _focus(text, highlight, matches)
     start = text.rfind("\n", 0, first) + 1
-    if last - start > WIDTH:  # the line begins far before the sentence
+    if _is_far(text, start, last):  # the line begins far before
         start = first
+        if not highlight or start != highlight[0]:
+            before = text.find(" ", max(0, first - WIDTH // 4), first)
+            start = before + 1 if before >= 0 else first
+    for _ in range(ABOVE):
+        above = text.rfind("\n", 0, max(0, start - 1)) + 1
+        if not start or text[start - 1] != "\n" or _is_far(text, above, last + WIDTH // 4):
+            break
+        start = above
     end = start
     for _ in range(EXCERPT):
         end = text.find("\n", end + 1)
@@ -228,5 +308,26 @@ def excerpt(text: str, highlight: tuple[int, int] | None) -> tuple[int, int]:
             end = len(text)
             break
     if end - start > WIDTH:
-        end = max(text.rfind(" ", start + 1, start + WIDTH), text.rfind("\n", start + 1, start + WIDTH), start + 1)
+        end = max(text.rfind(sign, last, start + WIDTH) for sign in " \n")
+        end = start + WIDTH if end < 0 else end
     return start, end
+
+
+def _focus(text: str, highlight: Span | None, matches: Sequence[Span]) -> Span:
+    """Return the span that an excerpt must show: the highlight or, where that does not show a match, one of them."""
+    inside = [span for span in matches if highlight and highlight[0] <= span[0] < highlight[1]]
+    if highlight and (not matches or (inside and not _is_far(text, highlight[0], inside[-1][1]))):
+        return highlight[0], inside[-1][1] if inside else highlight[0]
+    spans = inside or matches
+    if not spans:
+        return 0, 0
+
+    def together(first: Span) -> int:
+        return sum(first[0] <= start and end - first[0] <= WIDTH // 2 for start, end in spans)
+
+    return max(spans, key=lambda span: (together(span), -span[0]))
+
+
+def _is_far(text: str, start: int, end: int) -> bool:
+    """Return whether ``end`` would not be shown in an excerpt that begins at ``start``."""
+    return end - start > WIDTH or text.count("\n", start, end) >= EXCERPT

@@ -1,4 +1,4 @@
-"""Settings: flag > environment > project file > user file > default. The only reader of both files and environment.
+"""Read settings: flag > environment > project file > user file > default. No other module reads these.
 
 The files are TOML with the fields of ``Settings`` as keys. The project file is ``semsearch.toml`` in the working
 folder or the nearest folder above it that has one; the user file stands in the user's configuration folder.
@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_config_path, user_data_path
 
 from indexer.errors import ConfigError, UsageError
+from semsearch.nearest import hint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a person sets once instead of at every command. None: not set."""
+    """The values that a person sets once instead of at every command. None: not set."""
 
     home: Path | None = None
     """Folder of the collections; None: the user's data folder."""
@@ -41,6 +44,7 @@ class Settings:
     batch_tokens: int | None = None
 
     def __post_init__(self) -> None:
+        """Check every value, and make paths absolute."""
         for name in ("home", "data"):
             value = getattr(self, name)
             if value is not None:
@@ -58,11 +62,23 @@ class Settings:
                 raise ConfigError(f"setting {name} is {value!r}; it is text, in quotes")
 
     def override(self, values: Mapping[str, Any]) -> Settings:
-        """These settings with every value that is not None put over them."""
+        """Return these settings with every value that is not None put over them."""
         return replace(self, **{name: value for name, value in values.items() if value is not None})
 
+    def place(self, name: str | None = None) -> str:
+        """Return where a collection is kept: the path of its folder, whether or not it exists.
+
+        Raises:
+            UsageError: The name is no folder name.
+        """
+        return str(self.collection_path(name))
+
     def collection_path(self, name: str | None = None) -> Path:
-        """The folder of a collection, whether or not it exists. Raises UsageError for a name that is no folder name."""
+        """Return the folder of a collection, whether or not it exists.
+
+        Raises:
+            UsageError: The name is no folder name.
+        """
         name = self.collection if name is None else name
         if not name or name.startswith(".") or any(c in name for c in "/\\\0\n") or len(name.encode()) > 200:
             raise UsageError(f"{name!r} cannot name a collection; a name has no slash, no line end and no leading dot")
@@ -78,9 +94,10 @@ _NAMES = frozenset(field.name for field in fields(Settings))
 
 
 def load_settings(environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Settings:
-    """Settings of the environment, the project file and the user file.
+    """Return the settings of the environment, the project file and the user file.
 
-    Raises ConfigError, naming the file or variable, for an unknown key or a value that does not fit.
+    Raises:
+        ConfigError: A key is unknown, or a value does not fit; the file or variable is named.
     """
     environment = os.environ if environment is None else environment
     settings = Settings()
@@ -116,7 +133,10 @@ def _read(path: Path) -> dict[str, Any]:
 def _apply(settings: Settings, values: Mapping[str, Any], origin: str) -> Settings:
     unknown = sorted(set(values) - _NAMES)
     if unknown:
-        raise ConfigError(f"{origin}: unknown setting {', '.join(unknown)}; settings are {', '.join(sorted(_NAMES))}")
+        raise ConfigError(
+            f"{origin}: unknown setting {', '.join(unknown)}{hint(unknown[0], _NAMES)}; settings are "
+            f"{', '.join(sorted(_NAMES))}"
+        )
     try:
         return settings.override(values)
     except (ConfigError, TypeError) as error:

@@ -17,7 +17,7 @@ WHY = Explanation(
     parts={"dense": 0.5},
     fused=0.5,
     rerank=None,
-    unusual=0.9996,
+    percentile=0.9996,
     terms=("bay",),
     query_means=(("sea", 0.5), ("ship", 0.1)),
     passage_means=(("sea", 0.25),),
@@ -62,7 +62,7 @@ def test_tiny_scores_are_not_shown_as_nothing():
 
 
 def test_what_is_not_known_is_not_explained():
-    lines = render.why(replace(WHY, unusual=None, terms=(), query_means=(), passage_means=(), fused=None, parts={}))
+    lines = render.why(replace(WHY, percentile=None, terms=(), query_means=(), passage_means=(), fused=None, parts={}))
     assert lines == ["scores: dense 0.250, lexical none"]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from indexer.corpus import readers
 from indexer.corpus.changes import digest
-from indexer.errors import ReadError
+from indexer.errors import MissingExtra, NothingToRead, ReadError
 from indexer.types import FileRecord, Notes, Parsed, ParsedDocument
 
 if TYPE_CHECKING:
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
 MAX_SHOWN = 3
 """Problems of one file that its reason names."""
+MAX_WARNINGS = 20
+"""Warnings of one file that are kept; the rest is counted."""
 
 
 def parse(file: FileRecord, options: ReadOptions, splitter: Splitter) -> Parsed:
     """Return the documents of a file on disk with their passages.
 
-    A file that cannot be read comes back without documents and with status "failed" and the reason; one of which a
-    part cannot be read, with what is good and status "failed". Content that was left out on purpose is named in
-    the record's warnings.
+    A file that holds nothing to search comes back with status "skipped" and the reason. A file that cannot be read
+    comes back without documents and with status "failed" and the reason; one of which a part cannot be read, with
+    what is good and status "failed". Content that was left out on purpose is named in the record's warnings.
 
     Args:
         file: The file as the walk found it. Its digest may be None: it is then taken here.
@@ -40,6 +42,9 @@ def parse(file: FileRecord, options: ReadOptions, splitter: Splitter) -> Parsed:
             ParsedDocument(document, tuple(splitter.split(document)))
             for document in readers.read(file.path, options, notes)
         )
+    except NothingToRead as error:
+        kept = None if isinstance(error, MissingExtra) else file.digest
+        return Parsed(replace(file, digest=kept, status="skipped", reason=str(error)), ())
     except ReadError as error:  # no digest: it is tried again in the next run, whatever made it fail
         return Parsed(replace(file, digest=None, status="failed", reason=str(error)), ())
     return Parsed(_noted(file, notes), documents)
@@ -63,7 +68,10 @@ def parse_stream(
 
 def _noted(file: FileRecord, notes: Notes) -> FileRecord:
     """Return the record with what the reader remarked."""
-    file = replace(file, warnings=tuple(notes.warnings))
+    warnings = notes.warnings[:MAX_WARNINGS]
+    if len(notes.warnings) > MAX_WARNINGS:
+        warnings.append(f"and {len(notes.warnings) - MAX_WARNINGS} more remarks")
+    file = replace(file, warnings=tuple(warnings))
     if not notes.problems:
         return replace(file, status="indexed", reason=None)
     more = len(notes.problems) - MAX_SHOWN

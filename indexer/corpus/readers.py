@@ -1,26 +1,68 @@
-"""File → documents: one reader per family of formats. A bad file is a ReadError with its reason, never a crash."""
+"""File → documents: one reader per kind of file. A bad file is a ReadError with its reason, never a crash."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import BinaryIO
+import io
+from dataclasses import replace
+from importlib import import_module
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-from indexer.corpus import headings
 from indexer.corpus import text as texts
-from indexer.corpus.formats import RECORD_KINDS, ReadOptions, kind_of, looks_binary, printable
-from indexer.corpus.records import read_records
-from indexer.errors import ReadError
-from indexer.types import Document, Notes
+from indexer.corpus.blobs import Blobs
+from indexer.corpus.formats import BINARY_KINDS, ReadOptions, kind_by_content, kind_of, looks_binary, printable
+from indexer.corpus.source import Source, Unpacked
+from indexer.errors import NothingToRead
 
-__all__ = ["ReadOptions", "kind_of", "printable", "read", "read_stream"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from indexer.types import Document, Notes
+
+    Reader = Callable[[Source, Notes], Iterator[Document]]
+
+__all__ = ["READERS", "ReadOptions", "kind_of", "printable", "read", "read_source", "read_stream"]
+
+READERS: dict[str, str] = {
+    "csv": "indexer.corpus.records:read",
+    "tsv": "indexer.corpus.records:read",
+    "jsonl": "indexer.corpus.records:read",
+    "json": "indexer.corpus.records:read_json",
+    "mail": "indexer.corpus.mail:read",
+    "calendar": "indexer.corpus.calendars:read",
+    "subtitles": "indexer.corpus.subtitles:read",
+    "notebook": "indexer.corpus.notebooks:read",
+    "latex": "indexer.corpus.latex:read",
+    "svg": "indexer.corpus.svg:read",
+    "html": "indexer.corpus.web.html:read",
+    "pdf": "indexer.corpus.pdf.reader:read",
+    "docx": "indexer.corpus.office.docx:read",
+    "pptx": "indexer.corpus.office.pptx:read",
+    "xlsx": "indexer.corpus.office.xlsx:read",
+    "rtf": "indexer.corpus.office.rtf:read",
+    "odt": "indexer.corpus.office.odf:read",
+    "ods": "indexer.corpus.office.odf:read",
+    "odp": "indexer.corpus.office.odf:read",
+    "epub": "indexer.corpus.web.epub:read",
+}
+"""Kind → "module:function" of its reader, loaded when the first file of that kind comes; any other kind is text."""
+
+TEXT_READER = "indexer.corpus.plain_text:read"
+
+HEAD_BYTES = 8192
+"""Bytes looked at to tell text from other content."""
 
 
 def read(path: str, options: ReadOptions, notes: Notes) -> Iterator[Document]:
-    """The documents of one file: itself, or each record of a record file.
+    """Yield the documents of one file: itself, or each record of a record file.
 
-    A record that cannot be read is left out and its reason appended to ``notes.problems`` ("line 17: …"); what is
-    left out on purpose goes to ``notes.warnings``. Raises ReadError where the file cannot be read; this may come after documents were yielded (a damaged end, a file
-    that changed meanwhile), which are then not to be kept.
+    A record that cannot be read is left out and its reason appended to ``notes.problems`` ("line 17: …"); content
+    that is left out on purpose is named in ``notes.warnings``.
+
+    Raises:
+        NothingToRead: The file is well and holds no text, as an empty one.
+        ReadError: The file cannot be read. This may come after documents were yielded (a damaged end, a file that
+            changed meanwhile), which are then not to be kept.
     """
     with texts.opened(path) as stream:
         yield from read_stream(stream, path, options, notes)
@@ -29,40 +71,54 @@ def read(path: str, options: ReadOptions, notes: Notes) -> Iterator[Document]:
 def read_stream(
     stream: BinaryIO, name: str, options: ReadOptions, notes: Notes, kind: str | None = None
 ) -> Iterator[Document]:
-    """The documents of an open binary stream, such as standard input.
+    """Yield the documents of an open binary stream, such as standard input.
 
-    ``name`` becomes the documents' path; ``kind`` says what the bytes are where the name does not (text by default).
+    Args:
+        stream: The bytes.
+        name: Path that the documents get; its ending tells the kind.
+        options: How to read it.
+        notes: Takes the reader's remarks.
+        kind: Tells the kind where the name does not (text by default).
     """
+    if name.lower().endswith(".gz"):
+        stream = cast("BinaryIO", io.BufferedReader(Unpacked(stream)))
     known = kind or kind_of(name)
-    if known in RECORD_KINDS:
-        packed = name.lower().endswith(".gz")
-        yield from read_records(stream, name, known, packed, options, notes.problems)
-        return
-    data = texts.load(stream, options.max_bytes)
-    if known is None and looks_binary(data[:8192]):
-        raise ReadError("it is binary: no text to search")
-    yield _parse(data, name, known or "text", notes)
+    if known not in BINARY_KINDS:
+        head, stream = _peek(stream)
+        known = known or kind_by_content(head)
+        if known not in BINARY_KINDS and looks_binary(head):
+            raise NothingToRead("it is binary: no text to search")
+    blobs = Blobs()
+    for document in read_source(Source(stream, name, known or "text", options), notes):
+        yield _without_blobs(document, blobs)
+    blobs.note(notes)
 
 
-def _parse(data: bytes, name: str, kind: str, notes: Notes) -> Document:
-    pages: tuple[int, ...] = ()
-    title: str | None = None
-    if kind == "pdf":
-        from indexer.corpus.pdf import read_pdf
+def _without_blobs(document: Document, blobs: Blobs) -> Document:
+    """Return the document without encoded bytes in its text; its pages and headings stay where they were."""
+    anchors = sorted({0, *document.page_starts, *(place for head in document.headings for place in head[:2])})
+    pieces = [blobs.remove(document.text[start:end]) for start, end in pairwise([*anchors, len(document.text)])]
+    text = "".join(pieces)
+    if text == document.text:
+        return document
+    moved = dict(zip(anchors, accumulate(map(len, pieces), initial=0), strict=False))
+    return replace(
+        document,
+        text=text,
+        page_starts=tuple(moved[start] for start in document.page_starts),
+        headings=tuple(head._replace(start=moved[head.start], end=moved[head.end]) for head in document.headings),
+    )
 
-        text, title, pages = read_pdf(data)
-    elif kind == "docx":
-        from indexer.corpus.docx import read_docx
 
-        text, title = read_docx(data)
-    elif kind == "html":
-        from indexer.corpus.html import read_html
+def read_source(source: Source, notes: Notes) -> Iterator[Document]:
+    """Yield the documents of a source by the reader of its kind."""
+    module, _, function = READERS.get(source.kind, TEXT_READER).partition(":")
+    reader: Reader = getattr(import_module(module), function)
+    yield from reader(source, notes)
 
-        text, title = read_html(data)
-    else:
-        text = texts.decode(data)
-        title = headings.title(text, kind)
-        if not text.strip():
-            raise ReadError("it holds only white space")
-    title = " ".join(texts.clean(title or "").split()) or None
-    return Document(path=name, text=text, kind=kind, title=title, page_starts=pages)
+
+def _peek(stream: BinaryIO) -> tuple[bytes, BinaryIO]:
+    """Return the first bytes of a stream, and a stream that still begins with them."""
+    if not isinstance(stream, io.BufferedReader):
+        stream = cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", stream), HEAD_BYTES))
+    return cast("io.BufferedReader", stream).peek(HEAD_BYTES)[:HEAD_BYTES], stream

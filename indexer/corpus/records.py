@@ -1,304 +1,227 @@
-"""Record files: every row of a CSV or TSV file, or line of a JSON-lines file, is a document.
+"""Record files → documents: each row of a table, each line or item of JSON is one.
 
-They are streamed: however large the file, only one record is in memory, and a line of at most
+CSV, TSV and JSON lines are streamed: however large the file, only one record is in memory, and a line of at most
 ``ReadOptions.max_record_bytes``. A record that cannot be read is reported as "line N: reason" and left out.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
-import gzip
-import io
 import json
-import re
-import zlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
 from dataclasses import replace
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 
-from indexer.corpus.formats import ReadOptions, human, printable
+from indexer.corpus import jsons, plain_text, tables
+from indexer.corpus.formats import ReadOptions, printable
+from indexer.corpus.record_lines import Remarks, lines
 from indexer.corpus.text import clean
-from indexer.errors import ReadError
-from indexer.types import Document
+from indexer.errors import NothingToRead, ReadError
 
-Problems = list[str]
-MOST_PROBLEMS = 100
-"""Reports kept of one file; the rest is counted."""
-MOST_NAMES = 40
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from indexer.corpus.source import Source
+    from indexer.types import Document, Notes
+
+MAX_NAMES = 40
 """Field names listed in a message."""
-GZIP_SAFE = 256 << 20
-GZIP_RATIO = 200
-"""A gzip file that grows beyond GZIP_SAFE and to more than GZIP_RATIO times its size is taken for a bomb."""
-FILTERABLE = 1000
+MAX_FILTERABLE = 1000
 """Longest value that is kept as a field to filter by."""
 
-_ESCAPED = re.compile("[\udc80-\udcff]")  # how errors="surrogateescape" passes on an invalid byte
 
-_OPEN = re.compile(r'(?:^|\t)(")(?:[^"]|"")*\Z')  # a cell whose quote is not closed in its line
-_CLOSE = re.compile(r'(?:[^"]|"")*"(?!")')
-_BROKEN = re.compile(r'(?:^|\t)"(?:[^"]|"")*"[^"\t\r\n]')  # a quote that closes before the cell's end
+def read(source: Source, notes: Notes) -> Iterator[Document]:
+    """Yield a document for each record of a CSV, TSV or JSON-lines source, in order.
 
+    A record's line is where it begins in the file.
 
-def read_records(
-    stream: BinaryIO, path: str, kind: str, packed: bool, options: ReadOptions, problems: Problems
-) -> Iterator[Document]:
-    """The documents of a record file, in order.
-
-    A record's line is where it begins in the file. Raises ReadError where nothing at all could be read, where a
-    gzip file is damaged, or where an option names a field that no record has: the last two may come after
-    documents, which are then not to be kept.
+    Raises:
+        NothingToRead: It holds no records.
+        ReadError: Nothing at all could be read, or an option names a field that no record has. The last may come
+            after documents, which are then not to be kept.
     """
-    report = _Report(problems)
+    remarks = Remarks(notes)
+    newline = "\n" if source.kind == "jsonl" else ""
+    found = lines(source.stream, source.name, newline, source.options, remarks, source.charset)
+    if source.kind == "jsonl":
+        rows = jsons.line_rows(found, remarks, source.options.max_bytes)
+    else:
+        rows = tables.rows(found, source.kind, source.options.max_record_bytes, remarks)
+    return _documents(rows, source, notes, remarks)
+
+
+def read_json(source: Source, notes: Notes) -> Iterator[Document]:
+    """Yield the records of a JSON file that holds data; one of settings is a single document as it is written."""
+    text = plain_text.text_of(source, notes)
+    found = jsons.values(text)
+    rows = jsons.records_of(text, found) if found else None
+    if rows is None:
+        yield source.document(jsons.unescaped(text), kind="code")
+        return
+    single = len(rows) == 1 and not text.lstrip().startswith("[")
+    for document in _documents(iter(rows), source, notes, Remarks(notes)):
+        yield replace(document, record=source.record) if single and document.record == "1" else document
+
+
+def _documents(rows: Iterator[jsons.Row], source: Source, notes: Notes, remarks: Remarks) -> Iterator[Document]:
+    options = source.options
     seen: dict[str, None] = {}
+    missing = {*options.text_fields, *filter(None, (options.title_field, options.id_field))}
+    wanted = list(missing)
     names: set[str] = set()
-    count = 0
-    try:
-        if kind == "jsonl":
-            rows = _json_rows(_lines(stream, packed, "\n", options, report), report)
-        else:
-            rows = _csv_rows(_lines(stream, packed, "", options, report), kind, options.max_record_bytes, report)
-        for number, (line, record) in enumerate(rows, 1):
-            if record is None:
-                continue
-            if len(seen) < 1000:
-                seen.update(dict.fromkeys(record))
-            document = _document(path, kind, number, line, record, options)
-            if not document.text.strip():
-                report(line, _no_text(record, options))
-                continue
-            while document.record in names:  # an id that is not unique must not hide a record
-                document = replace(document, record=f"{document.record}#{number}")
-            names.add(document.record or "")
+    unused: Counter[str] = Counter()
+    count = number = 0
+    for line, record in rows:
+        if record is not None and set(record) == {"preamble"}:
             count += 1
-            yield document
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ReadError(f"not a whole gzip file ({error}): it is damaged or cut off") from error
-    finally:
-        report.close()
-    wanted = [*options.text_fields, *filter(None, (options.title_field, options.id_field))]
-    missing = [name for name in wanted if name not in seen]
+            yield _Record(record, ReadOptions()).document(source, "preamble", line)
+            continue
+        number += 1
+        if record is None:
+            continue
+        if len(seen) < 1000:
+            seen.update(dict.fromkeys(record))
+        fields = _Record(record, options)
+        missing -= {name for name in missing if fields.has(name)}
+        document = fields.document(source, str(number), line)
+        if not document.text.strip():
+            remarks.warn(line, f" left out: {_no_text(record, options)}")
+            continue
+        while document.record in names:  # an id that is not unique must not hide a record
+            document = replace(document, record=f"{document.record}#{number}")
+        names.add(document.record or "")
+        unused.update(fields.unused())
+        count += 1
+        yield document
+    remarks.close()
     if missing and seen:
-        raise ReadError(f"no record has the field {', '.join(map(repr, missing))}: its fields are {_list(seen)}")
+        absent = ", ".join(repr(name) for name in wanted if name in missing)
+        raise ReadError(f"no record has the field {absent}: its fields are {_list(seen)}")
+    if unused:
+        most = ", ".join(f"{printable(name)} ({n})" for name, n in unused.most_common(5))
+        notes.warnings.append(f"fields neither searched nor kept to filter by: {most}; name them with --text-field")
     if not count:
-        raise ReadError(f"no record could be read: {problems[0]}" if problems else "it holds no records")
+        if notes.problems:
+            raise ReadError(f"no record could be read: {notes.problems[0]}")
+        raise NothingToRead(f"no record holds text: {notes.warnings[0]}" if remarks.warned else "it holds no records")
 
 
-class _Report:
-    """Collects problems up to a limit, each record at most once."""
+class _Record:
+    """The fields of one record, found by the names that a person or a convention gives them."""
 
-    def __init__(self, problems: Problems):
-        self.problems = problems
-        self.count = 0
-        self.spoiled = False
-        """Whether the line now being read stands for one that could not be."""
+    def __init__(self, record: Mapping[str, object], options: ReadOptions) -> None:
+        self.record = record
+        self.options = options
+        self.id_field = self._key(options.id_field) or self._usual("id", "_id")
+        self.title_field = self._key(options.title_field) or self._usual("title")
+        text = None if options.text_fields else self._usual("text")
+        self.unsaid = not options.text_fields and text is None
+        """Nothing says which fields are text: all with texts in them are."""
+        if options.text_fields:
+            self.chosen = list(options.text_fields)
+        elif text is not None:
+            self.chosen = [text, *(name for name in record if isinstance(name, tables.Overflow))]
+        else:
+            texts = (
+                name for name, value in record.items() if isinstance(value, str | list | dict) and _text(value).strip()
+            )
+            self.chosen = [name for name in texts if name != self.id_field]
 
-    def __call__(self, line: int, reason: str) -> None:
-        self.count += 1
-        if self.count <= MOST_PROBLEMS:
-            self.problems.append(f"line {line}: {reason}")
+    def has(self, name: str) -> bool:
+        """Return whether the record has a field, or something at a dotted path."""
+        return bool(self._values(name))
 
-    def close(self) -> None:
-        if self.count > MOST_PROBLEMS:
-            self.problems.append(f"and {self.count - MOST_PROBLEMS} more records that could not be read")
-
-
-def _lines(stream: BinaryIO, packed: bool, newline: str, options: ReadOptions, report: _Report) -> Iterator[str]:
-    """The file's lines. One that is too long or no text is reported and comes as an empty one."""
-    raw: BinaryIO = gzip.GzipFile(fileobj=stream) if packed else stream  # type: ignore[assignment]
-    buffered = io.BufferedReader(raw, 1 << 16)  # type: ignore[type-var]
-    wide = buffered.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    encoding, errors = ("utf-16", "strict") if wide else ("utf-8-sig", "surrogateescape")
-    text = io.TextIOWrapper(buffered, encoding, errors, newline)
-    limit = options.max_record_bytes
-    number = size = 0
-    try:
-        while line := text.readline(limit + 1):
-            number += 1
-            size += len(line)
-            reason = None
-            whole = len(line) <= limit
-            while not whole and not line.endswith(("\n", "\r")):  # pass over the rest without keeping it
-                line = text.readline(1 << 20)
-                size += len(line)
-                _check_growth(packed, size, stream)
-                if not line:
-                    break
-            if not whole:
-                reason = f"longer than {human(limit)}: raise the limit with --max-record-bytes"
-            elif not line.isascii() and (match := _ESCAPED.search(line)):
-                offset = len(line[: match.start()].encode())
-                reason = f"invalid UTF-8: byte 0x{ord(match[0]) - 0xDC00:02x} at offset {offset} of the line"
-            elif "\0" in line:
-                reason = "NUL byte: it is not text, or damaged"
-            _check_growth(packed, size, stream)
-            if reason:
-                report(number, reason)
-                report.spoiled = True
-                line = "\n"
-            yield line
-    except UnicodeDecodeError as error:
-        raise ReadError(f"invalid UTF-16 after line {number}: {error.reason}: save it as UTF-8") from error
-    finally:
-        text.detach()
-        buffered.detach()
-
-
-def _check_growth(packed: bool, size: int, stream: BinaryIO) -> None:
-    if packed and size > GZIP_SAFE and size > GZIP_RATIO * stream.tell():
-        raise ReadError(
-            f"gzip bomb: {human(stream.tell())} grew to over {human(size)}: unpack it yourself if it is what you want"
+    def document(self, source: Source, number: str, line: int) -> Document:
+        """Return the record as a document; ``number`` identifies it if it has no identifier of its own."""
+        title_name = self.title_field or self.options.title_field
+        title = self._said(title_name).strip() if title_name else ""
+        chosen = self.chosen
+        if title and title_name and (not self.options.text_fields or self.options.title_field):
+            chosen = [title_name, *(name for name in chosen if name != title_name)]
+        id_name = self.id_field or self.options.id_field
+        identifier = "\n".join(map(_scalar, self._values(id_name))).strip() if id_name else ""
+        record = clean(identifier) or number
+        if source.record is not None:
+            record = f"{source.record}#{record}"
+        return source.document(
+            clean("\n".join(part for name in chosen if (part := self._said(name).strip()))),
+            title=title,
+            record=record,
+            fields=self._kept(),
+            line_start=line,
         )
 
+    def unused(self) -> list[str]:
+        """Return the fields that are neither text nor short enough to filter by."""
+        if self.unsaid:
+            return []
+        tops = {name.partition(".")[0] for name in self.chosen} | {*self.chosen}
+        kept = {name.partition(".")[0] for name in self._kept()}
+        return [
+            name
+            for name, value in self.record.items()
+            if name not in tops | kept | {self.id_field, self.title_field} and _text(value).strip()
+        ]
 
-def _json_rows(lines: Iterator[str], report: _Report) -> Iterator[tuple[int, Mapping[str, object] | None]]:
-    for number, line in enumerate(lines, 1):
-        if report.spoiled:
-            report.spoiled = False
-            yield number, None
-            continue
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            report(number, f"not JSON: {error.msg} at column {error.colno}")
-            yield number, None
-        except (ValueError, RecursionError) as error:  # a number of thousands of digits; thousands of brackets
-            report(number, f"JSON that cannot be read: {error}")
-            yield number, None
-        else:
-            if not isinstance(record, dict):
-                report(number, f"a JSON {_json_name(record)}, where an object with fields is needed")
-            yield number, record if isinstance(record, dict) else None
+    def _key(self, name: str | None) -> str | None:
+        """Return the record's own spelling of a field that a person named."""
+        if name is None or name in self.record:
+            return name
+        return next((key for key in self.record if key.casefold() == name.casefold()), None)
 
+    def _usual(self, *names: str) -> str | None:
+        """Return the field with one of these names, in any case, whose value says something."""
+        for name in names:
+            for key in [name, *(key for key in self.record if key != name and key.casefold() == name)]:
+                if _text(self.record.get(key)).strip():
+                    return key
+        return None
 
-def _json_name(value: object) -> str:
-    return {list: "array", str: "string", bool: "boolean", type(None): "null"}.get(type(value), "number")
+    def _values(self, name: str) -> list[object]:
+        """Return the values at a field or a dotted path, through lists; null counts as none."""
+        if (key := self._key(name)) is not None:
+            return [self.record[key]]
+        found: list[object] = [self.record]
+        for part in name.split("."):
+            flat = [item for value in found for item in (value if isinstance(value, list) else [value])]
+            found = [item[part] for item in flat if isinstance(item, dict) and part in item]
+            if not found:
+                break
+        return found if "." in name else []
 
+    def _said(self, name: str) -> str:
+        return "\n".join(filter(None, map(_text, self._values(name))))
 
-def _csv_rows(
-    lines: Iterator[str], kind: str, limit: int, report: _Report
-) -> Iterator[tuple[int, Mapping[str, object] | None]]:
-    """Rows as field → cell, by the header. Columns part at commas (CSV) or tabs (TSV); a CSV file whose header
-    has no comma but semicolons or tabs parts there."""
-    header_line = next(lines, "")
-    delimiter = "\t" if kind == "tsv" else next((d for d in ",;\t" if d in header_line), ",")
-
-    def again() -> Iterator[str]:
-        yield header_line
-        yield from _literal_quotes(lines, header_line.count("\t") + 1) if kind == "tsv" else lines
-
-    csv.field_size_limit(max(csv.field_size_limit(), limit))  # the whole process's: only ever raised
-    reader = csv.reader(again(), delimiter=delimiter, strict=True)
-    header: list[str] = []
-    while True:
-        line = reader.line_num + 1
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            if "end of data" in str(error) or "field limit" in str(error):
-                report(line, "a quote is opened and not closed: nothing after it was read")
-                return
-            report(line, f"not {kind.upper()}: {error}")
-            row = None
-        if report.spoiled:
-            report.spoiled = False
-            row = None
-        if not header:
-            if not row:
-                raise ReadError(
-                    f"its first line is no header: {report.problems[-1]}"
-                    if report.count
-                    else "its first line, which names the columns, is blank"
-                )
-            header = _header(row)
-        elif row is None:
-            yield line, None
-        elif len(row) > len(header):
-            report(line, f"{len(row)} cells, more than the header's {len(header)}")
-            yield line, None
-        elif row:
-            yield line, dict(zip(header, row, strict=False))
-
-
-def _literal_quotes(lines: Iterator[str], columns: int) -> Iterator[str]:
-    """TSV lines as the csv module understands them: most programs write quotes around a cell that needs them, but
-    many data sets write every cell as it is, so that a sentence may begin with a quote. Such a line is told by a quote
-    that closes before its cell ends, or not at all though the line has all its cells; its cells get quotes of ours."""
-    inside = False
-    for line in lines:
-        if inside:
-            closing = _CLOSE.match(line)
-            inside = not closing or _OPEN.search(line, closing.end()) is not None
-        elif '"' in line:
-            opening = _OPEN.search(line)
-            whole = opening and "\t" in line[opening.end(1) :] and line.count("\t") == columns - 1
-            if whole or _BROKEN.search(line):
-                body = line.rstrip("\r\n")
-                cells = (cell.replace('"', '""') for cell in body.split("\t"))
-                line = "\t".join(f'"{cell}"' for cell in cells) + line[len(body) :]
-            else:
-                inside = opening is not None
-        yield line
-
-
-def _header(row: list[str]) -> list[str]:
-    """Column names, made unique: a blank one is named by its place, a repeated one numbered."""
-    names: list[str] = []
-    for place, cell in enumerate(row, 1):
-        name = cell.strip() or f"column {place}"
-        while name in names:
-            name += f" {place}"
-        names.append(name)
-    return names
-
-
-def _document(
-    path: str, kind: str, number: int, line: int, record: Mapping[str, object], options: ReadOptions
-) -> Document:
-    id_field = options.id_field or next((name for name in ("id", "_id") if _scalar(record.get(name))), None)
-    identifier = _scalar(record.get(id_field)) if id_field else ""
-    title_field = options.title_field or "title"
-    title = _text(record.get(title_field)).strip() or None
-    unsaid = not options.text_fields and "text" not in record  # nothing says which fields are text: all strings are
-    if unsaid:
-        chosen = [name for name, value in record.items() if isinstance(value, str) and name != id_field]
-    else:
-        chosen = list(options.text_fields) or ["text"]
-    if title and (not options.text_fields or options.title_field):
-        chosen = [title_field, *(name for name in chosen if name != title_field)]
-    parts = (_text(record.get(name)).strip() for name in chosen)
-    fields = {
-        clean(str(name)): clean(text)
-        for name, value in record.items()
-        if name not in (id_field, title_field)
-        and (unsaid or name not in chosen)
-        and 0 < len(text := _scalar(value)) <= FILTERABLE
-    }
-    return Document(
-        path=path,
-        text=clean("\n".join(part for part in parts if part)),
-        kind=kind,
-        record=clean(identifier.strip()) or str(number),
-        title=title and " ".join(clean(title).split()),
-        fields=fields,
-        line_start=line,
-    )
+    def _kept(self) -> dict[str, str]:
+        """Return the fields to filter by: short values, those within objects by their dotted path."""
+        kept: dict[str, str] = {}
+        text_fields = set() if self.unsaid else set(self.chosen)
+        stack: list[tuple[str, object]] = list(reversed(list(self.record.items())))
+        while stack:
+            name, value = stack.pop()
+            if name in (self.id_field, self.title_field) or name in text_fields:
+                continue
+            if isinstance(value, dict):
+                if name.count(".") < 4:
+                    stack.extend((f"{name}.{key}", part) for key, part in reversed(value.items()))
+            elif isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+                value = ", ".join(value)
+            if 0 < len(text := _scalar(value)) <= MAX_FILTERABLE and len(kept) < MAX_FILTERABLE:
+                kept[clean(str(name))] = clean(text)
+        return kept
 
 
 def _scalar(value: object) -> str:
-    """A value to filter or identify by, as text: what JSON would write; empty for null, lists and objects."""
+    """Return a value to filter or identify by, as JSON would write it; empty for null, lists and objects."""
     if isinstance(value, str):
         return value
     return json.dumps(value) if isinstance(value, bool | int | float) else ""
 
 
 def _text(value: object) -> str:
-    """A chosen field's value as text; the items of a list on a line each."""
-    return "\n".join(map(_scalar, value)) if isinstance(value, list) else _scalar(value)
+    """Return the text within a value, each on a line of its own; a number that was chosen is text too."""
+    if isinstance(value, list | dict):
+        return "\n".join(text for text in jsons.strings(value) if text.strip())
+    return _scalar(value) if value is not None else ""
 
 
 def _no_text(record: Mapping[str, object], options: ReadOptions) -> str:
@@ -307,5 +230,5 @@ def _no_text(record: Mapping[str, object], options: ReadOptions) -> str:
 
 
 def _list(names: Mapping[str, object]) -> str:
-    shown = [printable(str(name))[:80] for name, _ in zip(names, range(MOST_NAMES), strict=False)]
-    return ", ".join(shown) + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "") or "none"
+    shown = [printable(str(name))[:80] for name, _ in zip(names, range(MAX_NAMES), strict=False)]
+    return ", ".join(shown) + (f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else "") or "none"

@@ -1,19 +1,25 @@
-"""What there is to say of an encoder without running it."""
+"""Facts about an encoder that need no run of it."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from indexer.embedding import models
-from indexer.embedding.encoder import EncoderSpec
-from indexer.embedding.presets import presets
-from indexer.embedding.prompt import PromptTemplate
+from indexer.embedding.prompts.presets import presets
+from indexer.embedding.prompts.prompt import PromptTemplate
+from indexer.embedding.weights import models, packaged
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from indexer.embedding.spec import EncoderSpec
 
 
 @dataclass(frozen=True)
 class About:
+    """One encoder."""
+
     spec: EncoderSpec
     """Resolved."""
     folder: Path | None
@@ -29,6 +35,8 @@ class About:
 
 @dataclass(frozen=True)
 class Listing:
+    """Names that an encoder can be asked for by."""
+
     embedded: dict[str, Path | None]
     """Name → folder, None before the first use."""
     adapters: list[str]
@@ -36,20 +44,24 @@ class Listing:
 
 
 def listing() -> Listing:
-    """The models, adapters and presets that go by a name. Touches no network."""
+    """Return the models, adapters and presets that go by a name. Touches no network."""
     return Listing(
-        {name: models.embedded_folder(name) for name in models.EMBEDDED}, models.shipped_adapters(), presets()
+        {name: packaged.embedded_folder(name) for name in packaged.EMBEDDED}, models.shipped_adapters(), presets()
     )
 
 
 def about(spec: EncoderSpec) -> About:
-    """Resolve a spec and look at its files; an embedded model is not fetched. Raises ModelError."""
+    """Resolve a spec and look at its files; an embedded model is not fetched.
+
+    Raises:
+        ModelError: Something cannot be found.
+    """
     spec = models.resolve(spec)
-    template = PromptTemplate(PromptTemplate.of(spec).template, spec.demonstrations, normalise=False)
+    template = PromptTemplate(PromptTemplate.of(spec).template, spec.demonstrations, normalize_text=False)
     prompt = template.render("{text}")
     if spec.model.startswith("hash:"):
         return About(spec, None, 0, None, None, int(spec.model.removeprefix("hash:")), prompt)
-    folder = models.embedded_folder(spec.model) if spec.model in models.EMBEDDED else models.locate(spec).model
+    folder = packaged.embedded_folder(spec.model) if spec.model in packaged.EMBEDDED else models.locate(spec).model
     if folder is None:
         return About(spec, None, 0, None, None, None, prompt)
     config = json.loads((folder / "config.json").read_text("utf-8"))

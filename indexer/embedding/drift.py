@@ -1,15 +1,21 @@
-"""How far two ways of encoding the same texts lie apart: cosine of each text's two vectors, and whether its nearest
-neighbours among the others stay the same."""
+"""How far two ways of encoding the same texts lie apart.
+
+Measured are the cosine of each text's two vectors, and whether its nearest neighbours among the others stay the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indexer.embedding.encoder import EncoderSpec
 from indexer.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from indexer.embedding.spec import EncoderSpec
 
 NEIGHBOURS = 10
 
@@ -25,6 +31,8 @@ class Way:
 
 @dataclass(frozen=True)
 class Drift:
+    """The distance between two ways."""
+
     texts: int
     cosine_mean: float | None
     """None where the two have vectors of different sizes."""
@@ -38,9 +46,11 @@ class Drift:
 
 
 def drift(first: Way, others: Sequence[Way], texts: Sequence[str], device: str | None = None) -> list[Drift]:
-    """Each of ``others`` against ``first`` on the distinct ``texts``, one encoder in memory at a time.
+    """Compare each of ``others`` with ``first`` on the distinct ``texts``, one encoder in memory at a time.
 
-    Raises UsageError for fewer than three texts."""
+    Raises:
+        UsageError: There are fewer than three different texts.
+    """
     texts = list(dict.fromkeys(texts))
     if len(texts) < 3:
         raise UsageError(f"{len(texts)} different texts were given; neighbours need three or more")
@@ -49,7 +59,7 @@ def drift(first: Way, others: Sequence[Way], texts: Sequence[str], device: str |
 
 
 def compare(a: np.ndarray, b: np.ndarray, texts: Sequence[str]) -> Drift:
-    """a (n, d), b (n, e): unit vectors of the same texts."""
+    """Return the drift between unit vectors a (n, d) and b (n, e) of the same n texts."""
     k = min(NEIGHBOURS, len(texts) - 1)
     first, second = (np.clip(v.astype(np.float64) @ v.T.astype(np.float64), -1, 1) for v in (a, b))  # (n, n)
     shift = float(np.abs(first - second).max())

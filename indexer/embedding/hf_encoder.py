@@ -1,29 +1,46 @@
 """The encoder for every transformers model: texts → prompts → batches → pooled vectors.
 
-b batch, d hidden, n texts.
+b batch, d hidden, n texts, v vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
+from threading import Lock, RLock
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from indexer.embedding import loading, models, tokens
 from indexer.embedding import precision as precisions
-from indexer.embedding.encoder import TERMS, EncoderSpec, EncodeStats, Pooling, Role, Terms
-from indexer.embedding.forward import SAMPLE, LastTokenForward, fast_forward
-from indexer.embedding.plain import Forward, PlainForward
-from indexer.embedding.prompt import PromptTemplate
-from indexer.embedding.vocabulary import Vocabulary
+from indexer.embedding.encoder import MAX_TERMS, EncodeStats, Positions, Terms, TokenVectors, Vectors
+from indexer.embedding.forward import workers as pool
+from indexer.embedding.forward.last_token import SAMPLE, LastTokenForward, fast_forward
+from indexer.embedding.forward.plain import Forward, PlainForward
+from indexer.embedding.forward.vocabulary import Vocabulary
+from indexer.embedding.prompts.prompt import PromptTemplate
+from indexer.embedding.weights import loading, models, tokens
 from indexer.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from indexer.embedding.spec import EncoderSpec, Pooling, Role
 
 WINDOW = 8192
 """Texts that are tokenised, and sorted by length, together."""
 BATCH_TOKENS = {"cpu": 1024, "mps": 8192, "cuda": 65536}
+
+SIF = 1e-3
+"""The constant a of SIF weights; the paper's."""
+ZIPF_SHIFT = 100
+"""Tokens at the head of a vocabulary that are about equally frequent."""
+
+Rows = list[list[int]]
+"""For each vector of a batch the positions of its texts: several where texts are equal."""
 
 
 @dataclass
@@ -31,16 +48,18 @@ class _Window:
     """A stretch of distinct texts, tokenised."""
 
     ids: list[list[int]]
-    positions: list[list[int]]
-    """Where each text stands in what the caller gave; several for duplicates."""
+    positions: Rows
     truncated: int
 
 
 class HFEncoder:
-    """An Encoder around a transformers model. Not safe for several threads at once.
+    """An Encoder around a transformers model. Safe to call from several threads at once.
 
     Vectors are float32 whatever the model computes in. A text's vector does not depend on the texts beside it, but
     for rounding (in fp32 about 1e-6, in bf16 about 1e-2 relative to length 1).
+
+    On a CPU the batches of a list are run by workers, a thread of one core each; a single batch, as of a query, by all
+    cores as one team. Callers that have one batch take turns.
     """
 
     def __init__(
@@ -50,8 +69,22 @@ class HFEncoder:
         device: str | None = None,
         batch_tokens: int | None = None,
         device_map: str | None = None,
-    ):
-        """``spec`` is resolved. Raises PrecisionError before anything is read, ModelError."""
+        workers: int | None = None,
+    ) -> None:
+        """Load the model.
+
+        Args:
+            spec: Resolved.
+            device: cpu, cuda, cuda:N or mps; None: the best there is.
+            batch_tokens: Tokens of one batch, padding included; None: what suits the device.
+            device_map: accelerate's, for models larger than one GPU.
+            workers: Threads that run batches side by side on a CPU; None: as many as torch uses cores. Vectors do not
+                depend on it.
+
+        Raises:
+            PrecisionError: The device does not exist or cannot do it; nothing has been read yet.
+            ModelError: The model or its adapter cannot be loaded.
+        """
         chosen = precisions.pick_device(device)
         self.device = str(chosen)
         precision = spec.precision or precisions.default(chosen)
@@ -59,6 +92,15 @@ class HFEncoder:
         self.spec = replace(spec, precision=precision)
         self.stats = EncodeStats()
         self.batch_tokens = batch_tokens or BATCH_TOKENS[chosen.type]
+        self._running = Lock()
+        """Held while a batch goes through the model, but in workers."""
+        self.workers = workers or torch.get_num_threads()
+        self._making = RLock()
+        """Held while something is made that is kept: a forward, the LM head, the queries' model."""
+        self._counting = Lock()
+        """Held while ``stats`` change."""
+        self._counted: dict[int, int] = {}
+        """Identity of a forward → how many of its tokens ``stats`` has."""
         self._primed: set[Role] = set()
         located = models.locate(spec)
         self._located = located
@@ -69,13 +111,13 @@ class HFEncoder:
         self._positions = loading.max_positions(self._model.config)
         self._forwards: dict[Pooling, Forward] = {}
         self._vocabulary: Vocabulary | None = None
-        self._head: torch.Tensor | None = None
+        self._head: Tensor | None = None
         self._device_map = device_map
         self._asking: HFEncoder | None = None
-        config = self._model.config
-        self.dim: int = getattr(config, "word_embed_proj_dim", None) or config.hidden_size
+        self.dim = loading.width(self._model.config)
 
-    def encode(self, texts: Sequence[str], role: Role = "passage", normalize: bool = True) -> np.ndarray:
+    def encode(self, texts: Sequence[str], role: Role = "passage", normalize: bool = True) -> Vectors:
+        """Return (n, d) float32, row i for texts[i]."""
         vectors = np.empty((len(texts), self.dim), np.float32)
         for rows, values in self.encode_batches(texts, role, normalize):
             vectors[rows] = values
@@ -83,48 +125,87 @@ class HFEncoder:
 
     def encode_batches(
         self, texts: Sequence[str], role: Role = "passage", normalize: bool = True
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    ) -> Iterator[tuple[Positions, Vectors]]:
+        """Yield positions (b,) and vectors (b, d), longest texts first within a window of 8,192."""
         for rows, values in self._of(role)._encoded(texts, role):
             where, which = _copies(rows)
             yield where, _vectors(values, normalize)[which]
 
     def encode_terms(
-        self, texts: Sequence[str], role: Role = "passage", most: int = TERMS
-    ) -> tuple[np.ndarray, list[Terms]]:
+        self, texts: Sequence[str], role: Role = "passage", max_terms: int = MAX_TERMS, normalize: bool = True
+    ) -> tuple[Vectors, list[Terms]]:
+        """Return vectors (n, d) and each text's terms."""
         vectors = np.empty((len(texts), self.dim), np.float32)
         terms: list[Terms] = [{} for _ in texts]
-        for rows, values, weighted in self.term_batches(texts, role, most):
+        for rows, values, weighted in self._term_batches(texts, role, max_terms, normalize):
             vectors[rows] = values
             for row, each in zip(rows, weighted, strict=True):
                 terms[row] = each
         return vectors, terms
 
     def term_batches(
-        self, texts: Sequence[str], role: Role = "passage", most: int = TERMS
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, list[Terms]]]:
+        self, texts: Sequence[str], role: Role = "passage", max_terms: int = MAX_TERMS
+    ) -> Iterator[tuple[Positions, Vectors, list[Terms]]]:
+        """Yield positions (b,), unit vectors (b, d) and b texts' terms."""
+        yield from self._term_batches(texts, role, max_terms, normalize=True)
+
+    def _term_batches(
+        self, texts: Sequence[str], role: Role, max_terms: int, normalize: bool
+    ) -> Iterator[tuple[Positions, Vectors, list[Terms]]]:
         if self.spec.pooling != "last":
             raise ModelError(
                 f"pooling is {self.spec.pooling}; terms come from the state of the last token: use pooling last"
             )
         encoder = self._of(role)
-        head = encoder._lm_head()
-        if self._vocabulary is None:
-            self._vocabulary = Vocabulary(self.tokens.backend)
+        head, vocabulary = encoder._lm_head(), self._words()
         for rows, values in encoder._encoded(texts, role):
             where, which = _copies(rows)
             own = [texts[positions[0]] for positions in rows]
-            weighted = self._vocabulary.weigh(values, head, own, most, self.spec.max_tokens)
-            yield where, _vectors(values, True)[which], [weighted[i] for i in which]
+            weighted = vocabulary.weigh(values, head, own, max_terms, self.spec.max_tokens)
+            yield where, _vectors(values, normalize)[which], [weighted[i] for i in which]
 
-    def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
+    def count_tokens(self, texts: Sequence[str]) -> Positions:
+        """Return (n,) int64: the tokens of each text alone."""
         return self.tokens.count(texts)
 
-    def terms(self, texts: Sequence[str], k: int, role: Role = "passage") -> list[list[tuple[str, float]]]:
+    def token_vectors(self, texts: Sequence[str]) -> list[TokenVectors]:
+        """Return the rows of the input embedding for each text's tokens.
+
+        A token's weight is a / (a + p), as in SIF. Vocabularies are numbered by frequency, so that p is taken from
+        Zipf's law.
+
+        Source: Arora, Liang and Ma, "A Simple but Tough-to-Beat Baseline for Sentence Embeddings", ICLR 2017.
+        """
+        if not texts:
+            return []
+        ids = self.tokens.ids(texts)
+        model: Any = self._model
+        matrix: Tensor = model.get_input_embeddings().weight  # (v, e)
+        if matrix.is_meta:  # parts of the model that accelerate loads when they are used
+            ids = [[] for _ in texts]
+        flat = torch.tensor([i for row in ids for i in row], dtype=torch.long)
+        with torch.inference_mode():
+            rows = torch.nn.functional.normalize(matrix[flat.to(matrix.device)].float()).cpu().numpy()
+        numbers = flat.numpy()
+        chance = 1 / (numbers + ZIPF_SHIFT) / np.log(1 + len(matrix) / ZIPF_SHIFT)
+        weights = (SIF / (SIF + chance)).astype(np.float32)
+        ends = np.cumsum([len(row) for row in ids])[:-1]
+        pairs = zip(np.split(rows, ends), np.split(weights, ends), strict=True)
+        return [TokenVectors(vectors, weight) for vectors, weight in pairs]
+
+    def terms(
+        self, texts: Sequence[str], k: int, role: Role = "passage", states: Vectors | None = None
+    ) -> list[list[tuple[str, float]]]:
+        """Return the k most likely next tokens after each prompt with their probabilities, best first."""
         encoder = self._of(role)
         head = encoder._lm_head()  # (v, d)
         result: list[list[tuple[str, float]]] = [[] for _ in texts]
+        if states is not None and self.spec.pooling == "last":
+            given: Iterator[tuple[Rows, Tensor]] = iter([([[i] for i in range(len(texts))], torch.from_numpy(states))])
+        else:
+            given = encoder._run(texts, PromptTemplate.of(self.spec, role), encoder._forward("last"))
         with torch.inference_mode():
-            for rows, hidden in encoder._run(texts, PromptTemplate.of(self.spec, role), encoder._forward("last")):
+            for rows, hidden in given:
                 chances = (hidden.to(head) @ head.T).float().softmax(1)  # (b, v)
                 weights, best = chances.topk(min(k, len(head)))
                 for positions, ids, values in zip(rows, best.tolist(), weights.tolist(), strict=True):
@@ -134,64 +215,80 @@ class HFEncoder:
         return result
 
     def _of(self, role: Role) -> HFEncoder:
-        """What encodes texts of this role: itself, or for queries a second copy of the model with their adapter."""
+        """Return what encodes texts of this role: itself, or for queries a second model with their adapter."""
         if role == "passage" or self.spec.query_adapter is None:
             return self
-        if self._asking is None:
-            spec = replace(
-                self.spec,
-                adapter=self.spec.query_adapter,
-                adapter_weights=self.spec.query_adapter_weights,
-                query_adapter=None,
-                query_adapter_weights=None,
-            )
-            self._asking = HFEncoder(
-                spec, device=self.device, batch_tokens=self.batch_tokens, device_map=self._device_map
-            )
-            self._asking.stats = self.stats
-        return self._asking
+        with self._making:
+            if self._asking is None:
+                spec = replace(
+                    self.spec,
+                    adapter=self.spec.query_adapter,
+                    adapter_weights=self.spec.query_adapter_weights,
+                    query_adapter=None,
+                    query_adapter_weights=None,
+                )
+                asking = HFEncoder(
+                    spec, device=self.device, batch_tokens=self.batch_tokens, device_map=self._device_map,
+                    workers=self.workers,
+                )  # fmt: skip
+                asking.stats, asking._counting = self.stats, self._counting
+                self._asking = asking
+            return self._asking
 
-    def _encoded(self, texts: Sequence[str], role: Role) -> Iterator[tuple[list[list[int]], torch.Tensor]]:
-        """As ``_run``, with the role's prompt and the spec's pooling."""
+    def _encoded(self, texts: Sequence[str], role: Role) -> Iterator[tuple[Rows, Tensor]]:
+        """Yield as ``_run`` does, with the role's prompt and the spec's pooling."""
         template, forward = PromptTemplate.of(self.spec, role), self._forward(self.spec.pooling)
         if self.stats.texts and role not in self._primed and isinstance(forward, LastTokenForward):
             # Batches keep their shared prefix by themselves; single queries, one after another, have it kept here.
             self._primed.add(role)
-            forward.prime(self._shared(template))
+            with self._running:
+                forward.prime(self._shared(template))
         yield from self._run(texts, template, forward)
 
     def _forward(self, pooling: Pooling) -> Forward:
-        """The fastest way there is for this model; the first call, for the spec's own pooling, decides on int8."""
-        if pooling not in self._forwards:
-            int8 = self.spec.precision == "int8"
-            made: Forward | None = None
-            if pooling == "last":
-                # Its own layout of the weights replaces the model's, unless other poolings need that too.
-                template = PromptTemplate.of(self.spec)
-                sample = (
-                    self.tokens.prompts(template, SAMPLE, self.spec.max_tokens, self._positions).ids if int8 else ()
-                )
-                made = fast_forward(self._model, int8=int8, sample=sample, release=self.spec.pooling == "last")
-            if made is None:
-                made = PlainForward(loading.int8(self._model) if int8 else self._model, pooling, self.tokens)
-            self._forwards[pooling] = made
-        return self._forwards[pooling]
+        """Return the fastest way there is for this model.
 
-    def _lm_head(self) -> torch.Tensor:
-        """(v, d), read once."""
-        if self._head is None:
-            self._head = loading.lm_head(self._located, self._model)
-        return self._head
+        The first call, for the spec's own pooling, decides on int8.
+        """
+        with self._making:
+            if pooling not in self._forwards:
+                self._forwards[pooling] = self._make_forward(pooling)
+            return self._forwards[pooling]
+
+    def _make_forward(self, pooling: Pooling) -> Forward:
+        int8 = self.spec.precision == "int8"
+        if pooling == "last":
+            # Its own layout of the weights replaces the model's, unless other poolings need that too.
+            template = PromptTemplate.of(self.spec)
+            sample = self.tokens.prompts(template, SAMPLE, self.spec.max_tokens, self._positions).ids if int8 else ()
+            made = fast_forward(self._model, int8=int8, sample=sample, release=self.spec.pooling == "last")
+            if made is not None:
+                return made
+        return PlainForward(loading.int8(self._model) if int8 else self._model, pooling, self.tokens)
+
+    def _lm_head(self) -> Tensor:
+        """Return (v, d), read once."""
+        with self._making:
+            if self._head is None:
+                self._head = loading.lm_head(self._located, self._model)
+            return self._head
+
+    def _words(self) -> Vocabulary:
+        with self._making:
+            if self._vocabulary is None:
+                self._vocabulary = Vocabulary(self.tokens.backend)
+            return self._vocabulary
 
     def _shared(self, template: PromptTemplate) -> list[int]:
-        """The tokens that the prompts of any two texts begin with."""
+        """Return the tokens that the prompts of any two texts begin with."""
         ids = self.tokens.prompts(template, ["a", "Z", "0", "("], self.spec.max_tokens).ids
         return ids[0][: shared_prefix(ids)]
 
-    def _compute(self, forward: Forward, ids: list[list[int]]) -> torch.Tensor:
-        """One batch, in halves where it does not fit into the GPU's memory."""
+    def _compute(self, forward: Forward, ids: list[list[int]]) -> Tensor:
+        """Run one batch, in halves where it does not fit into the GPU's memory."""
         try:
-            return forward(ids)
+            with self._running:
+                return forward(ids)
         except torch.OutOfMemoryError as error:
             if len(ids) == 1:
                 raise ModelError(
@@ -203,10 +300,39 @@ class HFEncoder:
         half = len(ids) // 2
         return torch.cat([self._compute(forward, ids[:half]), self._compute(forward, ids[half:])])
 
-    def _run(
-        self, texts: Sequence[str], template: PromptTemplate, forward: Forward
-    ) -> Iterator[tuple[list[list[int]], torch.Tensor]]:
-        """Each distinct text once: (positions of each vector's texts, (b, d)), longest first within a window."""
+    def _run(self, texts: Sequence[str], template: PromptTemplate, forward: Forward) -> Iterator[tuple[Rows, Tensor]]:
+        """Run each distinct text once: yield rows and (b, d), longest texts first within a window."""
+        for window in self._windows(texts, template):
+            self._count(truncated=window.truncated)
+            shared = 0
+            if isinstance(forward, LastTokenForward) and len(window.ids) > 1:
+                shared = shared_prefix(window.ids)  # run once, so it fills no batch
+            lists = list(batches([max(1, len(ids) - shared) for ids in window.ids], self.batch_tokens))
+            for rows, vectors in self._batches(forward, [(rows, [window.ids[i] for i in rows]) for rows in lists]):
+                self._count(forward, texts=sum(len(window.positions[i]) for i in rows))
+                yield [window.positions[i] for i in rows], vectors
+
+    def _batches(
+        self, forward: Forward, work: Sequence[tuple[list[int], list[list[int]]]]
+    ) -> Iterator[tuple[list[int], Tensor]]:
+        """Run batches of (rows, ids), side by side where there are several and the CPU runs them."""
+        if self.device != "cpu" or len(work) < 2 or not runs_beside_itself(forward):
+            for rows, ids in work:
+                yield rows, self._compute(forward, ids)
+            return
+        team = pool.workers(self.workers)
+
+        def tasks() -> Iterator[tuple[list[int], Callable[[], Tensor]]]:
+            for rows, ids in work:
+                if isinstance(forward, LastTokenForward):
+                    yield rows, partial(forward.run, ids, forward.plan(ids, team.call))
+                else:
+                    yield rows, partial(forward, ids)
+
+        yield from team.map(tasks())
+
+    def _windows(self, texts: Sequence[str], template: PromptTemplate) -> Iterator[_Window]:
+        """Yield the distinct texts, tokenised; one window is tokenised while the one before it is encoded."""
         where: dict[str, list[int]] = {}
         for position, text in enumerate(texts):
             where.setdefault(text, []).append(position)
@@ -217,43 +343,52 @@ class HFEncoder:
             prompts = self.tokens.prompts(template, window, self.spec.max_tokens, self._positions)
             return _Window(prompts.ids, [where[text] for text in window], prompts.truncated)
 
+        if len(windows) < 2:
+            yield from map(tokenise, windows)
+            return
         with ThreadPoolExecutor(1) as ahead:  # the tokenizer lets other threads run
-            coming = ahead.submit(tokenise, windows[0]) if windows else None
-            for following in [*windows[1:], None] if windows else []:
-                assert coming is not None
-                window = coming.result()
-                coming = ahead.submit(tokenise, following) if following is not None else None
-                self.stats.truncated += window.truncated
-                shared = 0
-                if isinstance(forward, LastTokenForward) and len(window.ids) > 1:
-                    shared = shared_prefix(window.ids)  # run once, so it fills no batch
-                for rows in batches([max(1, len(ids) - shared) for ids in window.ids], self.batch_tokens):
-                    before = forward.tokens
-                    vectors = self._compute(forward, [window.ids[i] for i in rows])
-                    self.stats.texts += sum(len(window.positions[i]) for i in rows)
-                    self.stats.tokens += forward.tokens - before
-                    yield [window.positions[i] for i in rows], vectors
+            coming = ahead.submit(tokenise, windows[0])
+            for following in windows[1:]:
+                window, coming = coming.result(), ahead.submit(tokenise, following)
+                yield window
+            yield coming.result()
+
+    def _count(self, forward: Forward | None = None, *, texts: int = 0, truncated: int = 0) -> None:
+        """Add to ``stats``, with the tokens that the forward has run since it was last asked."""
+        with self._counting:
+            self.stats.texts += texts
+            self.stats.truncated += truncated
+            if forward is not None:
+                total = forward.tokens
+                self.stats.tokens += total - self._counted.get(id(forward), 0)
+                self._counted[id(forward)] = total
 
 
-def _copies(rows: list[list[int]]) -> np.ndarray:
-    """(2, n) int64: the position of each text, and its row in the batch."""
+def runs_beside_itself(forward: Forward) -> bool:
+    """Return whether several threads may run a forward at once."""
+    return isinstance(forward, LastTokenForward) or (isinstance(forward, PlainForward) and forward.concurrent)
+
+
+def _copies(rows: Rows) -> Positions:
+    """Return (2, n): the position of each text, and its row in the batch."""
     return np.array([(position, i) for i, positions in enumerate(rows) for position in positions], np.int64).T
 
 
-def _vectors(values: torch.Tensor, normalize: bool) -> np.ndarray:
-    """(b, d) float32."""
+def _vectors(values: Tensor, normalize: bool) -> Vectors:
+    """Return (b, d) float32."""
     vectors = values.float()
-    return (torch.nn.functional.normalize(vectors, dim=1) if normalize else vectors).cpu().numpy()
+    found: Vectors = (torch.nn.functional.normalize(vectors, dim=1) if normalize else vectors).cpu().numpy()
+    return found
 
 
 def shared_prefix(ids: Sequence[list[int]]) -> int:
-    """How many tokens all sequences begin with."""
+    """Return how many tokens all sequences begin with."""
     low, high = min(ids), max(ids)  # what the extremes of an ordering share, all share
     return next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
 
 
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Rows by falling length, as many at once as their padded size stays within ``budget``; at least one."""
+    """Yield rows by falling length, as many at once as their padded size stays within ``budget``; at least one."""
     batch: list[int] = []
     for row in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         if batch and (len(batch) + 1) * lengths[batch[0]] > budget:

@@ -1,13 +1,16 @@
-"""What numbers a model computes in, and what this machine can do; refused before anything is loaded."""
+"""Precisions: the numbers that a model computes in, and those that this machine can do."""
 
 from __future__ import annotations
 
 import importlib.util
+from typing import TYPE_CHECKING
 
 import torch
 
-from indexer.embedding.encoder import Precision
 from indexer.errors import PrecisionError
+
+if TYPE_CHECKING:
+    from indexer.embedding.spec import Precision
 
 DTYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,
@@ -20,7 +23,11 @@ DTYPES: dict[Precision, torch.dtype] = {
 
 
 def pick_device(device: str | None) -> torch.device:
-    """The named device, else the best there is: cuda, mps, cpu. PrecisionError where it does not exist."""
+    """Return the named device, else the best there is: cuda, mps, cpu.
+
+    Raises:
+        PrecisionError: There is no such device.
+    """
     if device is None:
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -42,11 +49,12 @@ def pick_device(device: str | None) -> torch.device:
 
 
 def default(device: torch.device) -> Precision:
-    """bf16 where the device computes it in hardware, else fp32."""
+    """Return bf16 where the device computes it in hardware, else fp32."""
     return "bf16" if has_bf16(device) else "fp32"
 
 
 def has_bf16(device: torch.device) -> bool:
+    """Return whether the device computes bf16 in hardware."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
@@ -56,7 +64,7 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def available(device: torch.device) -> list[Precision]:
-    """What can be computed on a device, slow emulation of bf16 on older processors included."""
+    """Return the precisions that a device can do, slow emulation of bf16 on older processors included."""
     names: list[Precision] = ["fp32"]
     if device.type != "mps":
         names.append("bf16")
@@ -70,7 +78,11 @@ def available(device: torch.device) -> list[Precision]:
 
 
 def check(precision: Precision, device: torch.device) -> None:
-    """Raise PrecisionError where this device cannot compute in this precision."""
+    """Refuse a precision before anything is loaded.
+
+    Raises:
+        PrecisionError: This device cannot compute in it.
+    """
     names = available(device)
     if precision in names:
         return

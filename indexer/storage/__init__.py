@@ -1,0 +1,74 @@
+"""Collections: open, make and list them by their place, which is the path of a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from indexer.errors import StoreError
+
+if TYPE_CHECKING:
+    from indexer.storage.local.store import LocalStore
+    from indexer.storage.manifest import Manifest
+
+
+def open_store(place: str | Path, *, index_device: str = "cpu") -> LocalStore:
+    """Open the collection at a place.
+
+    Args:
+        place: Path of its folder.
+        index_device: Where the index is searched: "cpu" or "cuda".
+
+    Raises:
+        CollectionNotFound: There is none.
+        CorruptError: It is damaged.
+        FormatError: A newer version of semsearch wrote it.
+    """
+    from indexer.storage.local.store import LocalStore
+
+    return LocalStore(place, index_device)
+
+
+def create_store(place: str | Path, manifest: Manifest, *, index_device: str = "cpu") -> LocalStore:
+    """Make a new, empty collection at a place.
+
+    Raises:
+        StoreError: There is one already, or the place cannot be written.
+    """
+    from indexer.storage.local.store import LocalStore
+
+    return LocalStore.create(place, manifest, index_device)
+
+
+def exists(place: str | Path) -> bool:
+    """Tell whether there is a collection at a place, sound or not.
+
+    Raises:
+        StoreError: The place may not be looked into.
+    """
+    try:
+        return (Path(place) / "manifest.json").is_file()
+    except OSError as error:
+        raise StoreError(f"cannot look into {place}: {error.strerror or error}; look at its permissions") from error
+
+
+def list_stores(home: str | Path) -> list[str]:
+    """Return the names of the collections in a folder, sorted; also of those that cannot be opened.
+
+    Raises:
+        StoreError: The folder may not be listed.
+    """
+    try:
+        folders = sorted(entry for entry in Path(home).iterdir() if entry.is_dir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"cannot list {home}: {error.strerror or error}; look at its permissions") from error
+    return [folder.name for folder in folders if _may_be_one(folder)]
+
+
+def _may_be_one(folder: Path) -> bool:
+    try:
+        return exists(folder)
+    except StoreError:
+        return True

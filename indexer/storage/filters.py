@@ -1,16 +1,19 @@
-"""Which documents a filter lets through: the reference that the SQL form must agree with."""
+"""Which documents a filter lets through: the reference that stores must agree with."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from indexer.errors import UsageError
-from indexer.types import Filter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from indexer.types import Filter
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -65,62 +68,23 @@ def glob(pattern: str) -> re.Pattern[str]:
 
 
 def matches_path(patterns: tuple[str, ...], path: str) -> bool:
+    """Tell whether a path matches one of the globs."""
     return any(glob(pattern).fullmatch(path.replace(os.sep, "/")) for pattern in patterns)
 
 
-def matches(filter: Filter, path: str, kind: str, mtime_ns: int, fields: Mapping[str, str]) -> bool:
-    """Whether a document with these properties meets every condition of the filter."""
-    if filter.paths and not matches_path(filter.paths, path):
+def matches(wanted: Filter, path: str, kind: str, mtime_ns: int, fields: Mapping[str, str]) -> bool:
+    """Tell whether a document with these properties meets every condition of the filter."""
+    if wanted.paths and not matches_path(wanted.paths, path):
         return False
-    if filter.kinds:
-        kinds = [k.lower().lstrip(".") for k in filter.kinds]
+    if wanted.kinds:
+        kinds = [k.lower().lstrip(".") for k in wanted.kinds]
         if kind not in kinds and not any(path.lower().endswith("." + k) for k in kinds):
             return False
-    if filter.since is not None and mtime_ns < nanoseconds(filter.since):
+    if wanted.since is not None and mtime_ns < nanoseconds(wanted.since):
         return False
-    if filter.until is not None and mtime_ns >= nanoseconds(filter.until):
+    if wanted.until is not None and mtime_ns >= nanoseconds(wanted.until):
         return False
     values: dict[str, set[str]] = {}
-    for name, value in filter.fields:
+    for name, value in wanted.fields:
         values.setdefault(name, set()).add(value)
-    return all(fields.get(name) in wanted for name, wanted in values.items())
-
-
-def conditions(filter: Filter | None) -> tuple[str, dict[str, object]]:
-    """The same as SQL: conditions on documents ``d``, each beginning with AND, and their values.
-
-    ``matches_path`` is a function of the connection, given the globs as JSON."""
-    parts: list[str] = []
-    values: dict[str, object] = {}
-    if filter is None:
-        return "", values
-    if filter.paths:
-        parts.append(
-            "d.path IN (SELECT path FROM (SELECT DISTINCT path FROM documents) WHERE matches_path(:paths, path))"
-        )
-        values["paths"] = json.dumps(filter.paths)
-    if filter.kinds:
-        options = []
-        for number, kind in enumerate(filter.kinds):
-            name = kind.lower().lstrip(".")
-            values[f"kind{number}"] = name
-            values[f"ending{number}"] = "%." + re.sub(r"([%_\\])", r"\\\1", name)
-            options.append(f"d.kind = :kind{number} OR lower(d.path) LIKE :ending{number} ESCAPE '\\'")
-        parts.append(" OR ".join(options))
-    if filter.since is not None:
-        parts.append("d.mtime_ns >= :since")
-        values["since"] = nanoseconds(filter.since)
-    if filter.until is not None:
-        parts.append("d.mtime_ns < :until")
-        values["until"] = nanoseconds(filter.until)
-    wanted: dict[str, list[str]] = {}
-    for name, value in filter.fields:
-        wanted.setdefault(name, []).append(value)
-    for number, (name, options) in enumerate(wanted.items()):
-        parts.append(
-            f"EXISTS (SELECT 1 FROM json_each(d.fields) WHERE key = :name{number} "
-            f"AND value IN (SELECT value FROM json_each(:options{number})))"
-        )
-        values[f"name{number}"] = name
-        values[f"options{number}"] = json.dumps(options)
-    return "".join(f" AND ({part})" for part in parts), values
+    return all(fields.get(name) in options for name, options in values.items())

@@ -1,47 +1,28 @@
-"""The manifest of a collection: what made its vectors, in a JSON file that people can read."""
+"""The manifest of a collection: what made its vectors and words. A value; each store keeps it in its own way."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from indexer.embedding.encoder import EncoderSpec
-from indexer.errors import CollectionNotFound, CorruptError, FormatError, SemsearchError, StoreError
-from indexer.storage.local.files import write_bytes
+from indexer.embedding.spec import EncoderSpec
+from indexer.errors import FormatError, SemsearchError, StoreError
 
-NAME = "manifest.json"
-FORMAT = 2
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMAT = 3
 """Raised when a collection written by this version could not be read by an older one."""
+WORDS = 2
+"""The analysis of words that new collections are made with, see ``Manifest.words``."""
 
 VectorDtype = Literal["fp16", "fp32"]
 
 
 @dataclass(frozen=True)
-class IndexFile:
-    """The derived FAISS file: what it was built from, and how to tell that it is whole."""
-
-    kind: str
-    generation: int
-    rows: int
-    size: int
-    mtime_ns: int
-    sha256: str
-    name: str = "index.faiss"
-
-    def __post_init__(self) -> None:
-        for field_ in fields(self):
-            value, kind = getattr(self, field_.name), {"int": int, "str": str}[str(field_.type)]
-            if type(value) is not kind:
-                raise ValueError(f"index.{field_.name} is {value!r}")
-
-
-@dataclass(frozen=True)
 class Manifest:
-    """The static truth of a collection. Only ``index`` changes after its creation."""
+    """What made the vectors and words of a collection; fixed when it is made."""
 
     spec: EncoderSpec
     """Resolved: with the digests of the weights and the precision used."""
@@ -51,34 +32,40 @@ class Manifest:
     index_kind: str = "flat"
     sparse: int | None = None
     """Most terms of a passage in the sparse index; None: there is none."""
+    words: int = WORDS
+    """1: words as SQLite's FTS5 tells them apart and stems them (collections made before version 0.2); 2: as
+    ``indexer.words`` does."""
     metric: str = "inner product of unit vectors"
     format: int = FORMAT
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    index: IndexFile | None = None
-    """None where the FAISS file is yet to be built."""
 
     def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            StoreError: One of them cannot be.
+        """
         if not isinstance(self.dim, int) or self.dim < 1:
             raise StoreError(f"dim is {self.dim!r}; it is a whole number from 1 up")
         if self.sparse is not None and (type(self.sparse) is not int or self.sparse < 1):
             raise StoreError(f"sparse is {self.sparse!r}; it is a whole number from 1 up, or nothing")
         if self.vector_dtype not in ("fp16", "fp32"):
             raise StoreError(f"vector dtype is {self.vector_dtype!r}; it is fp16 or fp32")
+        if self.words not in (1, 2):
+            raise StoreError(f"words is {self.words!r}; it is 1 or 2")
 
     @property
     def fingerprint(self) -> str:
+        """The encoder's fingerprint."""
         return self.spec.fingerprint
 
     def same_collection(self, other: Manifest) -> bool:
-        """Whether both are of one collection, at whatever times; false where another took its place."""
+        """Tell whether both are of one collection; false where another took its place."""
         return (self.created, self.fingerprint) == (other.created, other.fingerprint)
 
-    def with_index(self, index: IndexFile | None) -> Manifest:
-        return replace(self, index=index)
-
-    def save(self, folder: Path) -> None:
-        """Write durably, in one step."""
-        values = {
+    def to_dict(self) -> dict[str, object]:
+        """Return it as JSON-ready values."""
+        return {
             "format": self.format,
             "created": self.created,
             "fingerprint": self.fingerprint,
@@ -90,47 +77,42 @@ class Manifest:
             "splitter": dict(self.splitter),
             "index_kind": self.index_kind,
             "sparse": self.sparse,
-            "index": None if self.index is None else vars(self.index),
+            "words": self.words,
         }
-        write_bytes(folder / NAME, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
 
     @classmethod
-    def load(cls, folder: Path) -> Manifest:
-        """Raises CollectionNotFound, CorruptError (not what ``save`` writes) or FormatError (of a newer version)."""
-        path = folder / NAME
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise CollectionNotFound(f"{folder} holds no collection: `semsearch index` makes one") from error
-        except OSError as error:
-            raise StoreError(f"cannot read {path}: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:
-            raise CorruptError(f"{path} is not JSON ({error}); restore it from a copy") from error
+    def from_dict(cls, values: Mapping[str, Any], origin: str) -> Manifest:
+        """Return the manifest of what ``to_dict`` gave; ``origin`` names the place for messages.
+
+        Raises:
+            FormatError: A newer version wrote it.
+            ValueError: It is not what ``to_dict`` gives.
+        """
         try:
             number = values["format"]
             if not isinstance(number, int) or isinstance(number, bool) or number < 1:
                 raise ValueError(f"format is {number!r}")
             if number > FORMAT:
                 raise FormatError(
-                    f"{folder} has format {number}, this version of semsearch reads up to {FORMAT}: "
+                    f"{origin} has format {number}, this version of semsearch reads up to {FORMAT}: "
                     "install a newer semsearch"
                 )
             manifest = cls(
-                spec=EncoderSpec.from_dict(values["spec"], origin=str(path)),
+                spec=EncoderSpec.from_dict(values["spec"], origin=origin),
                 dim=values["dim"],
                 vector_dtype=values["vector_dtype"],
                 splitter=dict(values["splitter"]),
                 index_kind=str(values["index_kind"]),
                 sparse=values.get("sparse"),
+                words=values.get("words", 1),
                 metric=str(values["metric"]),
                 format=number,
                 created=str(values["created"]),
-                index=None if values["index"] is None else IndexFile(**values["index"]),
             )
             if manifest.fingerprint != values["fingerprint"]:
                 raise ValueError(f"the spec's fingerprint is {manifest.fingerprint}, noted is {values['fingerprint']}")
         except FormatError:
             raise
-        except (KeyError, TypeError, ValueError, SemsearchError) as error:
-            raise CorruptError(f"{path} is damaged: {error}; restore it from a copy, or index anew") from error
+        except (KeyError, TypeError, SemsearchError) as error:
+            raise ValueError(str(error)) from error
         return manifest

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from indexer.embedding.encoder import Encoder, EncoderSpec
+    from indexer.embedding.encoder import Encoder
+    from indexer.embedding.spec import EncoderSpec
     from indexer.storage.manifest import Manifest
     from indexer.types import (
         Counts,
         Embedded,
+        Facets,
         FileRecord,
         Filter,
         Neighbours,
@@ -115,6 +117,10 @@ class Snapshot(Protocol):
 
     def counts(self) -> Counts:
         """Return the collection's size."""
+        ...
+
+    def facets(self) -> Facets:
+        """Return the kinds and record fields of the shown documents, with the number of documents of each."""
         ...
 
     def roots(self) -> dict[str, dict[str, object]]:
@@ -286,8 +292,10 @@ class Maintenance(Protocol):
         ...
 
     def beside(self, manifest: Manifest) -> Store:
-        """Return a store to be filled and then put in this one's place: new, or one left by an earlier run that has
-        the same encoder."""
+        """Return a store to be filled and then put in this one's place.
+
+        It is new, or left by an earlier run that has the same encoder.
+        """
         ...
 
     def replace(self, new: Store, version: str) -> str:

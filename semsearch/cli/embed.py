@@ -1,20 +1,22 @@
-"""semsearch embed"""
+"""Turn lines of text into vectors: ``semsearch embed``."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from indexer import embedding
 from indexer.errors import DataError, UsageError
-from semsearch import render
-from semsearch.cli.options import encoder_options, take_encoder_flags
-from semsearch.encoders import choose
-from semsearch.settings import load_settings
+from semsearch.cli import output
+from semsearch.cli.options import encoder_options, run_settings
+from semsearch.encoders import EncoderOverrides, choose
+
+if TYPE_CHECKING:
+    from indexer.embedding.encoder import Encoder
 
 WINDOW = 4096
 """Lines encoded together: the output starts before the input ends, and memory stays bounded."""
@@ -22,59 +24,61 @@ WINDOW = 4096
 
 @click.command()
 @click.option("--file", "source", type=click.Path(path_type=Path, dir_okay=False), help="Read lines of this file.")
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write an (n, d) float32 .npy file.")
+@click.option(
+    "--output", "target", type=click.Path(path_type=Path, dir_okay=False), help="Write an (n, d) float32 .npy file."
+)
 @click.option("--raw", is_flag=True, help="Embed the bare text: no prompt, no demonstrations, no text normalisation.")
 @click.option("--no-normalize", is_flag=True, help="Leave the vectors at their own length.")
 @click.option("--json", "--jsonl", "as_json", is_flag=True, help="JSON lines, as without it; errors are JSON too.")
 @encoder_options
 def command(
     source: Path | None,
-    output: Path | None,
+    target: Path | None,
     raw: bool,
     no_normalize: bool,
-    as_json: bool,
-    device: str | None,
-    batch_tokens: int | None,
-    **encoder: Any,
+    as_json: bool,  # noqa: ARG001 - looked for where errors are shown
+    overrides: EncoderOverrides,
 ) -> int:
     """Turn lines of text into vectors: one line of JSON each, {"text", "embedding"}, in order.
 
     An empty line gives the vector of the empty text.
     """
-    if output is not None and output.suffix != ".npy":
-        raise UsageError(f"--output {output} does not end in .npy; vectors are written as a NumPy file")
-    settings = load_settings()
-    flags = take_encoder_flags(encoder)
-    if raw and flags["template"] is not None:
+    if target is not None and target.suffix != ".npy":
+        raise UsageError(f"--output {target} does not end in .npy; vectors are written as a NumPy file")
+    if raw and overrides.template is not None:
         raise UsageError("--raw leaves out the prompt and --template gives one; use either")
-    spec = choose(settings, flags, "sts")
+    settings = run_settings(overrides)
+    spec = choose(settings, overrides, "sts")
     if raw:
-        spec = replace(spec, template="{text}", query_template=None, demonstrations=(), normalise=False)
+        spec = replace(spec, template="{text}", query_template=None, demonstrations=(), normalize_text=False)
     lines = _lines(source)
-    model = embedding.open_encoder(
-        embedding.resolve(spec), device=device or settings.device, batch_tokens=batch_tokens or settings.batch_tokens
-    )
-    import numpy as np
-
-    blocks = []
-    for start in range(0, len(lines), WINDOW):
-        texts = lines[start : start + WINDOW]
-        vectors = model.encode(texts, normalize=not no_normalize)
-        if output is not None:
-            blocks.append(vectors)
-            continue
-        for text, vector in zip(texts, vectors, strict=True):
-            click.echo(render.dump({"text": text, "embedding": vector.tolist()}))
-    if output is not None:
-        with output.open("wb") as file:
-            np.save(file, np.concatenate(blocks) if blocks else np.empty((0, model.dim), np.float32))
+    model = embedding.open_encoder(embedding.resolve(spec), device=settings.device, batch_tokens=settings.batch_tokens)
+    _write(model, lines, target, not no_normalize)
     if model.stats.truncated:
-        click.echo(f"semsearch: {model.stats.truncated} texts were cut to {spec.max_tokens} tokens", err=True)
+        output.LOG.warning("%d texts were cut to %d tokens", model.stats.truncated, spec.max_tokens)
     return 0
 
 
+def _write(model: Encoder, lines: list[str], target: Path | None, normalize: bool) -> None:
+    """Print the vectors as they come, or write them as one file."""
+    import numpy as np
+
+    blocks = [np.empty((0, model.dim), np.float32)]
+    for start in range(0, len(lines), WINDOW):
+        texts = lines[start : start + WINDOW]
+        vectors = model.encode(texts, normalize=normalize)
+        if target is not None:
+            blocks.append(vectors)
+            continue
+        for text, vector in zip(texts, vectors, strict=True):
+            click.echo(output.json_text({"text": text, "embedding": vector.tolist()}))
+    if target is not None:
+        with target.open("wb") as file:
+            np.save(file, np.concatenate(blocks))
+
+
 def _lines(source: Path | None) -> list[str]:
-    """Lines without their ends, split at \\n alone (a file's other separators belong to its text)."""
+    """Return lines without their ends, split at line feeds alone: a file's other separators belong to its text."""
     try:
         data = _read(source.open("rb")) if source is not None else _read(sys.stdin.buffer)
         text = data.decode("utf-8-sig")

@@ -1,11 +1,9 @@
-"""semsearch eval"""
+"""Measure quality: ``semsearch eval``."""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -15,18 +13,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from indexer.errors import GateFailed, UsageError
-from semsearch.cli.options import encoder_options, home_option, json_option, take_encoder_flags
+from semsearch.cli.lazy import NearestGroup
+from semsearch.cli.options import Choice, encoder_options, home_option, json_option
+from semsearch.cli.output import LOG, json_text
 from semsearch.render import duration
 from semsearch.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from semsearch.encoders import EncoderOverrides
     from semsearch.evaluation.runner import Evaluation
 
 LOG_SECONDS = 20.0
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.group()
+@click.group(cls=NearestGroup)
 def command() -> None:
     """Measure embedding and search quality, and gate on it.
 
@@ -40,7 +43,7 @@ class Setup:
     """What the options that the commands share came to."""
 
     settings: Settings
-    flags: Mapping[str, Any]
+    flags: EncoderOverrides
     """Of the encoder."""
     quick: bool
     output: Path | None
@@ -48,6 +51,7 @@ class Setup:
 
     @contextmanager
     def evaluation(self, sparse: bool = False, quick: bool = False) -> Iterator[Evaluation]:
+        """Give the run of tasks, with its progress shown."""
         from semsearch.evaluation.runner import Evaluation
 
         progress = Progress()
@@ -58,12 +62,12 @@ class Setup:
 
     def show(self, result: Mapping[str, Any], text: str | None = None) -> None:
         """The figures on stdout, as ``text`` where it is given, and the whole of the result in --output."""
-        from semsearch.evaluation import report
+        from semsearch.evaluation import result_files
 
         if self.output is not None:
-            report.write(self.output, result)
+            result_files.write(self.output, result)
         if self.as_json:
-            click.echo(json.dumps(report.public(result), ensure_ascii=False))
+            click.echo(json_text(result_files.public(result)))
         else:
             click.echo(_figures(result) if text is None else text)
 
@@ -75,30 +79,29 @@ def task_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def with_setup(
         *,
         quick: bool,
-        output: Path | None,
+        target: Path | None,
         as_json: bool,
         data: Path | None,
-        device: str | None,
-        batch_tokens: int | None,
+        overrides: EncoderOverrides,
         home: Path | None = None,
         **rest: Any,
     ) -> None:
-        flags = take_encoder_flags(rest)
-        said = {"home": home, "data": data, "device": device, "batch_tokens": batch_tokens}
-        function(Setup(load_settings().override(said), flags, quick, output, as_json), **rest)
+        said = {"home": home, "data": data, "device": overrides.device, "batch_tokens": overrides.batch_tokens}
+        function(Setup(load_settings().override(said), overrides, quick, target, as_json), **rest)
 
     options = [
         click.option("--data", type=click.Path(path_type=Path), help="Folder of evaluation data [SEMSEARCH_DATA]."),
         click.option("--tasks", metavar="A,B", callback=_names, help="Only these tasks."),
         click.option("--quick", is_flag=True, help="A fixed subset, in minutes on a CPU: 150 pairs of each STS task, "
                      "at most 1,000 examples of a transfer task with 5 folds, 50 queries over 500 documents."),
-        click.option("--output", type=FILE, metavar="FILE", help="Write the result with every item as JSON."),
+        click.option("--output", "target", type=FILE, metavar="FILE", help="Write the result with every item as JSON."),
         json_option,
     ]  # fmt: skip
     command: Callable[..., Any] = with_setup
     for option in reversed(options):
         command = option(command)
-    return encoder_options(command)
+    made: Callable[..., Any] = encoder_options(command)
+    return made
 
 
 def own_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -120,17 +123,17 @@ sparse_option = click.option(
 
 
 def _figures(result: Mapping[str, Any]) -> str:
-    from semsearch.evaluation import report
+    from semsearch.evaluation import result_files
 
     tasks = result["tasks"] | result.get("retrieval", {}).get("tasks", {})
     encoder = result["encoder"]
     made_by = f"{encoder['fingerprint']} ({result['name']}, {result['dtype']}), {duration(result['seconds'])}"
     quick = ", quick: a subset, not comparable with published figures" if result["quick"] else ""
-    details = [report.describe(task, each) for task, each in tasks.items()]
-    return "\n".join([report.render([result]), "", *details, "", f"encoder {made_by}{quick}"])
+    details = [result_files.describe(task, each) for task, each in tasks.items()]
+    return "\n".join([result_files.render([result]), "", *details, "", f"encoder {made_by}{quick}"])
 
 
-def _names(context: click.Context, parameter: click.Parameter, tasks: str | None) -> list[str]:
+def _names(_context: click.Context, _parameter: click.Parameter, tasks: str | None) -> list[str]:
     if tasks is None:
         return []
     names = [name.strip() for name in tasks.split(",") if name.strip()]
@@ -143,11 +146,13 @@ class Progress:
     """What is being done and the time left, on stderr: one line rewritten on a terminal, else a line now and then."""
 
     def __init__(self) -> None:
+        """Begin with nothing to show."""
         self._what, self._started, self._logged = "", 0.0, 0.0
         self._terminal = sys.stderr.isatty()
         self._dirty = False
 
     def __call__(self, what: str, share: float) -> None:
+        """Show what is being done, and the share of it that is done."""
         now = time.monotonic()
         if what != self._what:
             self.close()
@@ -161,6 +166,7 @@ class Progress:
         self._dirty = self._terminal
 
     def close(self) -> None:
+        """End the line."""
         if self._dirty:
             click.echo(err=True)
         self._dirty = False
@@ -223,8 +229,7 @@ def tune(
     """Which weights of dense and lexical search suit your judgements, and whether that is more than luck.
 
     The choice is scored on queries that it has not seen (cross-validation), with a 95% interval. --save keeps weights
-    that are better than those in use with the collection; every search of it then uses them. To undo that, delete
-    search.json in the collection's folder.
+    that are better than those in use with the collection; every search of it then uses them.
     """
     own = collection is not None or judgements is not None
     if save and not own:
@@ -238,16 +243,22 @@ def tune(
         else:
             result, _ = evaluation.retrieval(tasks, tune.result)
     if save:
-        from semsearch.search.ranking import Weights
-
         result["saved"] = result["verdict"] == "better"
-        path = setup.settings.override({"collection": collection or None}).collection_path()
         if result["saved"]:
-            Weights(**result["chosen"]["weights"]).save(path)
-            click.echo(f"weights kept in {path}", err=True)
+            _keep(setup.settings.override({"collection": collection or None}), result["chosen"]["weights"])
         else:
-            click.echo("nothing saved: no better weights were proved", err=True)
+            LOG.info("nothing saved: no better weights were proved")
     setup.show(result, tune.render(result))
+
+
+def _keep(settings: Settings, weights: Mapping[str, float]) -> None:
+    """Keep weights with a collection."""
+    from semsearch.collection import Collection
+    from semsearch.search.weights import Weights
+
+    with Collection(settings=settings) as docs:
+        docs.keep_weights(Weights(**weights))
+        LOG.info("weights kept with collection %r", docs.name)
 
 
 @command.command(name="all")
@@ -292,18 +303,18 @@ def gate(
         raise UsageError("the gate needs one of --baseline FILE, --against ENCODER and --record FILE")
     own = collection is not None or judgements is not None
 
-    from semsearch.evaluation import gate, report
+    from semsearch.evaluation import gate, result_files
 
-    before = report.read(baseline) if baseline else None
-    names = tasks or (report.task_names(before) if before and not own else [])
+    before = result_files.read(baseline) if baseline else None
+    names = tasks or (result_files.task_names(before) if before and not own else [])
     with setup.evaluation(quick=bool(before and before.get("quick"))) as evaluation:
         result, scores = evaluation.own(collection, judgements) if own else evaluation.named(names)
         if against is not None:
             before, _ = evaluation.against(against, names, collection, judgements)
     if record is not None:
-        report.write(record, result)
+        result_files.write(record, result)
         setup.show(result)
-        click.echo(f"baseline recorded in {record}", err=True)
+        LOG.info("baseline recorded in %s", record)
         return
     assert before is not None
     verdict = gate.compare(
@@ -320,18 +331,18 @@ def gate(
 
 @command.command()
 @click.argument("files", nargs=-1, required=True, type=FILE)
-@click.option("--format", "style", type=click.Choice(["text", "markdown", "csv"]), default="text")
+@click.option("--format", "style", type=Choice(["text", "markdown", "csv"]), default="text")
 @click.option("--published", is_flag=True, help="Add the paper's own rows, marked as published.")
 @json_option
 def show(files: tuple[Path, ...], style: str, published: bool, as_json: bool) -> None:
     """Results side by side, as the paper's table."""
-    from semsearch.evaluation import report
+    from semsearch.evaluation import result_files
 
-    results = [report.read(path) for path in files] + (report.published() if published else [])
+    results = [result_files.read(path) for path in files] + (result_files.published() if published else [])
     if as_json:
-        click.echo(json.dumps([report.public(result) for result in results], ensure_ascii=False))
+        click.echo(json_text([result_files.public(result) for result in results]))
     else:
-        click.echo(report.render(results, style))
+        click.echo(result_files.render(results, style))
 
 
 @command.command()
@@ -341,7 +352,7 @@ def show(files: tuple[Path, ...], style: str, published: bool, as_json: bool) ->
 @json_option
 def study(file: Path, data: Path | None, output: Path | None, as_json: bool) -> None:
     """Encoders × tasks as a TOML file lists them; run it again to go on where it stopped."""
-    from semsearch.evaluation import report, study
+    from semsearch.evaluation import result_files, study
 
     progress = Progress()
     try:
@@ -349,26 +360,29 @@ def study(file: Path, data: Path | None, output: Path | None, as_json: bool) -> 
     finally:
         progress.close()
     if as_json:
-        click.echo(json.dumps([report.public(result) for result in results], ensure_ascii=False))
+        click.echo(json_text([result_files.public(result) for result in results]))
     else:
-        click.echo(report.render(results))
+        click.echo(result_files.render(results))
 
 
 @command.command()
-@click.argument("kind", type=click.Choice(["scaling", "demonstrations", "methods", "tasks"]))
+@click.argument("kind", type=Choice(["scaling", "demonstrations", "methods", "tasks"]))
 @click.argument("files", nargs=-1, type=FILE)
 @click.option("--output", type=FILE, required=True, metavar="FILE", help="Where the figure goes: .png or .svg.")
 @click.option("--published", is_flag=True, help="Add the paper's own rows, marked as published.")
 def plot(kind: str, files: tuple[Path, ...], output: Path, published: bool) -> None:
-    """A figure of results: the average over model size, the spread of demonstrations' development scores (files of
-    demonstration search), the best of each method, or a bar a task."""
-    from semsearch.evaluation import plot, report
+    """A figure of results.
+
+    scaling is the average over model size, demonstrations the spread of development scores (files of demonstration
+    search), methods the best of each method, tasks a bar a task.
+    """
+    from semsearch.evaluation import plot, result_files
 
     if not files and not published:
         raise UsageError("a figure needs results: files that `semsearch eval … --output FILE` wrote, or --published")
     if kind == "demonstrations":
         plot.demonstrations(*plot.read_demonstrations(files), output)
     else:
-        results = [report.read(path) for path in files] + (report.published() if published else [])
+        results = [result_files.read(path) for path in files] + (result_files.published() if published else [])
         {"scaling": plot.scaling, "methods": plot.methods, "tasks": plot.tasks}[kind](results, output)
     click.echo(str(output))

@@ -1,15 +1,17 @@
-"""semsearch export"""
+"""Write a collection for other programs: ``semsearch export``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from semsearch import maintenance, render
-from semsearch.cli.options import collection_option, home_option, json_option
-from semsearch.settings import load_settings
+from semsearch.cli import output
+from semsearch.cli.options import Choice, collection_options, json_option
+
+if TYPE_CHECKING:
+    from semsearch.collection import Collection
 
 
 @click.command()
@@ -17,20 +19,16 @@ from semsearch.settings import load_settings
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["parquet", "safetensors"]),
+    type=Choice(["parquet", "safetensors"]),
     default="parquet",
     show_default=True,
     help="One table with everything, or JSON lines beside safetensors files of vectors.",
 )
-@home_option
-@collection_option
 @json_option
-def command(
-    folder: Path, form: Literal["parquet", "safetensors"], home: Path | None, collection: str | None, as_json: bool
-) -> int:
+@collection_options()
+def command(docs: Collection, folder: Path, form: Literal["parquet", "safetensors"], as_json: bool) -> int:
     """Write a collection's passages and vectors into a new FOLDER, for other programs or `semsearch import`."""
-    settings = load_settings().override({"home": home, "collection": collection})
-    passages = maintenance.export(settings, folder, form)
+    passages = docs.export(folder, form)
     value = {"folder": str(folder.absolute()), "passages": passages}
-    click.echo(render.dump(value) if as_json else f"{passages} passages with their vectors written to {folder}")
+    output.value(value, f"{passages} passages with their vectors written to {folder}", as_json)
     return 0

@@ -1,4 +1,4 @@
-"""semsearch model list | show | pull | drift | export"""
+"""List, show, fetch, compare and export models: ``semsearch model``."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 import click
 
 from indexer import embedding
-from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError, UsageError
 from semsearch import render
-from semsearch.cli.options import encoder_options, json_option, take_encoder_flags
-from semsearch.encoders import choose, describe
-from semsearch.settings import load_settings
+from semsearch.cli import output
+from semsearch.cli.lazy import NearestGroup
+from semsearch.cli.options import encoder_options, json_option, run_settings
+from semsearch.encoders import EncoderOverrides, choose, describe
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=NearestGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
     """List, show, fetch, compare and export models.
 
@@ -39,7 +40,7 @@ def list_models(as_json: bool) -> int:
             "adapters": found.adapters,
             "presets": {name: _set(spec) for name, spec in found.presets.items()},
         }
-        click.echo(render.dump(value))
+        click.echo(output.json_text(value))
         return 0
     for name, folder in found.embedded.items():
         click.echo(f"model    {name:26} {folder or 'not fetched yet'}")
@@ -53,14 +54,15 @@ def list_models(as_json: bool) -> int:
 @command.command()
 @json_option
 @encoder_options
-def show(as_json: bool, device: str | None, batch_tokens: int | None, **encoder: Any) -> int:
+def show(as_json: bool, overrides: EncoderOverrides) -> int:
     """An encoder in full: its fingerprint, where its files lie, its size and its prompt."""
     from indexer.embedding.about import about
 
-    found = about(choose(load_settings(), take_encoder_flags(encoder), "sts"))
+    settings = run_settings(overrides)
+    found = about(choose(settings, overrides, "sts"))
     value = {
         **describe(found.spec),
-        "precision": found.spec.precision or embedding.default_precision(device),
+        "precision": found.spec.precision or embedding.default_precision(settings.device),
         "fingerprint": found.spec.fingerprint,
         "folder": found.folder and str(found.folder),
         "bytes": found.bytes,
@@ -70,11 +72,12 @@ def show(as_json: bool, device: str | None, batch_tokens: int | None, **encoder:
         "prompt": found.prompt,
     }
     if as_json:
-        click.echo(render.dump(value))
+        click.echo(output.json_text(value))
     else:
         for name, item in value.items():
             if item is not None and item != []:
-                click.echo(f"{name:16} {render.size(item) if name == 'bytes' else _plain(item)}")
+                shown = render.size(item) if name == "bytes" and isinstance(item, int | float) else _plain(item)
+                click.echo(f"{name:16} {shown}")
     return 0
 
 
@@ -82,17 +85,16 @@ def show(as_json: bool, device: str | None, batch_tokens: int | None, **encoder:
 @click.argument("name", required=False)
 @json_option
 @encoder_options
-def pull(name: str | None, as_json: bool, device: str | None, batch_tokens: int | None, **encoder: Any) -> int:
+def pull(name: str | None, as_json: bool, overrides: EncoderOverrides) -> int:
     """Fetch a model now, so that nothing touches the network later: the embedded one, or NAME of the hub."""
-    from indexer.embedding import models
+    from indexer.embedding.weights import models
 
-    flags = take_encoder_flags(encoder)
-    if name is not None and flags["model"] is not None:
+    if name is not None and overrides.model is not None:
         raise UsageError("give the model's name once, as NAME or with --model")
-    flags["model"] = flags["model"] or name
-    located = models.pull(choose(load_settings(), flags, "sts"))
+    overrides = replace(overrides, model=overrides.model or name)
+    located = models.pull(choose(run_settings(overrides), overrides, "sts"))
     value = {"model": str(located.model), "adapter": located.adapter and str(located.adapter)}
-    click.echo(render.dump(value) if as_json else "\n".join(filter(None, value.values())))
+    output.value(value, "\n".join(str(each) for each in value.values() if each), as_json)
     return 0
 
 
@@ -104,31 +106,24 @@ def pull(name: str | None, as_json: bool, device: str | None, batch_tokens: int 
               help="Sentences, one a line [default: standard input].")  # fmt: skip
 @json_option
 @encoder_options
-def drift(
-    others: tuple[str, ...],
-    source: Path | None,
-    as_json: bool,
-    device: str | None,
-    batch_tokens: int | None,
-    **encoder: Any,
-) -> int:
-    """How far encoders lie apart on a set of sentences: cosine of the two vectors of a text, and how many of its ten
-    nearest neighbours stay.
+def drift(others: tuple[str, ...], source: Path | None, as_json: bool, overrides: EncoderOverrides) -> int:
+    """How far encoders lie apart on a set of sentences.
+
+    Shown are the cosine of the two vectors of a text, and how many of its ten nearest neighbours stay.
 
     The first encoder is that of the options, in fp32 unless --precision is given. Without --to it is compared with
     every precision this machine has, with batches of one, and with its adapter not merged.
     """
     from indexer.embedding import drift as drifts
 
-    settings = load_settings()
-    spec = choose(settings, take_encoder_flags(encoder), "sts")
-    spec = replace(spec, precision=spec.precision or "fp32")
-    device = device or settings.device
+    settings = run_settings(overrides)
+    spec = choose(settings, overrides, "sts")
+    spec, device = replace(spec, precision=spec.precision or "fp32"), settings.device
     named = {text: _way(spec, text) for text in others} or _usual(spec, device)
     texts = _read(source)
     reports = drifts.drift(drifts.Way(spec), list(named.values()), texts, device)
     if as_json:
-        click.echo(render.dump([{"to": name, **asdict(r)} for name, r in zip(named, reports, strict=True)]))
+        click.echo(output.json_text([{"to": name, **asdict(r)} for name, r in zip(named, reports, strict=True)]))
         return 0
     click.echo(f"{reports[0].texts} texts, against {_summary(spec)}, {spec.precision}")
     click.echo(f"{'':28} {'mean cosine':>12} {'least cosine':>13} {'overlap@10':>11} {'score shift':>12}")
@@ -141,15 +136,15 @@ def drift(
 @command.command()
 @click.argument("target", type=click.Path(path_type=Path))
 @encoder_options
-def export(target: Path, device: str | None, batch_tokens: int | None, **encoder: Any) -> int:
+def export(target: Path, overrides: EncoderOverrides) -> int:
     """Write a folder that sentence-transformers loads and that gives the same vectors, the prompt included.
 
     An adapter is merged. The weights are fp32 unless --precision says bf16 or fp16.
     """
-    from indexer.embedding.export import export as write
+    from indexer.embedding.sentence_transformers_export import export as write
 
-    write(choose(load_settings(), take_encoder_flags(encoder), "sts"), target)
-    click.echo(f"semsearch: {target} is written; load it with SentenceTransformer({str(target)!r})", err=True)
+    write(choose(run_settings(overrides), overrides, "sts"), target)
+    output.LOG.info("%s is written; load it with SentenceTransformer(%r)", target, str(target))
     return 0
 
 

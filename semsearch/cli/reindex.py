@@ -1,84 +1,60 @@
-"""semsearch reindex"""
+"""Embed a collection anew: ``semsearch reindex``."""
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from indexer import embedding
-from indexer.errors import CollectionNotFound
-from indexer.storage.manifest import Manifest
-from semsearch import encoders, render
-from semsearch.cli.index import Reporter
-from semsearch.cli.options import collection_option, encoder_options, home_option, json_option, take_encoder_flags
-from semsearch.collections import Runtime
-from semsearch.reindex import with_encoder
-from semsearch.search.ranking import Weights
-from semsearch.settings import Settings, load_settings
+from semsearch.cli import output
+from semsearch.cli.options import encoder_options, json_option, settings_options
+from semsearch.cli.progress import Reporter
+
+if TYPE_CHECKING:
+    from semsearch.encoders import EncoderOverrides
+    from semsearch.results import Reindexed
+    from semsearch.settings import Settings
 
 
 @click.command()
-@home_option
-@collection_option
+@settings_options
 @json_option
 @encoder_options
-def command(
-    home: Path | None,
-    collection: str | None,
-    as_json: bool,
-    device: str | None,
-    batch_tokens: int | None,
-    **encoder: Any,
-) -> int:
+def command(settings: Settings, overrides: EncoderOverrides, as_json: bool) -> int:
     """Embed a collection anew with another encoder, and put the result in its place in one step.
 
     The passages come from the collection itself: no file is read, and what has vanished stays. Searching works
     meanwhile; killed or stopped, the old collection stays and the next run goes on. The old one is kept as
     NAME-before. Without options the encoder is the one that a new collection would get.
     """
-    flags = take_encoder_flags(encoder)
-    settings = load_settings().override({"home": home, "collection": collection})
-    path = settings.collection_path()
-    try:
-        present = Manifest.load(path).spec
-    except CollectionNotFound as error:
-        raise CollectionNotFound(
-            f"there is no collection {settings.collection!r} in {settings.root}; semsearch status shows those there are"
-        ) from error
-    spec = embedding.resolve(encoders.choose(settings, flags, "search"))
-    if spec.fingerprint == present.fingerprint:
-        click.echo(f"semsearch: collection {settings.collection!r} is of this encoder already", err=True)
+    from semsearch.collection import Collection
+
+    with (
+        Collection(settings=settings, device=overrides.device, batch_tokens=overrides.batch_tokens) as docs,
+        Reporter() as progress,
+    ):
+        done = docs.reindex(overrides, progress=progress)
+    if done is None:
+        output.LOG.info("collection %r is of this encoder already", settings.collection)
         return 0
-    runtime = Runtime(device or settings.device, batch_tokens or settings.batch_tokens)
-    reporter = Reporter()
-    try:
-        before = with_encoder(path, lambda: runtime.open(spec), reporter)
-    finally:
-        reporter.close()
-    show(settings, before, as_json)
+    show(done, as_json)
     return 0
 
 
-def show(settings: Settings, before: Path, as_json: bool) -> None:
-    """What was done, and how to undo it or make it final."""
-    spec = Manifest.load(settings.collection_path()).spec
-    if as_json:
-        value = {"collection": settings.collection, "encoder": spec.fingerprint, "before": str(before)}
-        click.echo(render.dump({"event": "swapped", **value}))
-    else:
-        click.echo(f"collection {settings.collection!r} is now of encoder {spec.fingerprint}")
-    if spec.adapter is not None and Path(spec.adapter).is_dir():
-        click.echo(f"semsearch: it needs the adapter's folder, keep it: {spec.adapter}", err=True)
-    if Weights.kept(before):
-        click.echo(
-            f"semsearch: the weights tuned for the old one stay with it ({before.name}): they suit its encoder; "
-            "tune anew with semsearch eval tune --save",
-            err=True,
+def show(done: Reindexed, as_json: bool) -> None:
+    """Say what was done, and how to undo it or make it final."""
+    value = {"collection": done.name, "encoder": done.spec.fingerprint, "before": done.before_place}
+    text = f"collection {done.name!r} is now of encoder {done.spec.fingerprint}"
+    output.value({"event": "swapped", **value}, text, as_json)
+    if done.spec.adapter is not None and Path(done.spec.adapter).is_dir():
+        output.LOG.info("it needs the adapter's folder, keep it: %s", done.spec.adapter)
+    if done.weights_left:
+        output.LOG.info(
+            "the weights tuned for the old one stay with it (%s): they suit its encoder; tune anew with semsearch eval "
+            "tune --save",
+            done.before,
         )
-    click.echo(
-        f"semsearch: the old one is collection {before.name!r}; to remove it: rm -r {shlex.quote(str(before))}",
-        err=True,
+    output.LOG.info(
+        "the old one is collection %r; to remove it: semsearch collection remove %s", done.before, done.before
     )

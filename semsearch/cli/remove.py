@@ -1,24 +1,24 @@
-"""semsearch remove"""
+"""Take files out of a collection: ``semsearch remove``."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from semsearch import collections, render
-from semsearch.cli.options import collection_option, home_option, json_option
-from semsearch.settings import load_settings
+from semsearch.cli import output
+from semsearch.cli.options import collection_options, json_option
+
+if TYPE_CHECKING:
+    from semsearch.collection import Collection
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@home_option
-@collection_option
 @json_option
-def command(paths: tuple[str, ...], home: Path | None, collection: str | None, as_json: bool) -> int:
+@collection_options()
+def command(docs: Collection, paths: tuple[str, ...], as_json: bool) -> int:
     """Take files, or everything under folders, out of a collection. The files themselves stay."""
-    settings = load_settings().override({"home": home, "collection": collection})
-    removed = collections.remove(settings, paths)
-    click.echo(render.dump({"files": removed}) if as_json else f"{removed} files removed from {settings.collection}")
+    removed = docs.remove(paths)
+    output.value({"files": removed}, f"{removed} files removed from {docs.name}", as_json)
     return 0

@@ -1,60 +1,36 @@
-"""semsearch similar"""
+"""Find more like an indexed passage: ``semsearch similar``."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
-from semsearch.cli.options import collection_option, home_option
-from semsearch.cli.query import answer_options, note, print_hits
-from semsearch.collections import Runtime, searcher
-from semsearch.search import filters
-from semsearch.settings import load_settings
+from semsearch.cli import output
+from semsearch.cli.options import HIT_OPTIONS, Shown, collection_options, request_options, show_options
+from semsearch.search.request import SimilarRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from semsearch.collection import Collection
+
+OPTIONS = [click.option("--itself", is_flag=True, help="Show passages of the same file or record too."), *HIT_OPTIONS]
 
 
 @click.command()
-@click.argument("place", metavar="PATH[:LINE]")
-@home_option
-@collection_option
-@click.option("--itself", is_flag=True, help="Show passages of the same file or record too.")
-@answer_options
-def command(
-    place: str,
-    home: Path | None,
-    collection: str | None,
-    itself: bool,
-    k: int,
-    expressions: tuple[str, ...],
-    per_document: int | None,
-    collapse: bool,
-    explain: bool,
-    min_confidence: float | None,
-    index_device: str,
-    full: bool,
-    as_json: bool,
-    jsonl: bool,
-) -> int:
-    """More like an indexed file, or like the passage on one of its lines.
+@click.argument("place", metavar="PATH[:LINE]|ID")
+@request_options(SimilarRequest, OPTIONS)
+@show_options
+@collection_options(index_device=True)
+def command(docs: Collection, place: str, request: Callable[[str], SimilarRequest], shown: Shown) -> int:
+    """More like an indexed file, or like the passage on one of its lines; ID is that of a hit (``passage`` in --json).
 
     Stored vectors are compared, and no model is loaded unless it is to --explain. The file itself is left out; of a
     file of records (CSV, TSV, JSON lines) with LINE only the record on it.
     Exit code 1 when there is nothing else.
     """
-    settings = load_settings().override({"home": home, "collection": collection})
-    runtime = Runtime(settings.device, settings.batch_tokens, index_device)
-    with searcher(settings, runtime=runtime, note=note) as engine:
-        found = engine.similar(
-            place,
-            None,
-            k,
-            filters.parse(expressions),
-            itself=itself,
-            per_document=per_document,
-            collapse=collapse,
-            explain=explain,
-            min_confidence=min_confidence,
-        )
-        print_hits(found, Console(soft_wrap=False, highlight=False), full, as_json, jsonl, min_confidence)
-        return 0 if found else 1
+    asked = request(place)
+    found = docs.similar(asked)
+    output.answer(found, shown, asked.min_confidence)
+    return 0 if found else 1

@@ -1,11 +1,10 @@
-"""semsearch train"""
+"""Fine-tune a model: ``semsearch train``."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,77 +12,124 @@ import click
 
 from indexer.errors import DataError, GateFailed, UsageError
 from semsearch import render
-from semsearch.cli.options import collection_option, home_option
-from semsearch.settings import Settings, load_settings
+from semsearch.cli import output
+from semsearch.cli.options import gather, settings_options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from semsearch.evaluation.gate import Verdict
+    from semsearch.settings import Settings
+    from semsearch.training.adapt import Adaptation
     from semsearch.training.recipe import Recipe
-    from semsearch.training.trainer import Result
+    from semsearch.training.trainer import Prepared, Result
+
+
+@dataclass(frozen=True)
+class _Changes:
+    """What is changed in the recipe."""
+
+    preset: str | None = None
+    model: str | None = None
+    layers: int | None = None
+    teacher: str | None = None
+    steps: int | None = None
+    batch: int | None = None
+    lr: float | None = None
+    seed: int | None = None
+
+    def base(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with the model, layers and seed that were asked for."""
+        if self.seed is not None:
+            recipe = recipe.with_train(seed=self.seed)
+        if self.model is None and self.layers is None:
+            return recipe
+        model, layers = self.model or recipe.encoder.model, self.layers or recipe.encoder.layers
+        return replace(recipe, encoder=replace(recipe.encoder, model=model, layers=layers))
+
+    def override(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with the rest, once it fits the number of pairs."""
+        if self.teacher is not None:
+            recipe = replace(recipe, loss=replace(recipe.loss, teacher=self.teacher))
+        return recipe.with_train(steps=self.steps, batch=self.batch, lr=self.lr)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """How the training runs, and what is done with its result."""
+
+    data: Path
+    judgements: Path | None = None
+    out: Path | None = None
+    resume: bool = False
+    dry_run: bool = False
+    gated: bool = False
+    max_drop: float = 0.5
+    yes: bool = False
+    device: str | None = None
+    teacher_vectors: Path | None = None
+
+
+CHANGES = [
+    click.option("--preset", metavar="NAME", help="A recipe that comes with the package (--list shows them)."),
+    click.option("--model", metavar="NAME|PATH", help="Another base model than the recipe's."),
+    click.option("--layers", type=click.IntRange(min=1), metavar="N", help="Train the first N blocks only."),
+    click.option("--teacher", metavar="NAME|FILE", help="Adapter, run folder, preset or file to learn from."),
+    click.option("--steps", type=click.IntRange(min=1), help="Stop the schedule after so many steps."),
+    click.option("--batch", type=click.IntRange(min=2), help="Rows a step."),
+    click.option("--lr", type=float, help="Highest learning rate."),
+    click.option("--seed", type=int, help="Of the order of rows, the adapter's first values and dropout."),
+]
+RUN = [
+    click.option(
+        "--judgements",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="With --collection: lines of query<TAB>relevant path[<TAB>grade].",
+    ),
+    click.option(
+        "--data",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path(),
+        show_default=True,
+        help="Folder that the recipe's paths are relative to.",
+    ),
+    click.option(
+        "--out", type=click.Path(path_type=Path, file_okay=False), help="The run's folder [default: runs/NAME]."
+    ),
+    click.option(
+        "--teacher-vectors",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder that keeps the teacher's vectors between runs.",
+    ),
+    click.option("--resume", is_flag=True, help="Go on with the run in --out after it was interrupted."),
+    click.option("--dry-run", is_flag=True, help="Read the data and estimate memory and time; train nothing."),
+    click.option(
+        "--gate", "gated", is_flag=True, help="Compare the result with what it began from (exit 5 on a drop)."
+    ),
+    click.option(
+        "--max-drop", type=float, default=0.5, show_default=True, help="Drop that the gate allows, in points."
+    ),
+    click.option("--yes", is_flag=True, help="With --collection: re-index without asking where the gate passes."),
+    click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps [default: the best there is]."),
+]
 
 
 @click.command()
 @click.argument("recipe", required=False, type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--preset", metavar="NAME", help="A recipe that comes with the package (--list shows them).")
 @click.option("--list", "listing", is_flag=True, help="Show the presets.")
-@collection_option
-@click.option(
-    "--judgements",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="With --collection: lines of query<TAB>relevant path[<TAB>grade].",
-)
-@home_option
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("."),
-    show_default=True,
-    help="Folder that the recipe's paths are relative to.",
-)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="The run's folder [default: runs/NAME].")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out after it was interrupted.")
-@click.option("--dry-run", is_flag=True, help="Read the data and estimate memory and time; train nothing.")
-@click.option("--model", metavar="NAME|PATH", help="Another base model than the recipe's.")
-@click.option("--layers", type=click.IntRange(min=1), metavar="N", help="Train the first N blocks only.")
-@click.option("--teacher", metavar="NAME|FILE", help="Adapter, run folder, preset or file to learn from.")
-@click.option(
-    "--teacher-vectors",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder that keeps the teacher's vectors between runs.",
-)
-@click.option("--steps", type=click.IntRange(min=1), help="Stop the schedule after so many steps.")
-@click.option("--batch", type=click.IntRange(min=2), help="Rows a step.")
-@click.option("--lr", type=float, help="Highest learning rate.")
-@click.option("--seed", type=int, help="Of the order of rows, the adapter's first values and dropout.")
-@click.option("--gate", "gated", is_flag=True, help="Compare the result with what it began from (exit 5 on a drop).")
-@click.option("--max-drop", type=float, default=0.5, show_default=True, help="Drop that the gate allows, in points.")
-@click.option("--yes", is_flag=True, help="With --collection: re-index without asking where the gate passes.")
-@click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps [default: the best there is].")
+@gather("changes", _Changes, CHANGES)
+@gather("how", _Run, RUN)
 @click.option("--json", "as_json", is_flag=True, help="JSON lines on stdout: the log as it grows, then the result.")
+@settings_options
+@click.pass_context
 def command(
+    context: click.Context,
     recipe: Path | None,
-    preset: str | None,
     listing: bool,
-    collection: str | None,
-    judgements: Path | None,
-    home: Path | None,
-    data: Path,
-    out: Path | None,
-    resume: bool,
-    dry_run: bool,
-    model: str | None,
-    layers: int | None,
-    teacher: str | None,
-    teacher_vectors: Path | None,
-    steps: int | None,
-    batch: int | None,
-    lr: float | None,
-    seed: int | None,
-    gated: bool,
-    max_drop: float,
-    yes: bool,
-    device: str | None,
+    changes: _Changes,
+    how: _Run,
     as_json: bool,
+    settings: Settings,
 ) -> int:
     """Fine-tune a model for sentence vectors; RECIPE is a TOML file, or take a --preset.
 
@@ -94,81 +140,121 @@ def command(
     --judgements where there are some. The result is compared with the present encoder on pairs held out; only where
     it is not worse, re-indexing with it is offered. That embeds the collection anew beside the live one and swaps.
     """
+    if listing:
+        return _list()
+    of_collection = context.params.get("collection") is not None
+    settings = settings.override({"device": how.device})
+    chosen = changes.base(_recipe(recipe, changes, how, of_collection))
+    task = _prepare(chosen, changes, how, settings if of_collection else None, settings)
+    for source in task.prepared.sources:
+        counts = ", ".join(f"{name} {count}" for name, count in source.counts.items())
+        output.LOG.info("%s: %s", source.source.path, counts)
+    if how.dry_run:
+        return _dry_run(task.prepared, how, as_json)
+    name = f"{chosen.name}-{settings.collection}" if of_collection else chosen.name
+    folder = how.out or Path("runs") / name
+    result = _train(task.prepared, folder, how, as_json)
+    verdicts = task.judge(settings, folder, how.max_drop)
+    _report(result, verdicts, as_json)
+    if failed := [verdict.line for verdict in verdicts.values() if verdict.failed]:
+        raise GateFailed("; ".join(failed))
+    if task.adaptation is not None:
+        _offer(settings, folder, how.yes, as_json, task.adaptation, verdicts)
+    return 0
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A training that is ready to run, and how its result is judged."""
+
+    prepared: Prepared
+    adaptation: Adaptation | None = None
+    sts: Any = None
+
+    def judge(self, settings: Settings, folder: Path, max_drop: float) -> Mapping[str, Verdict]:
+        """Return what the gate says of the run's adapter, by what was looked at."""
+        from semsearch.training import adapt
+
+        if self.adaptation is not None:
+            return adapt.judge(self.adaptation, settings, folder, max_drop)
+        if self.sts is not None:
+            return adapt.judge_run(self.prepared.recipe, settings, self.sts, folder, max_drop)
+        return {}
+
+
+def _list() -> int:
     from semsearch.training import recipe as recipes
 
-    if listing:
-        for name in recipes.presets():
-            click.echo(f"{name}\t{recipes.Recipe.preset(name).description}")
-        return 0
-    if collection is None and (judgements is not None or yes):
+    for name in recipes.presets():
+        click.echo(f"{name}\t{recipes.Recipe.preset(name).description}")
+    return 0
+
+
+def _recipe(path: Path | None, changes: _Changes, how: _Run, of_collection: bool) -> Recipe:
+    """Return the recipe that was named, by file or preset."""
+    from semsearch.training import recipe as recipes
+
+    if not of_collection and (how.judgements is not None or how.yes):
         raise UsageError("--judgements and --yes belong to --collection NAME")
-    if collection is not None and (model is not None or layers is not None):
+    if of_collection and (changes.model is not None or changes.layers is not None):
         raise UsageError("a collection's own encoder is trained; leave out --model and --layers, or --collection")
-    if recipe is None and preset is None and collection is not None:
+    preset = changes.preset
+    if path is None and preset is None and of_collection:
         preset = "collection"
-    if (recipe is None) == (preset is None):
-        raise UsageError(f"name a recipe file or a --preset, one of {', '.join(recipes.presets())}")
-    chosen = recipes.Recipe.load(recipe) if recipe is not None else recipes.Recipe.preset(str(preset))
-    if seed is not None:
-        chosen = chosen.with_train(seed=seed)
-    if model is not None or layers is not None:
-        encoder = replace(chosen.encoder, model=model or chosen.encoder.model, layers=layers or chosen.encoder.layers)
-        chosen = replace(chosen, encoder=encoder)
+    if path is not None and preset is None:
+        return recipes.Recipe.load(path)
+    if path is None and preset is not None:
+        return recipes.Recipe.preset(preset)
+    raise UsageError(f"name a recipe file or a --preset, one of {', '.join(recipes.presets())}")
 
-    def override(chosen: Recipe) -> Recipe:
-        if teacher is not None:
-            chosen = replace(chosen, loss=replace(chosen.loss, teacher=teacher))
-        return chosen.with_train(steps=steps, batch=batch, lr=lr)
 
-    from semsearch.training import adapt, estimate, trainer
+def _prepare(chosen: Recipe, changes: _Changes, how: _Run, of: Settings | None, settings: Settings) -> _Task:
+    """Return the training, its data read; ``of``: the settings of the collection that is trained on."""
+    from semsearch.training import adapt, trainer
 
-    settings = load_settings().override({"home": home, "collection": collection, "device": device})
-    adaptation = None
-    if collection is not None:
-        adaptation = adapt.prepare(settings, chosen, judgements, data, override)
-        prepared = adaptation.prepared
-        click.echo(f"held out for the gate: {adaptation.held}", err=True)
-    else:
-        prepared = trainer.prepare(override(chosen), data, device=device)
-    sts = adapt.sts_data(settings.data, data) if gated and adaptation is None else None
-    if gated and adaptation is None and sts is None:
+    if of is not None:
+        adaptation = adapt.prepare(of, chosen, how.judgements, how.data, changes.override)
+        output.LOG.info("held out for the gate: %s", adaptation.held)
+        if adaptation.sts is None:
+            output.LOG.info("%s is not checked: no data at hand (--data or SEMSEARCH_DATA)", adapt.STS)
+        return _Task(adaptation.prepared, adaptation)
+    prepared = trainer.prepare(changes.override(chosen), how.data, device=how.device)
+    sts = adapt.sts_data(settings.data, how.data) if how.gated else None
+    if how.gated and sts is None:
         raise DataError(f"--gate needs {adapt.STS}: a folder in SentEval's layout, by --data or SEMSEARCH_DATA")
-    for source in prepared.sources:
-        counts = ", ".join(f"{name} {count}" for name, count in source.counts.items())
-        click.echo(f"{source.source.path}: {counts}", err=True)
-    if dry_run:
-        found = estimate.estimate(prepared, device)
-        click.echo(render.dump(asdict(found)) if as_json else _estimate(found))
-        return 0
+    return _Task(prepared, sts=sts)
+
+
+def _dry_run(prepared: Prepared, how: _Run, as_json: bool) -> int:
+    from semsearch.training import estimate
+
+    found = estimate.estimate(prepared, how.device)
+    output.value(asdict(found), _estimate(found), as_json)
+    return 0
+
+
+def _train(prepared: Prepared, folder: Path, how: _Run, as_json: bool) -> Result:
+    """Train, and show the log as it grows."""
+    from semsearch.training import trainer
 
     def progress(entry: dict[str, Any]) -> None:
         if as_json:
-            click.echo(render.dump(entry))
-        click.echo(_line(entry), err=True)
+            click.echo(output.json_text(entry))
+        output.LOG.info("%s", _line(entry))
 
-    folder = out or Path("runs") / (chosen.name if collection is None else f"{chosen.name}-{collection}")
-    result = trainer.train(prepared, folder, device=device, resume=resume, progress=progress, vectors=teacher_vectors)
-    verdicts: dict[str, Verdict] = {}
-    if adaptation is not None:
-        verdicts = adapt.judge(adaptation, settings, folder, max_drop)
-    elif sts is not None:
-        verdicts = adapt.judge_run(prepared.recipe, settings, sts, folder, max_drop)
-    if as_json:
-        value = {"event": "done", **asdict(result), "folder": str(result.folder)}
-        gate = {"gate": {what: verdict.to_dict() for what, verdict in verdicts.items()}} if verdicts else {}
-        click.echo(render.dump(value | gate))
-    else:
+    return trainer.train(
+        prepared, folder, device=how.device, resume=how.resume, progress=progress, vectors=how.teacher_vectors
+    )
+
+
+def _report(result: Result, verdicts: Mapping[str, Verdict], as_json: bool) -> None:
+    """Print the result and the gate's figures."""
+    if not as_json:
         _show(result, verdicts)
-    if adaptation is not None and adaptation.sts is None:
-        click.echo(f"{adapt.STS} was not checked: no data at hand (--data or SEMSEARCH_DATA)", err=True)
-    if failed := [verdict.line for verdict in verdicts.values() if verdict.failed]:
-        raise GateFailed("; ".join(failed))
-    if adaptation is not None:
-        change = next(iter(verdicts.values())).differences[0].change
-        if change <= 0:
-            click.echo(f"no gain was seen on what was held out ({change:+.2f} points)", err=True)
-        _offer(settings, folder, yes, as_json)
-    return 0
+        return
+    value = {"event": "done", **asdict(result), "folder": str(result.folder)}
+    gate = {"gate": {what: verdict.to_dict() for what, verdict in verdicts.items()}} if verdicts else {}
+    click.echo(output.json_text(value | gate))
 
 
 def _show(result: Result, verdicts: Mapping[str, Verdict]) -> None:
@@ -182,12 +268,22 @@ def _show(result: Result, verdicts: Mapping[str, Verdict]) -> None:
             click.echo(f"\n{what}\n{gate.render(verdict)}")
 
 
-def _offer(settings: Settings, folder: Path, yes: bool, as_json: bool) -> None:
+def _offer(
+    settings: Settings,
+    folder: Path,
+    yes: bool,
+    as_json: bool,
+    adaptation: Adaptation,
+    verdicts: Mapping[str, Verdict],
+) -> None:
     """Re-index and swap: where asked to, or where a person says so now."""
-    from semsearch.cli.index import Reporter
+    from semsearch.cli.progress import Reporter
     from semsearch.cli.reindex import show
     from semsearch.training import adapt
 
+    change = verdicts[str(adaptation.held)].differences[0].change
+    if change <= 0:
+        output.LOG.info("no gain was seen on what was held out (%+.2f points)", change)
     name = settings.collection
     if not yes and sys.stdin.isatty() and sys.stderr.isatty():
         yes = click.confirm(f"embed collection {name!r} anew with it, beside the present one, and swap?", err=True)
@@ -195,14 +291,14 @@ def _offer(settings: Settings, folder: Path, yes: bool, as_json: bool) -> None:
         home = f" --home {shlex.quote(str(settings.home))}" if settings.home is not None else ""
         adapter = shlex.quote(str(folder.absolute()))
         command = f"semsearch reindex --collection {shlex.quote(name)}{home} --adapter {adapter}"
-        click.echo(f"to use it, embed the collection anew and swap: {command}", err=True)
+        output.LOG.info("to use it, embed the collection anew and swap: %s", command)
         return
-    reporter = Reporter()
-    try:
-        before = adapt.install(settings, folder, reporter)
-    finally:
-        reporter.close()
-    show(settings, before, as_json)
+    with Reporter() as progress:
+        done = adapt.install(settings, folder, progress)
+    if done is None:
+        output.LOG.info("collection %r has this adapter already", settings.collection)
+    else:
+        show(done, as_json)
 
 
 def _line(entry: dict[str, Any]) -> str:

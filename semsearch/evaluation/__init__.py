@@ -1,0 +1,1 @@
+"""Measure embedding and search quality, and compare two results."""

@@ -1,20 +1,29 @@
-"""Retrieval data: folders in BEIR layout, judgements of a person's own, and copies on the hub.
+"""Retrieval data in BEIR's layout, as folders in the wild have it, and copies from the hub.
 
 BEIR's layout is ``corpus.jsonl`` (``_id``, ``title``, ``text``), ``queries.jsonl`` (``_id``, ``text``) and
-``qrels/NAME.tsv`` (``query-id``, ``corpus-id``, ``score``, with a header); each may end in ``.gz``.
+``qrels/NAME.tsv`` (``query-id``, ``corpus-id``, ``score``, with a header); each may end in ``.gz``. Judgements are read
+by ``qrels``. Identifiers are compared as text, without white space around them.
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import shutil
+from collections import Counter
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING
 
+from indexer.corpus.text import clean
 from indexer.errors import DataError
+from semsearch.evaluation import qrels
+from semsearch.evaluation.judged import Judged, digest, first_bytes, positive, shortened, text_lines
+from semsearch.evaluation.qrels import HOW_TO_FETCH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
 OFFICIAL = {
     "scifact": (5183, 300, 339),
@@ -24,137 +33,158 @@ OFFICIAL = {
     "lisa": (5999, 35, 379),
 }
 """Name → documents, judged queries and relevant pairs; collections of other names are not checked."""
-_OWN = (
-    "a line is 'query<TAB>path[<TAB>grade]', the path of an indexed file, absolute or relative to an indexed folder "
-    "(semsearch status shows them)"
-)
+ID_FIELDS = ("_id", "id", "doc_id", "docid")
+TEXT_FIELDS = ("text", "contents")
+"""Names of a record's identifier and text; the first that a record has counts. BEIR's own come first."""
+LAYOUT = {"_id", "title", "text"}
 QUICK_QUERIES, QUICK_DOCUMENTS = 50, 500
-HOW_TO_FETCH = (
-    "a folder in BEIR layout holds corpus.jsonl, queries.jsonl and qrels/test.tsv (.gz is read too): unpack one of the "
-    "archives that github.com/beir-cellar/beir lists, and pass it with --data or SEMSEARCH_DATA"
-)
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Queries with what is relevant to each."""
-
-    name: str
-    queries: Mapping[str, str]
-    """Identifier → text; only queries with a relevant document."""
-    relevant: Mapping[str, Mapping[str, int]]
-    """Query → document → grade, from 1."""
-    source: str
-    corpus: Path | None = None
-    """The file of documents; None where an existing collection is searched."""
-    sha256: Mapping[str, str] | None = None
-    """What was read → its digest."""
-    quick: bool = False
 
 
 def folders(data: Path | None) -> dict[str, Path]:
-    """Name → folder of every collection in BEIR layout at or below ``data``: itself, its children, or those of its
-    ``retrieval/``. Empty where there is none."""
+    """Return name → folder of every collection in BEIR's layout: ``data`` itself, its children, or its ``retrieval/``.
+
+    Empty where there is none.
+    """
     if data is None:
         return {}
     for candidates in ([data], *(sorted(f.iterdir()) if f.is_dir() else [] for f in (data, data / "retrieval"))):
-        found = {folder.name: folder for folder in candidates if _present(folder / "corpus.jsonl")}
+        found = {f.absolute().name or f.resolve().name: f for f in candidates if _present(f / "corpus.jsonl")}
         if found:
             return found
     return {}
 
 
 def load(name: str, folder: Path) -> Judged:
-    """One collection. Raises DataError for a missing or damaged file and for a wrong official size."""
-    corpus, query_file, judgement_file = _file(folder / "corpus.jsonl"), _file(folder / "queries.jsonl"), _qrels(folder)
-    documents = {_text(corpus, n, row, "_id"): None for n, row in _json_lines(corpus)}
-    texts = {_text(query_file, n, row, "_id"): _text(query_file, n, row, "text") for n, row in _json_lines(query_file)}
-    relevant: dict[str, dict[str, int]] = {}
-    for number, columns in _rows(judgement_file, 3, header=True):
-        query, document, grade = columns[0], columns[1], _grade(judgement_file, number, columns[2])
-        if query not in texts or document not in documents:
-            what = (
-                f"query {query!r} is not in {query_file.name}"
-                if query not in texts
-                else f"document {document!r} is not in {corpus.name}"
-            )
-            raise DataError(f"{judgement_file} line {number}: {what}; the files belong together: {HOW_TO_FETCH}")
-        if grade > 0:
-            relevant.setdefault(query, {})[document] = grade
+    """Read one collection's queries and judgements, and check that its files belong together.
+
+    A judged document that is not in the corpus stays judged: it counts as not found, with a note. A document with
+    a query's own identifier is that query (ArguAna, Quora), and ``own`` names it; but where a query calls the document
+    of its own identifier relevant, both are merely numbered alike.
+
+    Raises:
+        DataError: A file is missing or damaged, a judged query has no text, no judged document is in the corpus, or
+            an official collection has another size.
+    """
+    corpus, query_file = _file(folder / "corpus.jsonl"), _file(folder / "queries.jsonl")
+    documents = Counter(row.identifier for row in records(corpus))
+    asked = Counter[str]()
+    texts: dict[str, str] = {}
+    for query in records(query_file):
+        asked[query.identifier] += 1
+        texts[query.identifier] = query.text
+    path, grades = qrels.read(folder, texts, documents)
+    relevant = positive(grades)
     if not relevant:
-        raise DataError(f"{judgement_file} calls no document relevant; {HOW_TO_FETCH}")
+        raise DataError(f"{path} calls no document relevant; {HOW_TO_FETCH}")
+    if unasked := [query for query in texts if query in relevant and not texts[query].strip()]:
+        raise DataError(f"{query_file}: no text in the judged queries {shortened([repr(q) for q in unasked])}")
+    judged = dict.fromkeys(document for row in relevant.values() for document in row)
+    missing = [document for document in judged if document not in documents]
+    if len(missing) == len(judged):
+        raise DataError(
+            f"none of the {len(judged):,} documents that {path} calls relevant is in {corpus.name} "
+            f"({shortened([repr(d) for d in missing])}); the files belong together: {HOW_TO_FETCH}"
+        )
     sizes = (len(documents), len(relevant), sum(map(len, relevant.values())))
     if sizes != OFFICIAL.get(name, sizes):
         raise DataError(
             f"{folder} has {sizes[0]} documents, {sizes[1]} judged queries and {sizes[2]} relevant pairs; {name} has "
             f"{', '.join(map(str, OFFICIAL[name]))}: the data is cut off or another version"
         )
-    digests = {path.name.removesuffix(".gz"): digest(path) for path in (corpus, query_file, judgement_file)}
-    return Judged(name, {q: texts[q] for q in texts if q in relevant}, relevant, "folder", corpus, digests)
-
-
-def quick(judged: Judged, scratch: Path) -> Judged:
-    """50 queries at even distances, over their relevant documents and others at even distances up to 500 in all.
-
-    The documents are written to ``scratch``. A small set of documents makes the task easier: the figures say whether
-    something broke, not how good the encoder is.
-    """
-    assert judged.corpus is not None
-    names = list(judged.queries)
-    names = (
-        [names[i * len(names) // QUICK_QUERIES] for i in range(min(QUICK_QUERIES, len(names)))]
-        if len(names) > QUICK_QUERIES
-        else names
-    )
-    relevant = {query: judged.relevant[query] for query in names}
-    wanted = {document for documents in relevant.values() for document in documents}
-    rows = [(str(row["_id"]), row) for _, row in _json_lines(judged.corpus)]
-    others = [document for document, _ in rows if document not in wanted]
-    more = max(0, min(len(others), QUICK_DOCUMENTS - len(wanted)))
-    wanted |= {others[i * len(others) // more] for i in range(more)}
-    lines = [json.dumps(row, ensure_ascii=False) for document, row in rows if document in wanted]
-    content = ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass")
-    path = scratch / f"{judged.name}-{hashlib.sha256(content).hexdigest()[:12]}.jsonl"
-    write_once(path, content)
+    own = frozenset(query for query in relevant if query in documents)
+    alike = [query for query in own if query in relevant[query]]
+    notes = [
+        *_repeated(corpus, documents, "documents"),
+        *_repeated(query_file, asked, "queries"),
+        *_said(len(grades) - len(relevant), "judged queries have no relevant document and are left out"),
+    ]
+    if own and not alike:
+        notes += _said(
+            len(own),
+            "documents have a query's identifier; each is left out of what that query finds, as BEIR's tools do",
+        )
+    digests = {each.name.removesuffix(".gz"): digest(each) for each in (corpus, query_file, path)}
+    queries = {query: text for query, text in texts.items() if query in relevant}
     return Judged(
-        judged.name, {q: judged.queries[q] for q in names}, relevant, judged.source, path, judged.sha256, quick=True
+        name,
+        queries,
+        relevant,
+        "folder",
+        corpus,
+        digests,
+        own=frozenset() if alike else own,
+        notes=tuple(notes),
     )
 
 
-def own(path: Path, documents: Sequence[str], roots: Sequence[str]) -> Judged:
-    """Judgements over an existing collection: ``query<TAB>relevant path[<TAB>grade]`` lines, without a header.
+def prepare(judged: Judged, scratch: Path, *, quick: bool = False) -> Judged:
+    """Return the collection with a file of documents that our own reader takes as BEIR's tools take theirs.
 
-    ``documents`` are the collection's files. A path is absolute, or relative to a root of the collection or to the
-    file of judgements. Raises DataError for a path that is not in the collection.
+    Where the folder's file is not exactly in the layout (another encoding, identifiers with space around them or
+    twice, other names of fields), or with ``quick``, the documents are written to ``scratch``. The last document of
+    an identifier counts; one without title and text is left out.
+
+    With ``quick`` these are 50 queries at even distances, over their relevant documents and others at even distances
+    up to 500 in all. A small set of documents makes the task easier: the figures say whether something broke, not how
+    good the encoder is.
     """
-    known = set(documents)
-    queries: dict[str, str] = {}
-    relevant: dict[str, dict[str, int]] = {}
-    unknown: list[str] = []
-    for number, columns in _rows(path, 2, header=False):
-        query, named = columns[0].strip(), columns[1].strip()
-        places = [os.path.normpath(os.path.join(base, named)) for base in (*roots, str(path.absolute().parent))]
-        document = next((place for place in places if place in known), None)
-        if not query:
-            raise DataError(f"{path} line {number}: the query is empty; {_OWN}")
-        if document is None:
-            unknown.append(f"line {number} {named!r}")
-            continue
-        grade = _grade(path, number, columns[2]) if len(columns) > 2 else 1
-        queries[query] = query
-        if grade > 0:
-            relevant.setdefault(query, {})[document] = grade
-    if unknown:
-        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
-        raise DataError(f"{path}: not in the collection: {', '.join(unknown[:3])}{more}; {_OWN}")
-    queries = {q: q for q in queries if q in relevant}
-    if not queries:
-        raise DataError(f"{path} calls nothing relevant; {_OWN}")
-    return Judged(path.stem, queries, relevant, "judgements", None, {path.name: digest(path)})
+    corpus = judged.corpus
+    if corpus is None:
+        return judged
+    last = {row.identifier: row.line for row in records(corpus)}
+    wanted = set(last)
+    if quick:
+        judged = _some_queries(judged)
+        found = {document for row in judged.relevant.values() for document in row} & wanted
+        others = [document for document in last if document not in found]
+        more = max(0, min(len(others), QUICK_DOCUMENTS - len(found)))
+        wanted = found | {others[i * len(others) // more] for i in range(more)}
+    elif all(row.tidy and last[row.identifier] == row.line for row in records(corpus)):
+        return judged
+    kept = (row for row in records(corpus) if row.identifier in wanted and last[row.identifier] == row.line)
+    aside = scratch / f".{judged.name}.{os.getpid()}.tmp"
+    scratch.mkdir(parents=True, exist_ok=True)
+    empty = _write_documents(aside, kept)
+    path = scratch / f"{judged.name}-{digest(aside)[:12]}.jsonl"
+    if path.is_file():  # it keeps its time, so that it is not indexed again
+        aside.unlink()
+    else:
+        aside.replace(path)
+    notes = (*judged.notes, *_said(empty, "documents have neither title nor text and cannot be found"))
+    return replace(judged, corpus=path, quick=quick, notes=notes)
+
+
+def _some_queries(judged: Judged) -> Judged:
+    names = list(judged.queries)
+    if len(names) > QUICK_QUERIES:
+        names = [names[i * len(names) // QUICK_QUERIES] for i in range(QUICK_QUERIES)]
+    return replace(
+        judged,
+        queries={query: judged.queries[query] for query in names},
+        relevant={query: judged.relevant[query] for query in names},
+        own=judged.own & set(names),
+    )
+
+
+def _write_documents(path: Path, rows: Iterable[Record]) -> int:
+    """Write records in the layout; return how many were left out because they hold no text."""
+    empty = 0
+    with path.open("w", encoding="utf-8", errors="surrogatepass", newline="\n") as file:
+        for row in rows:
+            if not row.title.strip() and not row.text.strip():
+                empty += 1
+                continue
+            value = {"_id": row.identifier, "title": row.title, "text": row.text}
+            file.write(json.dumps(value, ensure_ascii=False) + "\n")
+    return empty
 
 
 def from_hub(name: str, scratch: Path) -> Path:
-    """A BEIR collection of the hub (``mteb/NAME``), written to ``scratch`` in BEIR layout."""
+    """Fetch a BEIR collection of the hub (``mteb/NAME``) into ``scratch``, in BEIR's layout.
+
+    Raises:
+        DataError: It could not be fetched.
+    """
     folder = scratch / name
     if (folder / "qrels" / "test.tsv").is_file():
         return folder
@@ -168,33 +198,78 @@ def from_hub(name: str, scratch: Path) -> Path:
         raise DataError(
             f"mteb/{name} could not be fetched from the hub ({type(error).__name__}: {error}); {HOW_TO_FETCH}"
         ) from error
+    aside = scratch / f".{name}.{os.getpid()}.tmp"
+    shutil.rmtree(aside, ignore_errors=True)
+    (aside / "qrels").mkdir(parents=True)
     for rows, file in ((corpus, "corpus.jsonl"), (queries, "queries.jsonl")):
         lines = (json.dumps({k: row.get(k) or "" for k in ("_id", "title", "text") if k in row}) for row in rows)
-        write_once(folder / file, "".join(line + "\n" for line in lines).encode())
+        (aside / file).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     table = "".join(f"{row['query-id']}\t{row['corpus-id']}\t{int(row['score'])}\n" for row in judgements)
-    write_once(folder / "qrels" / "test.tsv", ("query-id\tcorpus-id\tscore\n" + table).encode())
+    (aside / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + table, encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.replace(folder)
     return folder
 
 
-def write_once(path: Path, content: bytes) -> None:
-    """Write a file aside and put it in place; one that is there keeps its time, so that it is not indexed again."""
-    if path.is_file() and path.read_bytes() == content:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    aside.write_bytes(content)
-    os.replace(aside, path)
+@dataclass(frozen=True)
+class Record:
+    """One line of a corpus or of queries."""
+
+    line: int
+    identifier: str
+    title: str
+    text: str
+    tidy: bool
+    """Whether our own reader, which is told that ``_id`` identifies, reads the same out of the line."""
 
 
-def _qrels(folder: Path) -> Path:
-    """``qrels/test.tsv``, else the only file there."""
-    found = sorted(f for ending in ("*.tsv", "*.tsv.gz") for f in (folder / "qrels").glob(ending))
-    tests = [path for path in found if path.name.partition(".")[0] == "test"]
-    if len(tests or found) != 1:
-        raise DataError(
-            f"{folder / 'qrels'} holds {[f.name for f in found]}; test.tsv is read, or the only file; {HOW_TO_FETCH}"
-        )
-    return (tests or found)[0]
+def records(path: Path) -> Iterator[Record]:
+    """Read the lines of a corpus or of queries.
+
+    Raises:
+        DataError: The file cannot be read, or a line is no object with an identifier.
+    """
+    marked = first_bytes(path) in (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb")  # of byte order marks
+    for number, line in text_lines(path, HOW_TO_FETCH):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path} line {number} is not JSON ({error}); the file is cut off") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{path} line {number} is {type(row).__name__}; each line is an object with _id and text")
+        written = row.get(next((name for name in ID_FIELDS if name in row), "_id"))
+        identifier = _identifier(written)
+        if not identifier:
+            raise DataError(f"{path} line {number}: _id is {written!r}; it is text or a number, and not empty")
+        title = _string(row.get("title"))
+        text = _string(row.get(next((name for name in TEXT_FIELDS if name in row), "text")))
+        plain = isinstance(row.get("_id"), str | int) and isinstance(row.get("text"), str)
+        tidy = plain and not marked and str(row["_id"]) == identifier and (bool(text.strip()) or set(row) <= LAYOUT)
+        yield Record(number, identifier, title, text, tidy and bool(title.strip() or text.strip()))
+
+
+def _identifier(value: object) -> str:
+    """Return an identifier as text; empty for a value that identifies nothing."""
+    if isinstance(value, str):
+        return clean(value).strip()
+    return json.dumps(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
+
+
+def _string(value: object) -> str:
+    if isinstance(value, list):
+        return "\n".join(filter(None, map(_string, value)))
+    return value if isinstance(value, str) else "" if value is None or isinstance(value, dict) else str(value)
+
+
+def _repeated(path: Path, counts: Mapping[str, int], what: str) -> list[str]:
+    names = [name for name, count in counts.items() if count > 1]
+    return _said(len(names), f"identifiers of {what} occur more than once in {path.name}; the last counts", names)
+
+
+def _said(count: int, what: str, names: Sequence[str] = ()) -> list[str]:
+    """Return a note with the number at its head and the first names at its end; none for 0."""
+    examples = f": {shortened([repr(name) for name in islice(names, 1000)])}" if names else ""
+    return [f"{count:,} {what}{examples}"] if count else []
 
 
 def _present(path: Path) -> bool:
@@ -205,59 +280,3 @@ def _file(path: Path) -> Path:
     if not _present(path):
         raise DataError(f"{path} is missing; {HOW_TO_FETCH}")
     return path if path.is_file() else path.with_name(path.name + ".gz")
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        content = path.read_bytes()
-        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}; {HOW_TO_FETCH}") from error
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield number, line
-
-
-def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    for number, line in _lines(path):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path} line {number} is not JSON ({error}); the file is cut off") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{path} line {number} is {type(row).__name__}; each line is an object with _id and text")
-        yield number, row
-
-
-def _text(path: Path, number: int, row: Mapping[str, object], name: str) -> str:
-    value = row.get(name)
-    if not isinstance(value, str | int) or value == "":
-        raise DataError(f"{path} line {number}: {name} is {value!r}; it is text, and not empty")
-    return str(value)
-
-
-def _rows(path: Path, least: int, header: bool) -> Iterator[tuple[int, list[str]]]:
-    for number, line in _lines(path):
-        columns = line.rstrip("\r").split("\t")
-        if len(columns) < least:
-            raise DataError(
-                f"{path} line {number} has {len(columns)} tab-separated columns where {least} are needed; "
-                "the file is cut off or uses other separators"
-            )
-        if not (header and number == 1):
-            yield number, columns
-
-
-def _grade(path: Path, number: int, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise DataError(
-            f"{path} line {number}: the grade is {text!r}; it is a whole number, 0 for not relevant"
-        ) from error
-
-
-def digest(path: Path) -> str:
-    """SHA-256 (hex) of a file's content, unpacked."""
-    content = path.read_bytes()
-    return hashlib.sha256(gzip.decompress(content) if path.suffix == ".gz" else content).hexdigest()

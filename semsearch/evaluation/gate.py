@@ -1,4 +1,4 @@
-"""Did quality drop? Two results on the same items, compared by a paired bootstrap.
+"""Compare two results on the same items by a paired bootstrap: did quality drop?
 
 Each task's difference (new minus old, in points) gets an interval from resampling its items, the same draw for both
 encoders; the average of the tasks gets one from the tasks' resamples together. The gate fails where a drop is larger
@@ -7,9 +7,8 @@ than the allowed one and the whole interval lies below zero.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import rankdata
@@ -17,11 +16,14 @@ from scipy.stats import rankdata
 from indexer.errors import DataError, UsageError
 from semsearch.evaluation.metrics import Score, resamples
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
 RESAMPLES = 1000
 CHUNK = 100
 """Resamples held at once."""
 SEED = 1111
-MOVED = 5
+MAX_MOVED = 5
 """Items shown of each task that fails."""
 
 
@@ -41,11 +43,14 @@ class Difference:
 
     @property
     def change(self) -> float:
+        """``after - before``, in points."""
         return self.after - self.before
 
 
 @dataclass(frozen=True)
 class Verdict:
+    """The differences of all tasks, and whether any fails the gate."""
+
     differences: tuple[Difference, ...]
     """The tasks in order, then their average where there are several."""
     max_drop: float
@@ -54,6 +59,7 @@ class Verdict:
 
     @property
     def failed(self) -> bool:
+        """Whether any task dropped by more than allowed, and not by chance."""
         return any(d.failed for d in self.differences)
 
     @property
@@ -67,6 +73,7 @@ class Verdict:
         return f"PASS: largest change for the worse {worst.task} {min(worst.change, 0):+.2f} ({rule})"
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the verdict as JSON shows it."""
         return {
             "verdict": "fail" if self.failed else "pass",
             "line": self.line,
@@ -97,7 +104,18 @@ def compare(
     confidence: float = 0.95,
     notes: Sequence[str] = (),
 ) -> Verdict:
-    """Scores of two encoders on the same items, task by task. Raises UsageError for limits that mean nothing."""
+    """Compare the scores of two encoders on the same items, task by task.
+
+    Args:
+        before: Scores of the baseline.
+        after: Scores of the same tasks in the same order.
+        max_drop: Allowed drop of a task, in points.
+        confidence: Share of resamples that the interval of a change holds, between 0 and 1.
+        notes: Remarks to go with the verdict.
+
+    Raises:
+        UsageError: A limit means nothing.
+    """
     if not 0 < confidence < 1 or max_drop < 0:
         raise UsageError(
             f"max-drop is {max_drop:g} and confidence {confidence:g}; a drop is 0 points or more, "
@@ -109,13 +127,14 @@ def compare(
         sampled.append(changes)
         differences.append(_difference(old.task, old.value, new.value, changes, max_drop, confidence, _moved(old, new)))
     if len(differences) > 1:
-        means = [float(np.mean([score.value for score in scores])) for scores in (before, after)]
-        differences.append(_difference("average", *means, np.mean(sampled, axis=0), max_drop, confidence, ()))
+        old_mean, new_mean = (float(np.mean([score.value for score in scores])) for scores in (before, after))
+        changes = np.mean(sampled, axis=0)
+        differences.append(_difference("average", old_mean, new_mean, changes, max_drop, confidence, ()))
     return Verdict(tuple(differences), max_drop, confidence, tuple(notes))
 
 
 def _sampled_changes(old: Score, new: Score) -> np.ndarray:
-    """(RESAMPLES,) the change in points, each resample drawing the same items for both."""
+    """Return (RESAMPLES,) float64, the change in points; each resample draws the same items for both."""
     changes = []
     for chunk in range(RESAMPLES // CHUNK):
         draws = resamples(len(new.items), CHUNK, SEED + chunk)
@@ -138,21 +157,22 @@ def _difference(
 
 
 def _moved(old: Score, new: Score) -> tuple[tuple[str, float, float], ...]:
-    """The items that got worst: whose rank went furthest from people's rank, or whose own value fell most."""
+    """Return the items that got worst: whose rank went furthest from people's rank, or whose own value fell most."""
     if new.gold is None:
         worse = old.items - new.items
     else:
         wanted = rankdata(new.gold)
         worse = np.abs(rankdata(new.items) - wanted) - np.abs(rankdata(old.items) - wanted)
-    rows = [int(row) for row in np.argsort(-worse, kind="stable")[:MOVED] if worse[row] > 0]
+    rows = [int(row) for row in np.argsort(-worse, kind="stable")[:MAX_MOVED] if worse[row] > 0]
     return tuple((new.labels[row], round(float(old.items[row]), 5), round(float(new.items[row]), 5)) for row in rows)
 
 
 def paired(baseline: Mapping[str, Any], result: Mapping[str, Any], scores: Sequence[Score]) -> list[Score]:
-    """The baseline's scores of the tasks in ``scores``, with the gold and labels of today's data.
+    """Return the baseline's scores of the tasks in ``scores``, with the gold and labels of the data at hand.
 
-    Raises DataError where the baseline lacks a task or its items, or was made on other data: other examples would be
-    compared as if they were the same.
+    Raises:
+        DataError: The baseline lacks a task or its items, or was made on other data: other examples would be compared
+            as if they were the same.
     """
     items, found = baseline.get("items") or {}, []
     for score in scores:
@@ -178,12 +198,12 @@ def paired(baseline: Mapping[str, Any], result: Mapping[str, Any], scores: Seque
 
 
 def rounded(scores: Sequence[Score]) -> list[Score]:
-    """Scores with their items as a file keeps them, so that an encoder compared with its own record differs by 0."""
+    """Return scores with their items as a file keeps them: an encoder compared with its own record differs by 0."""
     return [replace(score, items=np.round(score.items, 5), value=round(score.value, 4)) for score in scores]
 
 
 def notes(baseline: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
-    """What else differs between two results, for people."""
+    """Return sentences on what else differs between two results."""
     found = []
     then, now = baseline["encoder"]["fingerprint"], result["encoder"]["fingerprint"]
     if then != now:
@@ -198,12 +218,12 @@ def notes(baseline: Mapping[str, Any], result: Mapping[str, Any]) -> list[str]:
 
 
 def _data(result: Mapping[str, Any], task: str) -> Mapping[str, Any]:
-    """What a result says of a task's data; a retrieval figure is called ``COLLECTION MODE``."""
+    """Return what a result says of a task's data; a retrieval figure is called ``COLLECTION MODE``."""
     return result["data"].get(task) or result["data"].get(task.rpartition(" ")[0]) or {}
 
 
 def render(verdict: Verdict) -> str:
-    """The verdict for people: tasks, what moved most where it failed, notes, and the one line."""
+    """Return the verdict for people: tasks, what moved most where it failed, notes, and the one line."""
     width = max(len(d.task) for d in verdict.differences)
     lines = [f"{'':{width}}  before   after  change  {verdict.confidence:.0%} interval"]
     for d in verdict.differences:
@@ -219,5 +239,5 @@ def render(verdict: Verdict) -> str:
     return "\n".join([*lines, verdict.line])
 
 
-def _short(text: str, most: int = 160) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _short(text: str, length: int = 160) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"

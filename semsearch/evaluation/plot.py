@@ -1,32 +1,43 @@
-"""Figures from results, as PNG or SVG by the file's ending. matplotlib is imported only here and only when drawing."""
+"""Draw figures of results, as PNG or SVG by the file's ending.
+
+matplotlib is imported only here and only when drawing.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from indexer.errors import DataError, UsageError
-from semsearch.evaluation.report import SHORT
+from semsearch.evaluation.result_files import SHORT
 from semsearch.evaluation.tasks import TASKS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Results = Sequence[Mapping[str, Any]]
 
 
 def available() -> bool:
+    """Return whether matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
 def scaling(results: Results, path: Path) -> None:
-    """Average over the number of parameters, one line a method (the paper's Figure 4)."""
+    """Draw the average over the number of parameters, one line a method (the paper's Figure 4).
+
+    Raises:
+        DataError: No result says how many parameters its model has.
+    """
     lines: dict[str, list[tuple[float, float]]] = {}
     for result in results:
-        if result.get("parameters") and _average(result) is not None:
-            lines.setdefault(_method(result), []).append((float(result["parameters"]), _average(result)))
+        average = _average(result)
+        if result.get("parameters") and average is not None:
+            lines.setdefault(_method(result), []).append((float(result["parameters"]), average))
     if not lines:
         raise DataError("no result says how many parameters its model has; give `parameters` in the study's file")
     figure, axes = _figure(9, len(lines) // 4)
@@ -39,7 +50,11 @@ def scaling(results: Results, path: Path) -> None:
 
 
 def methods(results: Results, path: Path) -> None:
-    """The best average of each method (the paper's Figure 1)."""
+    """Draw the best average of each method (the paper's Figure 1).
+
+    Raises:
+        DataError: No result has an average.
+    """
     best: dict[str, float] = {}
     for result in results:
         if (average := _average(result)) is not None:
@@ -56,7 +71,11 @@ def methods(results: Results, path: Path) -> None:
 
 
 def tasks(results: Results, path: Path) -> None:
-    """Each task's score, one bar a result."""
+    """Draw each task's score, one bar a result.
+
+    Raises:
+        DataError: No result has STS or transfer tasks.
+    """
     names = [task for task in TASKS if any(task in result["scores"] for result in results)]
     if not names:
         raise DataError("no result has STS or transfer tasks; run `semsearch eval sts --output FILE`")
@@ -72,10 +91,13 @@ def tasks(results: Results, path: Path) -> None:
 
 
 def read_demonstrations(files: Sequence[Path]) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Name of the file → the development score of each demonstration, and name → the score without one.
+    """Read logs of `semsearch demos search`: a line of JSON for each candidate, null where no demonstration was given.
 
-    The files are the logs of `semsearch demos search`: a line of JSON for each candidate, which is null where no
-    demonstration was given. Raises DataError.
+    Returns:
+        Name of the file → the development score of each demonstration, and name → the score without one.
+
+    Raises:
+        DataError: A file is no such log.
     """
     scores: dict[str, list[float]] = {}
     without: dict[str, float] = {}
@@ -98,8 +120,13 @@ def read_demonstrations(files: Sequence[Path]) -> tuple[dict[str, list[float]], 
 
 
 def demonstrations(scores: Mapping[str, Sequence[float]], without: Mapping[str, float], path: Path) -> None:
-    """How the development score varies with the demonstration, one shape a model, with a line at the score without
-    any (the paper's Figure 3)."""
+    """Draw how the development score varies with the demonstration, one shape a model (the paper's Figure 3).
+
+    A line marks the score without any.
+
+    Raises:
+        DataError: There are no scores.
+    """
     if not scores or not all(len(values) for values in scores.values()):
         raise DataError("there are no demonstrations' scores to draw")
     figure, axes = _figure()
@@ -115,7 +142,8 @@ def demonstrations(scores: Mapping[str, Sequence[float]], without: Mapping[str, 
 
 def _average(result: Mapping[str, Any]) -> float | None:
     averages = result.get("averages") or {}
-    return averages.get("sts", averages.get("transfer"))
+    value = averages.get("sts", averages.get("transfer"))
+    return None if value is None else float(value)
 
 
 def _kind(results: Results) -> str:
@@ -123,16 +151,16 @@ def _kind(results: Results) -> str:
 
 
 def _method(result: Mapping[str, Any]) -> str:
-    return (result.get("method") or result["name"]) + (" (published)" if result.get("published") else "")
+    return str(result.get("method") or result["name"]) + (" (published)" if result.get("published") else "")
 
 
-def _floor(values: Any) -> float:
+def _floor(values: Iterable[float]) -> float:
     finite = [v for v in values if np.isfinite(v)]
-    return max(0.0, np.floor(min(finite) / 10) * 10 - 10) if finite else 0.0
+    return max(0.0, float(np.floor(min(finite) / 10)) * 10 - 10) if finite else 0.0
 
 
 def _figure(width: float = 6.4, legend: int = 0) -> tuple[Any, Any]:
-    """A figure with room for a legend of so many rows above or beside it."""
+    """Return a figure with room for a legend of so many rows above or beside it, and its axes."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

@@ -1,50 +1,53 @@
-"""Tasks × one encoder → scores: what the commands, the gate and the study share."""
+"""Score tasks with one encoder, as the commands, the gate and the study all do."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from indexer import embedding
-from indexer.embedding import models
-from indexer.embedding.encoder import Encoder, EncoderSpec
+from indexer.embedding.weights import packaged
 from indexer.errors import DataError, UsageError
-from semsearch import collections, encoders
-from semsearch.collections import Runtime
-from semsearch.encoders import Purpose
-from semsearch.evaluation import beir, report, retrieval, sts, transfer
-from semsearch.evaluation import data as evaluation_data
-from semsearch.evaluation.beir import Judged
-from semsearch.evaluation.data import Data
+from semsearch import encoders
+from semsearch.evaluation import beir, judged_collection, result_files, retrieval, sts, task_data, transfer_tasks
 from semsearch.evaluation.metrics import Score
+from semsearch.evaluation.progress import Progress, silent
+from semsearch.evaluation.qrels import HOW_TO_FETCH
 from semsearch.evaluation.tasks import STS, TASKS, TRANSFER
-from semsearch.evaluation.vectors import Progress, encode
-from semsearch.search.searcher import Searcher
-from semsearch.settings import Settings
+from semsearch.evaluation.vector_cache import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from indexer.embedding.encoder import Encoder
+    from indexer.embedding.spec import EncoderSpec
+    from semsearch.encoders import EncoderOverrides, Purpose
+    from semsearch.evaluation.judged import Judged
+    from semsearch.evaluation.judged_collection import JudgedCollection
+    from semsearch.evaluation.retrieval import Judge
+    from semsearch.evaluation.task_data import Data
+    from semsearch.settings import Settings
 
 Result = dict[str, Any]
-Outcome = tuple[Result, list[Score]]
-"""The result as in ``report``, and the scores with their items."""
-Judge = Callable[..., Outcome]
-"""What is done with judged queries and the searchers to answer them: ``SCORE`` or ``tune.result``."""
 SCORE: Judge = retrieval.result
-
-
-def silent(what: str, share: float) -> None:
-    """Progress that nobody watches."""
+Outcome = tuple[Result, list[Score]]
+"""The result as in ``results``, and the scores with their items."""
 
 
 def cache_folder() -> Path:
-    """Where vectors and the collections of retrieval tasks are kept between runs."""
-    return models.cache_folder() / "evaluation"
+    """Return the folder where vectors and the collections of retrieval tasks are kept between runs."""
+    return packaged.cache_folder() / "evaluation"
 
 
 def load(names: Sequence[str], folder: Path | None, quick: bool) -> list[Data]:
-    """The named tasks' examples. Raises DataError before anything expensive has begun."""
-    loaded = [evaluation_data.load(TASKS[name], folder) for name in names]
-    return [evaluation_data.quick(data) for data in loaded] if quick else loaded
+    """Load the named tasks' examples.
+
+    Raises:
+        DataError: Data are missing or damaged. Nothing expensive has begun by then.
+    """
+    loaded = [task_data.load(TASKS[name], folder) for name in names]
+    return [task_data.quick(data) for data in loaded] if quick else loaded
 
 
 def score(
@@ -55,11 +58,13 @@ def score(
     pearson: bool = False,
     progress: Progress = silent,
 ) -> list[Score]:
-    """Every task's score; each distinct text of all of them is encoded once. Resumes from ``cache``, a folder."""
+    """Score every task; each distinct text of all of them is encoded once. Resumes from ``cache``, a folder."""
     texts = (text for data in loaded for items in data.parts.values() for text in items.texts)
     vectors = encode(encoder, texts, cache and cache / "vectors", progress)
     return [
-        sts.score(data, vectors, pearson) if data.task.protocol == "sts" else transfer.score(data, vectors, progress)
+        sts.score(data, vectors, pearson)
+        if data.task.protocol == "sts"
+        else transfer_tasks.score(data, vectors, progress)
         for data in loaded
     ]
 
@@ -79,27 +84,36 @@ def run(
     encoder = open_encoder()
     scores = score(loaded, encoder, cache=cache, pearson=pearson, progress=progress)
     seconds = time.monotonic() - started
-    return report.of_tasks(
-        scores, loaded, encoder, seconds=seconds, seed=transfer.SEED, batch_tokens=batch_tokens, name=name
+    return result_files.of_tasks(
+        scores, loaded, encoder, seconds=seconds, seed=transfer_tasks.SEED, batch_tokens=batch_tokens, name=name
     ), scores
 
 
 class Evaluation:
-    """One command's run: what the settings and flags choose, opened once each, on whatever is asked for."""
+    """One command's run: the encoders that settings and flags choose, each opened once."""
 
     def __init__(
         self,
         settings: Settings,
-        flags: Mapping[str, Any],
+        flags: EncoderOverrides,
         quick: bool = False,
         *,
         spec: EncoderSpec | None = None,
         sparse: bool = False,
         cache: Path | None = None,
         progress: Progress = silent,
-    ):
-        """``spec``: this encoder, whatever settings and flags say; ``sparse``: collections in BEIR layout get a sparse
-        index."""
+    ) -> None:
+        """Keep what the run goes by.
+
+        Args:
+            settings: Where data and collections lie, and the encoder where ``flags`` do not say.
+            flags: Options of the encoder by name.
+            quick: Score a fixed subset.
+            spec: This encoder, whatever settings and flags say.
+            sparse: Give collections in BEIR's layout a sparse index.
+            cache: Folder for vectors and collections between runs; None: the user's.
+            progress: Told what is being done.
+        """
         self._settings, self._flags, self._quick, self._spec = settings, flags, quick, spec
         self._sparse = sparse
         self._cache = cache or cache_folder()
@@ -107,7 +121,7 @@ class Evaluation:
         self._opened: dict[EncoderSpec, Encoder] = {}
 
     def tasks(self, names: Sequence[str], pearson: bool = False) -> Outcome:
-        """STS and transfer tasks by name."""
+        """Score STS and transfer tasks by name."""
         spec = self._chosen("sts")
         return run(
             load(names, self._settings.data, self._quick),
@@ -119,45 +133,49 @@ class Evaluation:
         )
 
     def retrieval(self, names: Sequence[str] = (), judge: Judge = SCORE) -> Outcome:
-        """Collections in BEIR layout by name; all that the data folder holds where none is named.
+        """Judge collections in BEIR's layout by name; all that the data folder holds where none is named.
 
-        Raises DataError where there is none, or a name is neither in the folder nor on the hub.
+        Raises:
+            DataError: There is none, or its files are damaged.
+            UsageError: A name is not in the folder.
         """
         judged = [self._judged(name) for name in names or sorted(beir.folders(self._settings.data))]
         if not judged:
-            raise DataError(
-                f"{self._settings.data or 'no data folder'}: no collection in BEIR layout; {beir.HOW_TO_FETCH}"
-            )
+            raise DataError(f"{self._settings.data or 'no data folder'}: no collection in BEIR layout; {HOW_TO_FETCH}")
         spec = self._chosen("search")
 
-        def searcher(each: Judged) -> Searcher:
-            encoder = self._open(spec)
-            store = retrieval.collection(each, encoder, self._cache / "collections", self._progress, self._sparse)
-            return Searcher(store, encoder)
+        def indexed(each: Judged) -> JudgedCollection:
+            cache = self._cache / "collections"
+            return judged_collection.indexed(each, self._open(spec), cache, self._progress, sparse=self._sparse)
 
-        return self._searched(judge, judged, searcher, lambda: self._open(spec))
+        return self._judge(judge, judged, indexed, lambda: self._open(spec))
 
     def own(self, collection: str | None, judgements: Path | None, judge: Judge = SCORE) -> Outcome:
-        """A collection that exists, with a person's judgements; with ``spec`` its files are indexed anew, aside."""
+        """Judge a collection that exists by a person's judgements; with ``spec`` its files are indexed anew, aside.
+
+        Raises:
+            UsageError: No judgements are given.
+            DataError: The judgements do not belong to the collection.
+        """
         if judgements is None:
             raise UsageError(
                 "a collection is judged with --judgements FILE: lines of query<TAB>relevant path[<TAB>grade]"
             )
         settings = self._settings.override({"collection": collection or None})
-        runtime = Runtime(device=settings.device, batch_tokens=settings.batch_tokens)
-        with collections.searcher(
-            settings, flags=self._flags if self._spec is None else {}, runtime=runtime
-        ) as searcher:
-            store = searcher.store
-            judged = beir.own(judgements, [file.path for file in store.files("indexed")], sorted(store.roots()))
-            if self._spec is None:
-                return self._searched(judge, [judged], lambda _: searcher, lambda: searcher.encoder)
-            encoder = self._open(self._chosen("search"))
-            other = Searcher(retrieval.reindexed(store, encoder, self._cache / "collections", self._progress), encoder)
-            return self._searched(judge, [judged], lambda _: other, lambda: encoder)
+        if self._spec is None:
+            with judged_collection.existing(judgements, settings, self._flags) as found:
+                return self._judge(judge, [found.judged], lambda _: found, lambda: found.encoder)
+        encoder = self._open(self._chosen("search"))
+        cache = self._cache / "collections"
+        other = judged_collection.reindexed(judgements, settings, encoder, cache, self._progress)
+        return self._judge(judge, [other.judged], lambda _: other, lambda: encoder)
 
     def named(self, names: Sequence[str]) -> Outcome:
-        """Tasks or retrieval collections, whichever the names are; the seven STS tasks where none is named."""
+        """Score tasks or retrieval collections, whichever the names are; the seven STS tasks where none is named.
+
+        Raises:
+            UsageError: Names of both kinds are mixed.
+        """
         tasks = [name for name in names if name in TASKS]
         if tasks and len(tasks) < len(names):
             raise UsageError(
@@ -167,10 +185,10 @@ class Evaluation:
         return self.retrieval(names) if names and not tasks else self.tasks(list(dict.fromkeys(tasks)) or STS)
 
     def all(self, names: Sequence[str] = ()) -> Result:
-        """STS, transfer and retrieval in one result; retrieval stands under ``retrieval``, as a result of its own."""
+        """Score STS, transfer and retrieval in one result; retrieval is a result of its own under ``retrieval``."""
         if not names:
             data = self._settings.data
-            with_tasks = data is None or evaluation_data.find_downstream(data) is not None
+            with_tasks = data is None or task_data.find_downstream(data) is not None
             names = [*(STS + TRANSFER if with_tasks else ()), *sorted(beir.folders(data))]
         tasks = [name for name in names if name in TASKS]
         others = [name for name in names if name not in TASKS]
@@ -186,9 +204,10 @@ class Evaluation:
         return result
 
     def against(self, encoder: str, names: Sequence[str], collection: str | None, judgements: Path | None) -> Outcome:
-        """The same with the encoder of a name: see ``encoders.named``."""
+        """Score the same as ``own`` or ``named`` with the encoder of a name: see ``encoders.named``."""
         spec = encoders.named(encoder)
-        other = Evaluation(self._settings, {}, self._quick, spec=spec, cache=self._cache, progress=self._progress)
+        nothing = encoders.NOTHING
+        other = Evaluation(self._settings, nothing, self._quick, spec=spec, cache=self._cache, progress=self._progress)
         if collection is not None or judgements is not None:
             return other.own(collection, judgements)
         return other.named(names)
@@ -215,13 +234,13 @@ class Evaluation:
             )
         else:
             judged = beir.load(name, beir.from_hub(name, self._cache / "hub"))
-        return beir.quick(judged, self._cache / "quick") if self._quick else judged
+        return beir.prepare(judged, self._cache / ("quick" if self._quick else "corpora"), quick=self._quick)
 
-    def _searched(
+    def _judge(
         self,
         judge: Judge,
         judged: Sequence[Judged],
-        searchers: Callable[[Judged], Searcher],
+        opened: Callable[[Judged], JudgedCollection],
         encoder: Callable[[], Encoder],
     ) -> Outcome:
-        return judge(judged, searchers, encoder, batch_tokens=self._settings.batch_tokens, progress=self._progress)
+        return judge(judged, opened, encoder, batch_tokens=self._settings.batch_tokens, progress=self._progress)

@@ -1,24 +1,29 @@
 """Semantic textual similarity: rank correlation of cosines with people's scores.
 
-A task's figure is Spearman's correlation over its subsets put together ("all", Gao et al. 2021 and Jiang et al.
-2023); each subset's own, their mean and their mean weighted by size stand beside it.
+A task's figure is Spearman's correlation over its subsets put together (the setting "all"); each subset's own, their
+mean and their mean weighted by size stand beside it.
+
+Source: Gao et al. 2021 ("SimCSE"), Jiang et al. 2023.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semsearch.evaluation.data import Data
 from semsearch.evaluation.metrics import Score, cosine, pearson, spearman
-from semsearch.evaluation.vectors import Vectors
+
+if TYPE_CHECKING:
+    from semsearch.evaluation.task_data import Data
+    from semsearch.evaluation.vector_cache import Vectors
 
 
 def score(data: Data, vectors: Vectors, with_pearson: bool = False) -> Score:
-    """The figure of one STS task. A correlation that is undefined (all similarities equal) counts as 0 and is noted."""
+    """Score one STS task. A correlation that is undefined (all similarities equal) counts as 0 and is noted."""
     name = data.task.name
-    similarities = {part: cosine(vectors[items.first], vectors[items.second]) for part, items in data.parts.items()}
+    pairs = {part: (items.first, items.pair_second) for part, items in data.parts.items()}
+    similarities = {part: cosine(vectors[first], vectors[second]) for part, (first, second) in pairs.items()}
     together = np.concatenate(list(similarities.values()))
     gold = np.concatenate([items.gold for items in data.parts.values()])
     notes: list[str] = []
@@ -42,7 +47,5 @@ def score(data: Data, vectors: Vectors, with_pearson: bool = False) -> Score:
         details |= {f"mean{suffix}": float(np.mean(values)), f"wmean{suffix}": float(np.average(values, weights=sizes))}
     if notes:
         details["notes"] = notes
-    labels = tuple(
-        f"{a} | {b}" for items in data.parts.values() for a, b in zip(items.first, items.second, strict=True)
-    )
+    labels = tuple(f"{a} | {b}" for first, second in pairs.values() for a, b in zip(first, second, strict=True))
     return Score(name, overall["spearman"], together, gold, labels, details)

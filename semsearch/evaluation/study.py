@@ -1,4 +1,4 @@
-"""Encoders × tasks: one file says what, one command runs it, and run again it goes on where it stopped.
+"""Run a study: the encoders × tasks that one file lists. Run again, it goes on where it stopped.
 
     tasks = ["sts", "MR", "CR"]     # names, or sts or transfer for all of a kind
     quick = false
@@ -19,23 +19,27 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from indexer import embedding
-from indexer.embedding.encoder import Encoder, EncoderSpec
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError, DataError
 from semsearch import encoders
-from semsearch.evaluation import report, runner
-from semsearch.evaluation.data import Data
+from semsearch.evaluation import result_files, runner
+from semsearch.evaluation.progress import Progress, silent
 from semsearch.evaluation.tasks import STS, TASKS, TRANSFER
-from semsearch.evaluation.vectors import Progress
 from semsearch.settings import Settings
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from indexer.embedding.encoder import Encoder
+    from semsearch.evaluation.task_data import Data
+
 KINDS = {"sts": STS, "transfer": TRANSFER}
-SPEC_FIELDS = {field.name for field in fields(EncoderSpec)} - {"weights", "adapter_weights"}
+SPEC_FIELDS = set(EncoderSpec.keys()) - {"weights", "adapter_weights"}
 OTHER_FIELDS = {"name", "preset", "method", "parameters", "device", "batch_tokens", "device_map"}
 
 
@@ -60,6 +64,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Study:
+    """The tasks and the encoders, and where results go."""
+
     tasks: tuple[str, ...]
     quick: bool
     output: Path
@@ -67,7 +73,11 @@ class Study:
 
 
 def read(path: Path) -> Study:
-    """Raises ConfigError for what the file does not say right."""
+    """Read a study's file.
+
+    Raises:
+        ConfigError: A key, a task or an encoder in it is not known, or it cannot be read.
+    """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -91,8 +101,9 @@ def _entry(table: Mapping[str, Any], path: Path) -> Entry:
     _known(table, SPEC_FIELDS | OTHER_FIELDS, where)
     if not isinstance(table.get("name"), str):
         raise ConfigError(f"{where}: every encoder needs a name, in quotes")
-    flags = {"preset": table.get("preset"), "adapter": table.get("adapter", None if table.get("preset") else "none")}
-    spec = encoders.choose(Settings(), flags, "sts")
+    adapter = table.get("adapter", None if table.get("preset") else "none")
+    chosen = encoders.EncoderOverrides(preset=table.get("preset"), adapter=adapter)
+    spec = encoders.choose(Settings(), chosen, "sts")
     own = {name: table[name] for name in SPEC_FIELDS & set(table) if name != "adapter"}
     try:
         spec = EncoderSpec.from_dict(spec.to_dict() | own, where)
@@ -113,20 +124,20 @@ def run(
     output: Path | None = None,
     *,
     cache: Path | None = None,
-    progress: Progress = lambda what, share: None,
+    progress: Progress = silent,
 ) -> list[dict[str, Any]]:
-    """Run what has not been run, and write the results, the tables and the plots. Returns a result an encoder."""
+    """Run the pairs that have no result yet, write results, tables and plots; return a result for each encoder."""
     output = output or study.output
     loaded = runner.load(study.tasks, data, study.quick)
-    results = []
+    made: list[dict[str, Any]] = []
     for entry in study.entries:
         result = _run_entry(entry, loaded, output, cache or runner.cache_folder(), progress)
-        report.write(output / f"{entry.slug}.json", result)
-        results.append(result)
+        result_files.write(output / f"{entry.slug}.json", result)
+        made.append(result)
         for style, ending in (("markdown", "md"), ("csv", "csv")):
-            (output / f"table.{ending}").write_text(report.render(results, style) + "\n", encoding="utf-8")
-    _plots(results, output)
-    return results
+            (output / f"table.{ending}").write_text(result_files.render(made, style) + "\n", encoding="utf-8")
+    _plots(made, output)
+    return made
 
 
 def _run_entry(entry: Entry, loaded: list[Data], output: Path, cache: Path, progress: Progress) -> dict[str, Any]:
@@ -155,18 +166,18 @@ def _run_entry(entry: Entry, loaded: list[Data], output: Path, cache: Path, prog
                 name=entry.name,
                 progress=lambda what, share: progress(f"{entry.name}: {what}", share),
             )
-            report.write(path, part)
+            result_files.write(path, part)
         parts.append(part)
     extra = {"method": entry.method, "parameters": entry.parameters}
-    return report.merge(parts) | {key: value for key, value in extra.items() if value is not None}
+    return result_files.merge(parts) | {key: value for key, value in extra.items() if value is not None}
 
 
 def _kept(path: Path, spec: EncoderSpec, data: Data) -> dict[str, Any] | None:
-    """The result of an earlier run, if it is of this encoder and these examples."""
+    """Return the result of an earlier run, if it is of this encoder and these examples."""
     if not path.is_file():
         return None
     try:
-        result = report.read(path)
+        result = result_files.read(path)
         same = (
             result["encoder"]["fingerprint"] == spec.fingerprint
             and spec.precision in (None, result["dtype"])
@@ -177,14 +188,14 @@ def _kept(path: Path, spec: EncoderSpec, data: Data) -> dict[str, Any] | None:
     return result if same else None
 
 
-def _plots(results: list[dict[str, Any]], output: Path) -> None:
-    """Plots where matplotlib is installed; the figures are in the tables anyway."""
+def _plots(made: list[dict[str, Any]], output: Path) -> None:
+    """Draw plots where matplotlib is installed; the figures are in the tables anyway."""
     from semsearch.evaluation import plot
 
     if not plot.available():
         return
-    plot.tasks(results, output / "tasks.svg")
-    if any("parameters" in result for result in results):
-        plot.scaling(results, output / "scaling.svg")
-    if len({result.get("method") for result in results}) > 1:
-        plot.methods(results, output / "methods.svg")
+    plot.tasks(made, output / "tasks.svg")
+    if any("parameters" in result for result in made):
+        plot.scaling(made, output / "scaling.svg")
+    if len({result.get("method") for result in made}) > 1:
+        plot.methods(made, output / "methods.svg")

@@ -1,19 +1,22 @@
-"""The evaluation tasks as a table: names as in SentEval, files, official sizes, and how each file is read."""
+"""The table of STS and transfer tasks: names as in SentEval, files, official sizes, and how each file is read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from indexer.errors import UsageError
-from semsearch.evaluation import readers
-from semsearch.evaluation.readers import Items
+from semsearch.evaluation import senteval_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from semsearch.evaluation.senteval_files import Items
 
 Protocol = Literal["sts", "folds", "dev", "cross-validation"]
-"""How a task is scored: rank correlation; nested folds over the whole set; a dev part chooses C; folds of the train
-part choose C."""
+"""How a task is scored: by rank correlation; by nested folds over the whole set; with a dev part that chooses C; or
+with folds of the train part that choose C."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Hub:
 
 @dataclass(frozen=True)
 class Task:
+    """A task: its parts, how their files are read, and how they are scored."""
+
     name: str
     protocol: Protocol
     folder: str
@@ -47,6 +52,7 @@ class Task:
 
     @property
     def count(self) -> int:
+        """Official number of examples of all parts."""
         return sum(part.count for part in self.parts)
 
 
@@ -54,18 +60,18 @@ def _semeval(name: str, revision: str, **counts: int) -> Task:
     subsets = [(subset.replace("__", ".").replace("_", "-"), count) for subset, count in counts.items()]
     parts = tuple(Part(s, (f"STS.input.{s}.txt", f"STS.gs.{s}.txt"), count) for s, count in subsets)
     hub = Hub(f"mteb/{name.lower()}-sts", "test", revision)
-    return Task(name, "sts", f"STS/{name}-en-test", parts, readers.semeval, hub)
+    return Task(name, "sts", f"STS/{name}-en-test", parts, senteval_files.semeval, hub)
 
 
 def _benchmark(name: str, split: str, count: int, hub_split: str) -> Task:
     hub = Hub("mteb/stsbenchmark-sts", hub_split, "b0fddb56ed78048fa8b90373c8a3cfc37b684831")
     return Task(
-        name, "sts", "STS/STSBenchmark", (Part(split, (f"sts-{split}.csv",), count),), readers.sts_benchmark, hub
+        name, "sts", "STS/STSBenchmark", (Part(split, (f"sts-{split}.csv",), count),), senteval_files.sts_benchmark, hub
     )
 
 
 def _folds(name: str, ones: str, zeros: str, count: int) -> Task:
-    return Task(name, "folds", name, (Part("all", (ones, zeros), count),), readers.two_files)
+    return Task(name, "folds", name, (Part("all", (ones, zeros), count),), senteval_files.two_files)
 
 
 _STS = (
@@ -109,7 +115,7 @@ _STS = (
     ),
     _benchmark("STSBenchmark", "test", 1379, "test"),
     # The hub's copies of SICK hold all 9,927 pairs in one split, or 4,906 test pairs: neither is the paper's.
-    Task("SICKRelatedness", "sts", "SICK", (Part("test", ("SICK_test_annotated.txt",), 4927),), readers.sick),
+    Task("SICKRelatedness", "sts", "SICK", (Part("test", ("SICK_test_annotated.txt",), 4927),), senteval_files.sick),
 )
 
 _TRANSFER = (
@@ -126,21 +132,21 @@ _TRANSFER = (
             Part("dev", ("sentiment-dev",), 872),
             Part("test", ("sentiment-test",), 1821),
         ),
-        readers.sst,
+        senteval_files.sst,
     ),
     Task(
         "TREC",
         "cross-validation",
         "TREC",
         (Part("train", ("train_5500.label",), 5452), Part("test", ("TREC_10.label",), 500)),
-        readers.trec,
+        senteval_files.trec,
     ),
     Task(
         "MRPC",
         "cross-validation",
         "MRPC",
         (Part("train", ("msr_paraphrase_train.txt",), 4076), Part("test", ("msr_paraphrase_test.txt",), 1725)),
-        readers.mrpc,
+        senteval_files.mrpc,
     ),
 )
 
@@ -152,9 +158,10 @@ TASKS = {task.name: task for task in (*_STS, _benchmark("STSBenchmark-dev", "dev
 
 
 def select(names: Sequence[str], among: Sequence[str]) -> tuple[str, ...]:
-    """The named tasks, each once, in the order given; ``among`` where none is named.
+    """Return the named tasks, each once, in the order given; ``among`` where none is named.
 
-    Raises UsageError for a name that is not in the table, or not of the kind of ``among``.
+    Raises:
+        UsageError: A name is not in the table, or not of the kind of ``among``.
     """
     allowed = [name for name in TASKS if name in among or (name == "STSBenchmark-dev" and "STSBenchmark" in among)]
     unknown = [name for name in names if name not in allowed]

@@ -1,14 +1,21 @@
-"""Why a hit was found: its scores and what they are worth, the words that matched, and what the model understands."""
+"""Explain why a hit was found: its scores, the words that matched, and the model's words for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
+from typing import TYPE_CHECKING
 
-from indexer.embedding.encoder import Encoder, Role
 from indexer.errors import ModelError
-from indexer.storage.local.rows import COMMON
+from indexer.words import COMMON
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy as np
+
+    from indexer.embedding.encoder import Encoder
+    from indexer.embedding.spec import Role
 
 MEANINGS = 5
 """Words shown of what a text means."""
@@ -24,47 +31,54 @@ class Explanation:
     """Why one passage was found."""
 
     scores: Mapping[str, float | None]
-    """Arm (dense, lexical, sparse) → its own score; None where the arm did not find the passage. ``dense``, the
-    cosine, is there in every mode but lexical."""
+    """Retriever (dense, lexical, sparse) → its own score; None where it did not find the passage. ``dense``, the
+    cosine, is there in every mode but lexical, and None for a passage that has no vector yet."""
     parts: Mapping[str, float]
-    """Arm → what it adds to the fused score; empty where the fusion is no sum of scores."""
+    """Retriever → what it adds to the fused score; empty where the fusion is no sum of scores."""
     fused: float | None
     """The fused score; None where nothing was fused."""
     rerank: float | None
     """The cross-encoder's score; None without one."""
-    unusual: float | None
-    """Share of random pairs of passages of this collection that are less similar (0 to 1); None without vectors."""
+    percentile: float | None
+    """Share of random pairs of passages of this collection that are less similar than the passage is to the query (0
+    to 1); None without vectors."""
     terms: tuple[str, ...]
     """Words of the query, as it has them, that the passage or its title holds in some form."""
     query_means: Words
-    """What the model would say that the query means in one word; empty where the model predicts no words."""
+    """The model's words for what the query means in one word; empty where the model predicts no words."""
     passage_means: Words
     shared: tuple[str, ...]
     """Words in both."""
 
 
-def meanings(texts: Sequence[str], encoder: Encoder, role: Role, note: Callable[[str], None]) -> list[Words]:
-    """What the model says that each text means "in one word": its most likely next words after the prompt.
+def meanings(
+    texts: Sequence[str],
+    encoder: Encoder,
+    role: Role,
+    note: Callable[[str], None],
+    states: np.ndarray | None = None,
+) -> list[Words]:
+    """Return what the model says that each text means "in one word": its most likely next words after the prompt.
 
     Tokens that are no words, single letters and common words are left out, and spellings that differ in case or space
     are counted together. A token may be the beginning of a longer word. Where the model has no LM head there are
-    none, and ``note`` is told.
+    none, and ``note`` is told. ``states``: the texts' vectors (n, d), not normalised, which spare a forward pass.
     """
     try:
-        return [_words(found) for found in encoder.terms(texts, _TOKENS, role)]
+        return [_words(found) for found in encoder.terms(texts, _TOKENS, role, states)]
     except ModelError as error:
         note(f"no words for what texts mean: {error}")
         return [() for _ in texts]
 
 
 def shared(query: Words, passage: Words) -> tuple[str, ...]:
-    """Words of both, most likely first."""
+    """Return the words of both, most likely first."""
     theirs = {word for word, _ in passage}
     return tuple(word for word, _ in query if word in theirs)
 
 
 def number(score: float) -> float | None:
-    """A score as JSON can hold it: NaN, which no arm found, as None."""
+    """Return a score as JSON can hold it: NaN, the score of what was not found, as None."""
     return None if isnan(score) else score
 
 

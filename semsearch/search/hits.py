@@ -1,18 +1,22 @@
-"""What a search answers with: passages, and what there is to show of them."""
+"""The values a search answers with: Answer, Hit and Duplicate."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
 
-from indexer.types import StoredPassage
-from semsearch.search.explain import Explanation
-from semsearch.search.snippets import Mark, Span
+if TYPE_CHECKING:
+    from indexer.types import StoredPassage
+    from semsearch.search.explain import Explanation
+    from semsearch.search.selection import Folded
+    from semsearch.search.sentences import Span
+    from semsearch.search.snippets import Mark
 
 
 @dataclass(frozen=True)
 class Duplicate:
-    """Where the same text, or nearly the same, stands as well; the fields mean what those of a Hit mean."""
+    """A place where the same text, or nearly the same, stands as well; the fields mean what those of a Hit mean."""
 
     path: str
     line_start: int
@@ -21,11 +25,16 @@ class Duplicate:
     document: str | None
     passage: int
     kind: str
+    difference: str | None = None
+    """Words in which its text differs from the hit's, as "1.0 → 2.0, + never"; None where they are equal."""
 
     @classmethod
-    def of(cls, row: StoredPassage) -> Duplicate:
-        at = row.passage
-        return cls(row.path, at.line_start, at.line_end, at.page, row.record, row.id, row.kind)
+    def of(cls, folded: Folded) -> Duplicate:
+        """Return a folded passage as a duplicate."""
+        row, at = folded.row, folded.row.passage
+        return cls(
+            row.path, at.line_start, at.line_end, at.page, row.record, row.id, row.kind, difference=folded.difference
+        )
 
 
 @dataclass(frozen=True)
@@ -35,8 +44,8 @@ class Hit:
     rank: int
     """From 1."""
     score: float
-    """What the hits are ordered by: cosine (dense), negated bm25 (lexical), the fused score (hybrid), or the
-    cross-encoder's."""
+    """The order of the hits: cosine (dense), BM25 (lexical), inner product of terms (sparse), the fused score (hybrid),
+    or the cross-encoder's. A weighted sum reads as 0 to 1; ``explanation.fused`` has it as it is."""
     path: str
     """Absolute path of the file."""
     line_start: int
@@ -67,9 +76,10 @@ class Hit:
         row: StoredPassage,
         score: float,
         mark: Mark,
-        duplicates: Sequence[StoredPassage] = (),
+        duplicates: Sequence[Folded] = (),
         explanation: Explanation | None = None,
     ) -> Hit:
+        """Return a stored passage as the hit of this rank."""
         return cls(
             rank=rank,
             score=score,
@@ -88,3 +98,28 @@ class Hit:
             duplicates=tuple(map(Duplicate.of, duplicates)),
             explanation=explanation,
         )
+
+
+@dataclass(frozen=True)
+class Answer(Sequence[Hit]):
+    """The hits of one query, best first, as a sequence; and what to know about them."""
+
+    hits: tuple[Hit, ...]
+    notes: tuple[str, ...] = ()
+    """Remarks for a person, such as that a part of the collection is without vectors yet."""
+    generation: int = 0
+    """Number of the collection's commit that was searched."""
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Hit, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Hit | tuple[Hit, ...]:
+        """Return a hit, or some."""
+        return self.hits[index]
+
+    def __len__(self) -> int:
+        """Return the number of hits."""
+        return len(self.hits)

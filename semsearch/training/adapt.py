@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from indexer import embedding
-from indexer.embedding import models
+from indexer.embedding.weights import models
 from indexer.errors import DataError, UsageError
-from indexer.storage.manifest import Manifest
-from semsearch import collections, reindex
-from semsearch.collections import Runtime
+from indexer.progress import Progress, silent
+from semsearch.collection import Collection
 from semsearch.evaluation import gate, runner
-from semsearch.evaluation.data import Data, find_downstream
-from semsearch.training import collection, trainer
+from semsearch.evaluation.task_data import Data, find_downstream
+from semsearch.making import Runtime
+from semsearch.training import collection_pairs, trainer
 from semsearch.training.rundir import RunFolder
 from semsearch.training.student import plain_lora
 
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from indexer.embedding.encoder import Encoder, EncoderSpec
-    from indexer.pipeline import Observer
+    from indexer.embedding.encoder import Encoder
+    from indexer.embedding.spec import EncoderSpec
     from semsearch.evaluation.gate import Verdict
     from semsearch.evaluation.metrics import Score
+    from semsearch.results import Reindexed
     from semsearch.settings import Settings
     from semsearch.training.recipe import Lora, Recipe
     from semsearch.training.trainer import Prepared
@@ -43,7 +44,7 @@ class Adaptation:
 
     prepared: Prepared
     present: EncoderSpec
-    held: collection.HeldOut
+    held: collection_pairs.HeldOut
     before: Score
     sts: Data | None
     sts_before: Score | None
@@ -72,20 +73,19 @@ def prepare(
         ConfigError: The recipe or the present adapter does not allow it.
         MismatchError: The model's files have changed since the collection was made.
     """
-    with collections.searcher(settings, runtime=_runtime(settings)) as searcher:
-        store = searcher.store
-        if store.manifest.spec.model.startswith("hash:"):
-            raise UsageError(f"collection {settings.collection!r} has no model that could be trained")
-        present = store.manifest.spec
+    with Collection(settings=settings) as docs, docs.view() as view:
+        present = docs.spec
+        if present.hashed:
+            raise UsageError(f"collection {docs.name!r} has no model that could be trained")
         started = _goes_on_from(recipe, present)  # refuse before the model is loaded
-        if pending := store.counts().pending:
+        if pending := view.counts.pending:
             raise UsageError(
-                f"collection {settings.collection!r} is partial: {pending} passages are not embedded yet; finish it "
+                f"collection {docs.name!r} is partial: {pending} passages are not embedded yet; finish it "
                 "with `semsearch index` first"
             )
-        encoder = searcher.encoder
-        material = collection.gather(store, encoded(encoder), judgements, recipe.train.seed)
-    chosen = override(collection.recipe_for(started, material))
+        encoder = docs.encoder
+        material = collection_pairs.gather(view.snapshot, encoded(encoder), judgements, recipe.train.seed)
+    chosen = override(collection_pairs.recipe_for(started, material))
     prepared = trainer.prepare(chosen, data, material.rows, settings.device)
     sts = sts_data(settings.data, data)
     return Adaptation(
@@ -120,15 +120,18 @@ def judge_run(recipe: Recipe, settings: Settings, sts: Data, folder: Path, max_d
     return verdicts
 
 
-def install(settings: Settings, folder: Path, observer: Observer | None = None) -> Path:
-    """Embed the collection anew with the run's adapter, beside it, and swap; return where the old one lies now.
+def install(settings: Settings, folder: Path, progress: Progress = silent) -> Reindexed | None:
+    """Embed the collection anew with the run's adapter, beside it, and put the result in its place.
+
+    Returns:
+        What was done; None where the collection has this adapter already.
 
     Raises:
-        LockedError: Another process writes to it, or has it open when all is done.
+        LockedError: Another process writes to it.
+        StoreError: It has changed meanwhile.
     """
-    path = settings.collection_path()
-    spec = with_adapter(Manifest.load(path).spec, folder)
-    return reindex.with_encoder(path, lambda: _runtime(settings).open(spec), observer)
+    with Collection(settings=settings) as docs:
+        return docs.reindex(with_adapter(docs.spec, folder), progress=progress)
 
 
 def with_adapter(spec: EncoderSpec, folder: Path) -> EncoderSpec:
@@ -136,7 +139,7 @@ def with_adapter(spec: EncoderSpec, folder: Path) -> EncoderSpec:
     return embedding.resolve(replace(spec, adapter=str(folder.absolute()), adapter_weights=None))
 
 
-def encoded(encoder: Encoder) -> collection.Encode:
+def encoded(encoder: Encoder) -> collection_pairs.Encode:
     """Return the encoder as a function of texts and their role."""
 
     def encode(texts: Sequence[str], query: bool = False) -> np.ndarray:

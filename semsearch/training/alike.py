@@ -16,7 +16,7 @@ from semsearch.training.clean import words
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from semsearch.training.rows import Row
+    from semsearch.training.training_rows import Row
 
 WIDTH = 64
 """w."""
@@ -37,7 +37,8 @@ def signatures(rows: Sequence[Row]) -> np.ndarray:
     for i, each in enumerate(found):
         for word in sorted(each):  # in one order, or sums would differ in their last bit
             result[i] += np.log(len(rows) / frequency[word]) * direction[word]
-    unit: np.ndarray = result / np.linalg.norm(result, axis=1, keepdims=True).clip(1e-9)
+    lengths: np.ndarray = np.linalg.norm(result, axis=1, keepdims=True).clip(1e-9)
+    unit: np.ndarray = result / lengths
     return unit
 
 
@@ -59,9 +60,7 @@ def batches(vectors: np.ndarray, batch: int, random: np.random.Generator) -> Ite
             yield parts[i]
 
 
-def _split(
-    rows: np.ndarray, vectors: np.ndarray, batch: int, random: np.random.Generator
-) -> Iterator[np.ndarray]:
+def _split(rows: np.ndarray, vectors: np.ndarray, batch: int, random: np.random.Generator) -> Iterator[np.ndarray]:
     """Yield the rows, a multiple of ``batch``, in batches of near ones."""
     if len(rows) == batch:
         yield rows

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from semsearch.training.recipe import Recipe
-    from semsearch.training.rows import Rows
+    from semsearch.training.training_rows import Rows
 
 WIDTH, HEIGHT, EDGE = 640, 260, 44
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from indexer.errors import DataError
-from semsearch.training.rows import Rows, digest
+from semsearch.training.training_rows import Rows, digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from indexer import embedding
-from indexer.embedding import presets
+from indexer.embedding.prompts import presets
 from indexer.errors import ConfigError, DataError, UsageError
-from semsearch.evaluation import readers
-from semsearch.evaluation.data import find_downstream
+from semsearch.evaluation import senteval_files
 from semsearch.evaluation.metrics import cosine, spearman
+from semsearch.evaluation.task_data import find_downstream
 from semsearch.training.clean import evaluation_texts, key, near
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from indexer.embedding.encoder import Encoder, EncoderSpec
-    from semsearch.evaluation.readers import Items
+    from indexer.embedding.encoder import Encoder
+    from indexer.embedding.spec import EncoderSpec
+    from semsearch.evaluation.senteval_files import Items
 
 TEST_FOLDERS = ("STS", "SICK")
 """Folders of evaluation sentences that a demonstration must not come from; STS-B train, the source of candidates, is
@@ -135,7 +136,7 @@ def contaminated(candidates: Sequence[Candidate], data: Path) -> dict[str, str]:
     """
     folder = find_downstream(data)
     if folder is None:
-        raise DataError(f"{data} holds no evaluation data in SentEval's layout; {readers.HOW_TO_FETCH}")
+        raise DataError(f"{data} holds no evaluation data in SentEval's layout; {senteval_files.HOW_TO_FETCH}")
     files = [path for name in TEST_FOLDERS for path in (folder / name).rglob("*")]
     texts = list(evaluation_texts(f for f in files if f.is_file() and "train" not in f.name))
     exact = {key(text): text for text in texts}
@@ -154,8 +155,8 @@ def sts_b(data: Path, split: str) -> Items:
     """
     folder = find_downstream(data)
     if folder is None:
-        raise DataError(f"{data} holds no evaluation data in SentEval's layout; {readers.HOW_TO_FETCH}")
-    return readers.sts_benchmark(folder / "STS" / "STSBenchmark", (f"sts-{split}.csv",))
+        raise DataError(f"{data} holds no evaluation data in SentEval's layout; {senteval_files.HOW_TO_FETCH}")
+    return senteval_files.sts_benchmark(folder / "STS" / "STSBenchmark", (f"sts-{split}.csv",))
 
 
 def search(

@@ -10,13 +10,13 @@ import numpy as np
 
 from indexer.errors import DataError
 from semsearch.evaluation.metrics import cosine, spearman
-from semsearch.training import rows as training_rows
+from semsearch.training import training_rows as training_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from semsearch.training.recipe import Dev
-    from semsearch.training.rows import Row
+    from semsearch.training.training_rows import Row
 
 TIE = 1e-6
 """Cosines that differ by no more are equal."""

@@ -12,7 +12,7 @@ t tokens, i inputs, o outputs, r rank, b batch, s sequence, d hidden.
   backward pass in bf16.
 * RMSNorm in two passes over memory, with a backward pass of its own.
 
-Measured on one Zen 4 core (bf16, 1,152 tokens of 24-token sentences): scripts/LOG.md, "Training".
+Measured on one Zen 4 core (bf16, 1,152 tokens of 24-token sentences): scripts/research/LOG.md, "Training".
 """
 
 from __future__ import annotations

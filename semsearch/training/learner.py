@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from semsearch.training.ranks import Ranks
     from semsearch.training.recipe import Recipe, Schedule, Source
-    from semsearch.training.rows import Row
     from semsearch.training.student import Student
     from semsearch.training.teacher import Teacher
+    from semsearch.training.training_rows import Row
 
 RAMP = 9
 """After so many steps the average forgets half of what it was; without it the first values would stay for long."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semsearch.training.clean import key
-from semsearch.training.rows import Row
+from semsearch.training.training_rows import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

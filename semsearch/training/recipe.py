@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal
 
-from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError
-from semsearch.training import tables
+from semsearch.training import toml_values
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -294,17 +294,17 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready form, without the fields that stand at their defaults."""
-        return _json(tables.plain(self))
+        return _json(toml_values.plain(self))
 
     def to_toml(self) -> str:
         """Return the TOML of every field that has a value; defaults too, with which a run's record must not change."""
-        values = _json(tables.plain(self, whole=True))
-        lines = [f"{key} = {tables.toml(value)}" for key, value in values.items() if isinstance(value, str)]
+        values = _json(toml_values.plain(self, whole=True))
+        lines = [f"{key} = {toml_values.toml(value)}" for key, value in values.items() if isinstance(value, str)]
         for key, value in values.items():
             found = value if isinstance(value, list) else [value] if isinstance(value, dict) else []
             mark = f"[[{key}]]" if isinstance(value, list) else f"[{key}]"
             for table in found:
-                lines += ["", mark, *(f"{name} = {tables.toml(content)}" for name, content in table.items())]
+                lines += ["", mark, *(f"{name} = {toml_values.toml(content)}" for name, content in table.items())]
         return "\n".join(lines) + "\n"
 
     @classmethod
@@ -320,7 +320,7 @@ class Recipe:
             raise ConfigError(f"{origin}: encoder is a table of an encoder's fields")
         if "encoder" not in values:
             values["encoder"] = EncoderSpec.from_dict(encoder, f"{origin}, [encoder]")
-        return tables.build(cls, values, origin)
+        return toml_values.build(cls, values, origin)
 
     @classmethod
     def load(cls, path: Path) -> Recipe:

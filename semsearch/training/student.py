@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from indexer.embedding import loading, models, precision, tokens
-from indexer.embedding.plain import PlainForward, padded
-from indexer.embedding.pooling import pool
-from indexer.embedding.prompt import PromptTemplate
+from indexer.embedding import precision
+from indexer.embedding.forward.plain import PlainForward, padded
+from indexer.embedding.forward.pooling import pool
+from indexer.embedding.prompts.prompt import PromptTemplate
+from indexer.embedding.weights import loading, models, tokens
 from indexer.errors import ConfigError, ModelError, TrainingError
 from semsearch.training import fused
 from semsearch.training.batching import micro_batches
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from indexer.embedding.encoder import EncoderSpec
+    from indexer.embedding.spec import EncoderSpec
     from semsearch.training.recipe import Lora
 
 EVAL_TOKENS = 4096
@@ -142,7 +143,7 @@ class Student:
         self, texts: Sequence[str], max_tokens: int, query: bool, normalise: bool | None = None
     ) -> list[list[int]]:
         """Return the prompts of texts of one role."""
-        spec = self.spec if normalise is None else replace(self.spec, normalise=normalise)
+        spec = self.spec if normalise is None else replace(self.spec, normalize_text=normalise)
         template = PromptTemplate.of(spec, "query" if query else "passage")
         return self.tokens.prompts(template, texts, max_tokens, self._limit).ids
 

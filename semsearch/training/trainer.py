@@ -22,9 +22,9 @@ from indexer import embedding
 from indexer.errors import TrainingError
 from semsearch import encoders
 from semsearch.training import alike, card, clean, devset, mining
-from semsearch.training import rows as training_rows
+from semsearch.training import training_rows as training_rows
+from semsearch.training.batch_plan import plan
 from semsearch.training.learner import Learner, learning_rate
-from semsearch.training.plan import plan
 from semsearch.training.ranks import Ranks
 from semsearch.training.rundir import RunFolder, State
 from semsearch.training.student import Student, check_gradients
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from semsearch.training.devset import DevSet
     from semsearch.training.recipe import Recipe
-    from semsearch.training.rows import Row, Rows
+    from semsearch.training.training_rows import Row, Rows
 
 Entry = dict[str, Any]
 """One line of the log: a step or a check."""

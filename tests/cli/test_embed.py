@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 
-from indexer.embedding.encoder import HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
 
 
 def embed(run, *arguments, **keywords):

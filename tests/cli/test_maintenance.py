@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from indexer.storage.local.store import Store
-from semsearch.search.ranking import Weights
+from indexer.embedding.hash_encoder import HashEncoder
+from indexer.storage import open_store
+from semsearch.search.weights import Weights
 
 
 @pytest.fixture
@@ -41,11 +42,12 @@ def test_doctor_says_what_it_cannot_mend(run, collection):
     assert "not mended: restore" in result.out
 
 
-def test_doctor_finds_another_models_vectors(run, collection):
-    with Store.open(collection, writable=True) as store:
-        ids = store.allowed(None)
-        store.replace_vectors(ids, -store.vectors(ids), [s.name for s in store.catalog.shards()], ids[:0])
-        store.save_index(force=True)
+def test_doctor_finds_another_models_vectors(run, collection, index, corpus, monkeypatch):
+    encode = HashEncoder.encode
+    with monkeypatch.context() as other:
+        other.setattr(HashEncoder, "encode", lambda self, *arguments, **keywords: -encode(self, *arguments, **keywords))
+        assert index("-c", "other", corpus).code == 0
+    monkeypatch.setenv("SEMSEARCH_COLLECTION", "other")
     result = run("doctor")
     assert result.code == 1
     assert "another vector when embedded again" in result.out
@@ -67,7 +69,7 @@ def test_compact(run, collection, corpus):
 
 @pytest.mark.parametrize("form", ["parquet", "safetensors"])
 def test_export_and_import(run, collection, corpus, tmp_path, form):
-    Weights(dense=0.7, lexical=0.3).save(collection)
+    Weights(dense=0.7, lexical=0.3).save(open_store(collection))
     result = run("export", tmp_path / "out", "--format", form, "--json")
     assert (result.code, result.json["passages"]) == (0, 4)
     assert run("export", tmp_path / "out").code == 2
@@ -76,7 +78,7 @@ def test_export_and_import(run, collection, corpus, tmp_path, form):
     assert (result.code, result.json) == (0, {"collection": "copy", "passages": 4})
     here, there = run("query", "telescope", "--json").json, run("query", "telescope", "-c", "copy", "--json").json
     assert [(hit["path"], hit["score"]) for hit in here] == [(hit["path"], hit["score"]) for hit in there]
-    assert Weights.of(collection.parent / "copy") == Weights(dense=0.7, lexical=0.3)
+    assert Weights.of(open_store(collection.parent / "copy")) == Weights(dense=0.7, lexical=0.3)
     refreshed = run("index", "-c", "copy", "--json").json
     assert (refreshed["files"]["unchanged"], refreshed["passages"]["embedded"]) == (4, 0)
     assert run("doctor", "-c", "copy").code == 0

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from indexer.embedding import models
-from indexer.embedding.encoder import DEFAULT_MODEL, EncoderSpec
-from indexer.embedding.presets import save_file
+from indexer.embedding.prompts.presets import save_file
+from indexer.embedding.spec import DEFAULT_MODEL, EncoderSpec
+from indexer.embedding.weights import packaged
 
 SENTENCES = "\n".join(f"sentence {i} is about {w}" for i, w in enumerate(["cats", "ships", "rain", "bread", "kings"]))
 
@@ -46,7 +46,7 @@ def test_show_of_the_default_fetches_nothing(
     monkeypatch.setenv("SEMSEARCH_CACHE", str(tmp_path))
     value = run("model", "show", "--adapter", "none", "--json").json
     assert value["folder"] is None
-    assert value["weights"] == models.EMBEDDED[DEFAULT_MODEL].digest
+    assert value["weights"] == packaged.EMBEDDED[DEFAULT_MODEL].digest
     assert list(tmp_path.iterdir()) == []
 
 

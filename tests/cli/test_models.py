@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from indexer import embedding
-from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding.spec import EncoderSpec
 from tests.conftest import ROOT
 
 
@@ -72,7 +72,7 @@ def test_embed_gives_the_encoders_vectors(model, run):
     [line] = run("embed", "--model", model, "--precision", "fp32", input=text + "\n").out.splitlines()
     np.testing.assert_allclose(json.loads(line)["embedding"], encoder.encode([text])[0], atol=1e-6)
     [raw] = run("embed", "--model", model, "--precision", "fp32", "--raw", input=text + "\n").out.splitlines()
-    bare = EncoderSpec(model=str(model), precision="fp32", template="{text}", normalise=False)
+    bare = EncoderSpec(model=str(model), precision="fp32", template="{text}", normalize_text=False)
     expected = embedding.open_encoder(embedding.resolve(bare)).encode([text])[0]
     np.testing.assert_allclose(json.loads(raw)["embedding"], expected, atol=1e-6)
 
@@ -104,7 +104,7 @@ def test_the_default_model_finds_meaning_where_no_word_is_shared(run, tmp_path, 
 
 @pytest.mark.model
 def test_reindexing_cranfield_embeds_exactly_what_changed(shared_data, tmp_path):
-    spec = importlib.util.spec_from_file_location("reindex", ROOT / "scripts" / "reindex.py")
+    spec = importlib.util.spec_from_file_location("reindex", ROOT / "scripts" / "bench" / "bench_reindex.py")
     reindex = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(reindex)
     with gzip.open(shared_data / "retrieval" / "cranfield" / "corpus.jsonl.gz", "rt", encoding="utf-8") as file:

@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from semsearch.search.ranking import Mode
+from semsearch.search.request import Mode
 from tests.search.test_rerank import classifier
 
 BAD = ["?!…", "word " * 10_000, "船が湾を渡る", '"boat" AND NOT (bay* OR NEAR(a b)) col:x', "bo\0at'; DROP TABLE x; --"]

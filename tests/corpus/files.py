@@ -10,7 +10,7 @@ from pathlib import Path
 import docx
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from indexer.corpus.readers import ReadOptions, read
+from indexer.corpus.readers import ReadOptions, read, read_stream
 from indexer.types import Document, Notes
 
 
@@ -76,6 +76,20 @@ def documents(path: Path, options: ReadOptions | None = None) -> tuple[list[Docu
     """(documents, problems) of one file."""
     notes = Notes()
     return list(read(str(path), options or ReadOptions(), notes)), notes.problems
+
+
+def parsed(name: str, data: bytes | str, options: ReadOptions | None = None) -> tuple[list[Document], Notes]:
+    """The documents of bytes under a file name, and the reader's remarks."""
+    notes = Notes()
+    stream = io.BytesIO(data.encode() if isinstance(data, str) else data)
+    return list(read_stream(stream, f"/{name}", options or ReadOptions(), notes)), notes
+
+
+def one(name: str, data: bytes | str, options: ReadOptions | None = None) -> Document:
+    """The only document of bytes under a file name."""
+    (document,), notes = parsed(name, data, options)
+    assert notes.problems == []
+    return document
 
 
 def tiny_tokenizer(size: int = 400) -> Tokenizer:

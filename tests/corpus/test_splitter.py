@@ -1,11 +1,13 @@
+# ruff: noqa: E501 - markup reads better on one line
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from indexer.corpus.blocks import Block, assemble
 from indexer.corpus.splitter import BLOCK, Splitter
 from indexer.errors import ConfigError
-from indexer.types import Document
+from indexer.types import Document, Heading
 from tests.corpus.files import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
@@ -168,3 +170,90 @@ def test_the_work_grows_no_faster_than_the_text(piece: str, kind: str) -> None:
 
     small = 4 * BLOCK * 32
     assert work(8 * small) <= 8.8 * work(small) + 100
+
+
+def headed(*parts: tuple[str, int]) -> Document:
+    """A document of (text, level) parts; level 0 is a paragraph, -1 ends a section."""
+    kinds: dict[int, str] = {0: "paragraph", -1: "end"}
+    blocks = [Block(kinds.get(level, "heading"), text, level) for text, level in parts]  # type: ignore[arg-type]
+    assembled = assemble(blocks)
+    return Document(path="/f", text=assembled.text, kind="html", headings=assembled.headings)
+
+
+def places(document: Document, tokens: int = 200) -> list[tuple[str, str | None]]:
+    return [(p.text.split("\n")[-1], p.heading) for p in Splitter(TOKENIZER, tokens).split(document)]
+
+
+def test_a_passage_knows_the_headings_above_it() -> None:
+    document = headed(
+        *(("before", 0), ("Guide", 1), ("intro", 0), ("Install", 2), ("Linux", 3), ("use apt", 0)),
+        *(("Mac", 3), ("use brew", 0), ("Use", 2), ("run it", 0), ("", -1), ("footer", 0)),
+    )
+    assert places(document) == [
+        ("before", None),
+        ("intro", "Guide"),
+        ("use apt", "Guide › Install › Linux"),
+        ("use brew", "Guide › Install › Mac"),
+        ("run it", "Guide › Use"),
+        ("footer", None),
+    ]
+
+
+def test_every_passage_of_a_long_section_stands_under_its_heading() -> None:
+    document = headed(("Guide", 1), ("the quick brown fox jumps. " * 40, 0))
+    found = places(document, 24)
+    assert len(found) > 5
+    assert {heading for _, heading in found} == {"Guide"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "paths"),
+    [
+        ("markdown", MARKDOWN, ["One", "One › Two › Three", "One › Four"]),
+        ("markdown", "## `code` and [link](x) **bold** ##\n\na", ["code and link bold"]),
+        ("markdown", "# One\na\n# Two {#id}\nb", ["One", "Two"]),
+        ("rst", RST, ["One", "One › Two › Three", "One › Two › Three › End"]),
+        ("rst", "=====\nTitle\n=====\na\n\nPart\n====\nb\n\n:mod:`os` paths\n--------------\nc", ["Title", "Title › Part", "Title › Part › os paths"]),
+        ("text", "# no heading\n\na", [None]),
+        ("html", MARKED, [None, "Three"]),
+    ],
+)  # fmt: skip
+def test_paths_of_headings_that_the_text_itself_marks(kind: str, text: str, paths: list[str | None]) -> None:
+    found = [p.heading for p in split(text, kind, tokens=200)]
+    assert found == paths
+
+
+def test_a_slide_without_heading_does_not_stand_under_the_one_before() -> None:
+    text = "Plan\n\none\n\ntwo"
+    document = Document(path="/f", text=text, kind="pptx", page_starts=(0, 11), headings=(Heading(0, 4, 1, "Plan"),))
+    assert places(document) == [("one", "Plan"), ("two", None)]
+
+
+def test_a_section_that_begins_within_a_page_is_a_passage_of_its_own() -> None:
+    text = "A\n\none\n\n\nB\n\ntwo\n\nthree"
+    heads = (Heading(0, 1, 1, "A"), Heading(9, 10, 1, "B"))
+    document = Document(path="/f", text=text, kind="xlsx", page_starts=(0, 17), headings=heads)
+    assert [(p.text[:1], p.page, p.heading) for p in Splitter(TOKENIZER, 200).split(document)] == [
+        ("A", 1, "A"),
+        ("B", 1, "B"),
+        ("t", 2, None),
+    ]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["word", "Two words.", "", "  ", "x" * 50]), st.integers(-1, 6)), max_size=30)
+)
+@settings(max_examples=100, deadline=None)
+def test_headings_of_any_order_lose_nothing(parts: list[tuple[str, int]]) -> None:
+    document = headed(*parts)
+    passages = Splitter(TOKENIZER, 16).split(document)
+    assert "".join("".join(p.text for p in passages).split()) == "".join(document.text.split())
+    for heading in document.headings:
+        assert document.text[heading.start : heading.end] == heading.text
+
+
+@pytest.mark.parametrize("sentence", ["灯台は高い。", "هل تمطر اليوم؟ ", "यह एक नदी है। ", "It rains. "])
+def test_sentences_of_other_scripts_end_where_they_end(sentence: str) -> None:
+    text = sentence * 3000
+    ends = [p.text[-1] for p in Splitter(lambda t: len(t), 400).split(Document(path="/f", text=text, kind="text"))]
+    assert all(end == sentence.strip()[-1] for end in ends)

@@ -7,9 +7,9 @@ import pytest
 import torch
 import transformers
 
-from indexer.embedding import depth, llama, loading
-from indexer.embedding.encoder import EncoderSpec
-from indexer.embedding.models import Located
+from indexer.embedding.spec import EncoderSpec
+from indexer.embedding.weights import depth, llama, loading
+from indexer.embedding.weights.models import Located
 from indexer.errors import ConfigError, ModelError
 
 Tiny = Callable[[str], Path]

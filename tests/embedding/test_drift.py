@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from indexer.embedding.drift import Way, compare, drift
-from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import UsageError
 
 TEXTS = [f"text number {i} about {w}" for i, w in enumerate(["cats", "dogs", "ships", "rain", "bread"] * 4)]

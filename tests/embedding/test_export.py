@@ -8,8 +8,8 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from indexer.embedding import open_encoder
-from indexer.embedding.encoder import EncoderSpec
-from indexer.embedding.export import export
+from indexer.embedding.sentence_transformers_export import export
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError, ModelError
 from tests.models import make_lora
 

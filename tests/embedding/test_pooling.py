@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from indexer.embedding.pooling import pool
+from indexer.embedding.forward.pooling import pool
 
 HIDDEN = torch.arange(2 * 4 * 3, dtype=torch.float32).reshape(2, 4, 3)
 RIGHT = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1]])

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from indexer.embedding import default_precision, open_encoder
 from indexer.embedding import precision as precisions
-from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import PrecisionError
 from tests.models import make_lora
 
@@ -89,7 +89,7 @@ def test_merged_in_fp32_and_rounded_once(tiny: Tiny, tmp_path: Path) -> None:
     a, b = (lora[f"base_model.model.model.{name}.lora_{part}.weight"] for part in "AB")
     expected = (stored[f"model.{name}.weight"].float() + b @ a * 8 / 4).bfloat16()
 
-    from indexer.embedding import loading, models
+    from indexer.embedding.weights import loading, models
 
     spec = EncoderSpec(model=str(half), adapter=str(adapter))
     for pooling in ("last", "mean"):  # read by us, and by transformers

@@ -2,9 +2,9 @@
 
 import pytest
 
-from indexer.embedding.encoder import PROMPTEOL, EncoderSpec
-from indexer.embedding.presets import load
-from indexer.embedding.prompt import PromptTemplate, lower_capitals, normalise
+from indexer.embedding.prompts.presets import load
+from indexer.embedding.prompts.prompt import PromptTemplate, lower_capitals, normalize_text
+from indexer.embedding.spec import PROMPTEOL, EncoderSpec
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from indexer.embedding.prompt import PromptTemplate, lower_capitals, normalise
     ],
 )
 def test_normalises_as_the_paper(text: str, expected: str) -> None:
-    assert normalise(text) == expected
+    assert normalize_text(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_text_in_capitals_is_read_in_lower_case_at_the_same_length(text: str, 
     assert lower_capitals(text) == expected
     assert len(lower_capitals(text)) == len(text)
     assert PromptTemplate.of(EncoderSpec(capitals="lower", template="<{text}>")).render(text)[1:-1] == (
-        normalise(expected)
+        normalize_text(expected)
     )
 
 
@@ -73,12 +73,12 @@ def test_demonstration_as_published() -> None:
 
 
 def test_several_demonstrations_follow_each_other() -> None:
-    prompt = PromptTemplate("<{text}> is ", (("a", "A"), ("b", "B")), normalise=False)
+    prompt = PromptTemplate("<{text}> is ", (("a", "A"), ("b", "B")), normalize_text=False)
     assert prompt.render("c") == "<a> is A.<b> is B.<c> is "
 
 
 def test_a_query_has_its_own_template_where_one_is_given() -> None:
-    spec = EncoderSpec(template="p {text}", query_template="q {text}", normalise=False)
+    spec = EncoderSpec(template="p {text}", query_template="q {text}", normalize_text=False)
     assert PromptTemplate.of(spec, "query").render("x") == "q x"
     assert PromptTemplate.of(spec, "passage").render("x") == "p x"
     assert PromptTemplate.of(EncoderSpec(template="p {text}"), "query").render("x") == "p x."

@@ -1,18 +1,18 @@
 """The adapters that come along: small, described, and the same to plain peft as to our encoder."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from indexer import embedding
-from indexer.embedding import models, open_encoder
-from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding import open_encoder
+from indexer.embedding.spec import EncoderSpec
+from indexer.embedding.weights import models
 
 ADAPTERS = embedding.shipped_adapters()
-FOLDER = Path(models.__file__).parent / "adapters"
+FOLDER = models.ADAPTERS
 TEXTS = ["A jockey is riding a horse.", "Why do birds sing at dawn?", 'He said "no"', "stock markets"]
 
 

@@ -11,8 +11,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from indexer.embedding import open_encoder
-from indexer.embedding.encoder import PROMPTEOL, EncoderSpec, HashEncoder
-from indexer.embedding.vocabulary import STOP_WORDS
+from indexer.embedding.forward.vocabulary import STOP_WORDS
+from indexer.embedding.hash_encoder import HashEncoder
+from indexer.embedding.spec import PROMPTEOL, EncoderSpec
 from indexer.errors import ModelError
 
 Tiny = Callable[[str], Path]
@@ -132,7 +133,7 @@ def test_sparse_terms_are_those_of_the_definition(tiny: Tiny, family: str) -> No
 def test_at_most_so_many_terms_the_heaviest(tiny: Tiny) -> None:
     opened = open_encoder(spec(tiny("llama")))
     _, whole = opened.encode_terms(TEXTS)
-    _, few = opened.encode_terms(TEXTS, most=2)
+    _, few = opened.encode_terms(TEXTS, max_terms=2)
     assert [list(terms.items())[:2] for terms in whole] == [list(terms.items()) for terms in few]
     assert opened.encode_terms([])[1] == []
 
@@ -158,3 +159,18 @@ def test_the_hash_encoder_weighs_words() -> None:
     assert set(one) < set(both)
     assert none == {}
     np.testing.assert_array_equal(vectors, encoder.encode(["Fox fox bird", "fox", ""]))
+
+
+def test_words_of_a_state_are_those_of_its_text_without_another_pass(tiny_llama):
+    encoder = open_encoder(spec(tiny_llama))
+    texts = ["a red fox", "the old bird in a tree"]
+    expected = encoder.terms(texts, 5, "query")
+    states = encoder.encode(texts, "query", normalize=False)
+    before = encoder.stats.tokens
+    found = encoder.terms(texts, 5, "query", states)
+    assert encoder.stats.tokens == before
+    for ours, theirs in zip(found, expected, strict=True):
+        assert [word for word, _ in ours] == [word for word, _ in theirs]
+        np.testing.assert_allclose([p for _, p in ours], [p for _, p in theirs], rtol=1e-4)
+    with_terms, _ = encoder.encode_terms(texts, "query", normalize=False)
+    np.testing.assert_allclose(with_terms, states, atol=1e-5)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pytest
 
-from indexer.embedding.encoder import EncoderSpec, HashEncoder, Role
+from indexer.embedding.hash_encoder import HashEncoder
+from indexer.embedding.spec import EncoderSpec, Role
 
 
 @pytest.fixture(autouse=True)

@@ -13,13 +13,15 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from indexer import embedding
-from indexer.embedding import models
-from indexer.embedding.encoder import Encoder, EncoderSpec, HashEncoder, Role
+from indexer.embedding.encoder import Encoder
+from indexer.embedding.hash_encoder import HashEncoder
+from indexer.embedding.spec import EncoderSpec, Role
+from indexer.embedding.weights import models
 from semsearch.cli import run
 from semsearch.evaluation import gate, runner
-from semsearch.evaluation.data import Data
 from semsearch.evaluation.metrics import Score
-from semsearch.evaluation.vectors import Vectors, encode
+from semsearch.evaluation.task_data import Data
+from semsearch.evaluation.vector_cache import Vectors, encode
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.model

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.embedding.encoder import HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
 from indexer.errors import DataError, UsageError
-from semsearch.evaluation import gate, report, runner
-from semsearch.evaluation.data import Data
+from semsearch.evaluation import gate, result_files, runner
 from semsearch.evaluation.metrics import Score
+from semsearch.evaluation.task_data import Data
 from semsearch.evaluation.tasks import STS
 from tests.evaluation.conftest import Changed
 
@@ -27,8 +27,8 @@ def loaded(shared_data: Path) -> list[Data]:
 def baseline(loaded: list[Data], tmp_path_factory: pytest.TempPathFactory) -> dict:
     """A recorded run, read back from its file."""
     path = tmp_path_factory.mktemp("gate") / "baseline.json"
-    report.write(path, runner.run(loaded, lambda: HashEncoder(dim=256))[0])
-    return report.read(path)
+    result_files.write(path, runner.run(loaded, lambda: HashEncoder(dim=256))[0])
+    return result_files.read(path)
 
 
 def judge(baseline: dict, loaded: list[Data], encoder: Changed, **limits: float) -> gate.Verdict:
@@ -154,5 +154,5 @@ def test_other_examples_are_refused(baseline: dict, shared_data: Path) -> None:
 
 
 def test_a_quick_baseline_is_small_enough_to_commit(baseline: dict, tmp_path: Path) -> None:
-    report.write(tmp_path / "b.json", baseline)
+    result_files.write(tmp_path / "b.json", baseline)
     assert (tmp_path / "b.json").stat().st_size < 30_000

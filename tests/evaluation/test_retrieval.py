@@ -10,13 +10,19 @@ import numpy as np
 import pytest
 import pytrec_eval
 
-from indexer.embedding.encoder import HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
 from indexer.errors import DataError
-from semsearch.evaluation import beir, retrieval
+from semsearch.collection import Collection
+from semsearch.encoders import NOTHING, EncoderOverrides
+from semsearch.evaluation import beir, judged_collection, retrieval
+from semsearch.evaluation.judged import read_judgements
 from semsearch.evaluation.runner import Evaluation
+from semsearch.search.answering import rank
+from semsearch.search.asked import Need, read
+from semsearch.search.request import SearchRequest
 from semsearch.settings import Settings
 
-FLAGS = {"model": "hash:64"}
+FLAGS = EncoderOverrides(model="hash:64")
 TOPICS = ["wing flutter", "heat transfer", "boundary layer", "shock wave", "jet noise", "tail buffet"]
 
 
@@ -41,12 +47,9 @@ def folder(path: Path, packed: bool = False) -> Path:
 def test_figures_are_those_of_pytrec_eval(tmp_path: Path) -> None:
     judged = beir.load("made", folder(tmp_path / "made", packed=True))
     encoder = HashEncoder()
-    with retrieval.collection(judged, encoder, tmp_path / "cache") as store:
-        from semsearch.search.searcher import Searcher
-
-        searcher = Searcher(store, encoder)
-        found, scores = retrieval.score(judged, searcher)
-        owners = {row.id: row.record for row in store.passages()}
+    with judged_collection.indexed(judged, encoder, tmp_path / "cache") as collection:
+        found, scores = retrieval.score(collection)
+        owners = collection.owners
         assert len(owners) > 30  # some documents have several passages
         evaluator = pytrec_eval.RelevanceEvaluator(
             {q: dict(d) for q, d in judged.relevant.items()}, {"ndcg_cut.10", "map", "recip_rank", "recall.10,100"}
@@ -55,7 +58,10 @@ def test_figures_are_those_of_pytrec_eval(tmp_path: Path) -> None:
             run: dict[str, dict[str, float]] = {}
             fusion = "rrf" if mode == "hybrid rrf" else "convex"
             for query, text in judged.queries.items():
-                [ranked] = searcher.ranker.rank([text], retrieval.DEPTH, mode.removesuffix(" rrf"), fusion=fusion)
+                request = SearchRequest(text, mode=mode.removesuffix(" rrf"), fusion=fusion)
+                with collection.docs.view() as view:
+                    asked = read([text], [Need(vector=True)], lambda: encoder, print)
+                    [ranked] = rank(view, request, asked, retrieval.DEPTH)
                 pairs = list(zip(ranked.ids.tolist(), ranked.scores.tolist(), strict=True))
                 run[query] = {d: max(s for i, s in pairs if owners[i] == d) for d in {owners[i] for i, _ in pairs}}
             theirs = evaluator.evaluate(run)
@@ -76,9 +82,11 @@ def test_a_query_without_a_result_scores_zero(tmp_path: Path) -> None:
 
 def test_the_collection_is_made_once(tmp_path: Path) -> None:
     judged = beir.load("made", folder(tmp_path / "made"))
-    retrieval.collection(judged, HashEncoder(), tmp_path / "cache").close()
     told: list[str] = []
-    retrieval.collection(judged, HashEncoder(), tmp_path / "cache", lambda what, share: told.append(what)).close()
+    for _ in range(2):
+        told.clear()
+        with judged_collection.indexed(judged, HashEncoder(), tmp_path / "cache", lambda what, _: told.append(what)):
+            pass
     assert told == []
 
 
@@ -97,7 +105,7 @@ def test_json_shape_and_provenance(tmp_path: Path) -> None:
 def test_quick_keeps_what_is_relevant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beir, "QUICK_QUERIES", 2)
     monkeypatch.setattr(beir, "QUICK_DOCUMENTS", 15)
-    judged = beir.quick(beir.load("made", folder(tmp_path / "made")), tmp_path / "scratch")
+    judged = beir.prepare(beir.load("made", folder(tmp_path / "made")), tmp_path / "scratch", quick=True)
     assert list(judged.queries) == ["q0", "q3"]
     kept = [json.loads(line)["_id"] for line in judged.corpus.read_text(encoding="utf-8").splitlines()]
     assert len(kept) == 15
@@ -110,10 +118,10 @@ def test_quick_keeps_what_is_relevant(tmp_path: Path, monkeypatch: pytest.Monkey
         (
             "qrels/test.tsv",
             "query-id\tcorpus-id\tscore\nq0\td999\t1\n",
-            "line 2: document 'd999' is not in corpus.jsonl",
+            "none of the 1 documents that",
         ),
         ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq99\td1\t1\n", "line 2: query 'q99' is not in queries.jsonl"),
-        ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq0\td1\n", "line 2 has 2 tab-separated columns where 3"),
+        ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq0\td1\n", "line 2 has 2 columns where 3"),
         ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq0\td1\thigh\n", "line 2: the grade is 'high'"),
         ("qrels/test.tsv", "query-id\tcorpus-id\tscore\nq0\td1\t0\n", "calls no document relevant"),
         ("queries.jsonl", '{"_id": "q0", "te', "line 1 is not JSON"),
@@ -145,9 +153,6 @@ def test_lexical_search_of_med_is_near_the_known_figure(tmp_path: Path, shared_d
 
 
 def index(tmp_path: Path) -> Settings:
-    from semsearch import collections
-    from semsearch.collections import Runtime
-
     notes = tmp_path / "notes"
     notes.mkdir()
     for topic in TOPICS:
@@ -155,7 +160,8 @@ def index(tmp_path: Path) -> Settings:
             f"# {topic}\n\nAll about {topic} here.\n", encoding="utf-8"
         )
     settings = Settings(home=tmp_path / "home", collection="mine")
-    collections.update(settings, [str(notes)], flags=FLAGS, runtime=Runtime())
+    with Collection(settings=settings, create=True, encoder=FLAGS) as docs:
+        docs.index([notes])
     return settings
 
 
@@ -167,10 +173,10 @@ def test_own_judgements(tmp_path: Path) -> None:
         "jet noise\tnotes/jet-noise.md\t1\njet noise\tshock-wave.md\t0\n",
         encoding="utf-8",
     )
-    result, scores = Evaluation(settings, {}).own("mine", judgements)
+    result, scores = Evaluation(settings, NOTHING).own("mine", judgements)
     assert result["scores"]["lexical"] == {"nDCG@10": 1.0, "AP": 1.0, "RR": 1.0, "R@10": 1.0, "R@100": 1.0}
     assert scores[0].labels == ("wing flutter", "heat transfer", "jet noise")
-    again, _ = Evaluation(settings, {}).against("hash:16", [], "mine", judgements)
+    again, _ = Evaluation(settings, NOTHING).against("hash:16", [], "mine", judgements)
     assert again["encoder"]["spec"]["model"] == "hash:16"
     assert again["scores"]["lexical"] == result["scores"]["lexical"]
 
@@ -180,7 +186,7 @@ def test_own_judgements(tmp_path: Path) -> None:
     [
         ("a query\tgone.md", "not in the collection: line 1 'gone.md'"),
         ("\tjet-noise.md", "line 1: the query is empty"),
-        ("only a query", "line 1 has 1 tab-separated columns where 2"),
+        ("only a query", "line 1 has 1 tab-separated column where 2"),
         ("", "calls nothing relevant"),
     ],
 )
@@ -188,4 +194,26 @@ def test_judgements_that_do_not_fit(tmp_path: Path, line: str, what: str) -> Non
     settings = index(tmp_path)
     (tmp_path / "judged.tsv").write_text(line + "\n", encoding="utf-8")
     with pytest.raises(DataError, match=what):
-        Evaluation(settings, {}).own("mine", tmp_path / "judged.tsv")
+        Evaluation(settings, NOTHING).own("mine", tmp_path / "judged.tsv")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfa query\tnotes/jet noise .md\t1.0\r\n",
+        b"a query\tjet noise .md\t1\n",
+        "a query\tnotes/../notes/jet noise .md\n".encode("utf-16"),
+        b"a query\tjet noise .md\t0\na query\tjet noise .md\t2\n",
+        b"a query\talone.md\na query\tjet noise .md\n",
+    ],
+    ids=["marked, with line ends of Windows", "by name", "UTF-16", "judged twice", "a root that is a file"],
+)
+def test_judgements_as_people_write_them(tmp_path: Path, content: bytes) -> None:
+    file, alone = tmp_path / "notes" / "jet noise .md", tmp_path / "elsewhere" / "alone.md"
+    (tmp_path / "judged").mkdir()
+    (tmp_path / "judged" / "j.tsv").write_bytes(content)
+    roots = [str(tmp_path), str(file.parent), str(alone)]
+    judged = read_judgements(tmp_path / "judged" / "j.tsv", [str(file), str(alone)], roots)
+    assert str(file) in judged.relevant["a query"]
+    assert set(judged.relevant["a query"]) <= {str(file), str(alone)}
+    assert (str(alone) in judged.relevant["a query"]) == (b"alone" in content)

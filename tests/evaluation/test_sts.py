@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
-from indexer.embedding.encoder import EncoderSpec, HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ModelError
-from semsearch.evaluation import data, runner
-from semsearch.evaluation.data import Data
-from semsearch.evaluation.readers import Items
+from semsearch.evaluation import runner, task_data
+from semsearch.evaluation.senteval_files import Items
+from semsearch.evaluation.task_data import Data
 from semsearch.evaluation.tasks import STS, TASKS
 from tests.evaluation.conftest import Changed
 
@@ -75,7 +76,7 @@ def test_agrees_with_scipy_on_a_plain_forward_pass(shared_data: Path, tiny_llama
 
     from indexer import embedding
 
-    some = data.quick(data.load(TASKS["STS16"], shared_data))
+    some = task_data.quick(task_data.load(TASKS["STS16"], shared_data))
     short = {
         name: items.take(
             [i for i, pair in enumerate(zip(items.first, items.second, strict=True)) if len(max(pair, key=len)) < 60]
@@ -107,7 +108,7 @@ def test_agrees_with_scipy_on_a_plain_forward_pass(shared_data: Path, tiny_llama
 
 
 def test_all_mean_and_weighted_mean(shared_data: Path) -> None:
-    one = data.load(TASKS["STS13"], shared_data)
+    one = task_data.load(TASKS["STS13"], shared_data)
     encoder = HashEncoder()
     score = runner.score([one], encoder, pearson=True)[0]
     subsets, sizes, pearsons = [], [], []

@@ -1,4 +1,4 @@
-"""Tuning of the arms' weights: the known best is found, and its worth is not flattered."""
+"""Tuning of the retrievers' weights: the known best is found, and its worth is not flattered."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.embedding.encoder import HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
 from indexer.errors import CorruptError, DataError, UsageError
-from indexer.storage.local.store import Store
+from indexer.storage import open_store
 from semsearch.cli import run
-from semsearch.evaluation import beir, retrieval, tune
+from semsearch.collection import Collection
+from semsearch.encoders import NOTHING, EncoderOverrides
+from semsearch.evaluation import beir, judged_collection, retrieval, tune
 from semsearch.evaluation.runner import Evaluation
-from semsearch.search.ranking import Candidates, Weights
-from semsearch.search.searcher import Searcher
+from semsearch.search.asked import Need, read
+from semsearch.search.retrieve import retrieve
+from semsearch.search.weights import Weights
 from semsearch.settings import Settings
 from tests.evaluation.test_retrieval import folder, index
 
@@ -34,12 +37,12 @@ def default_of(curve: np.ndarray) -> np.ndarray:
     return curve[[point == DEFAULT for point in POINTS].index(True)]
 
 
-def test_the_grid_adds_up_to_one_and_holds_every_arm_alone():
-    for arms in (["dense", "lexical"], ["dense", "lexical", "sparse"]):
-        points = tune.grid(arms)
-        assert len({tuple(p.values()) for p in points}) == len(points) == {2: 21, 3: 66}[len(arms)]
+def test_the_grid_adds_up_to_one_and_holds_every_retriever_alone():
+    for names in (["dense", "lexical"], ["dense", "lexical", "sparse"]):
+        points = tune.grid(names)
+        assert len({tuple(p.values()) for p in points}) == len(points) == {2: 21, 3: 66}[len(names)]
         assert all(sum(p.values()) == pytest.approx(1) for p in points)
-        assert {arm for p in points for arm, weight in p.items() if weight == 1} == set(arms)
+        assert {name for p in points for name, weight in p.items() if weight == 1} == set(names)
 
 
 def test_the_known_best_weight_is_found_and_proved():
@@ -90,7 +93,7 @@ def test_collections_count_the_same_whatever_their_size():
     assert found["chosen"]["weights"]["dense"] == 0.5
 
 
-def test_what_a_third_arm_adds_is_measured_on_unseen_queries():
+def test_what_a_third_retriever_adds_is_measured_on_unseen_queries():
     points = tune.grid(["dense", "lexical", "sparse"])
     for gain in (0.0, 0.2):
         best = np.array([gain if point["sparse"] == 0.3 else 0.0 for point in points])
@@ -112,15 +115,19 @@ def test_too_few_queries():
 def test_the_curve_is_what_searching_with_each_weight_gives(tmp_path: Path) -> None:
     judged = beir.load("made", folder(tmp_path / "made"))
     encoder = HashEncoder()
-    with retrieval.collection(judged, encoder, tmp_path / "cache") as store:
-        searcher, texts = Searcher(store, encoder), list(judged.queries.values())
-        owners = retrieval.owners(judged, store)
-        candidates = searcher.ranker.candidates(texts, ["dense", "lexical"])
+    with judged_collection.indexed(judged, encoder, tmp_path / "cache") as collection:
+        texts = list(judged.queries.values())
         weights = [Weights(0.0, 1.0), Weights(0.3, 0.7), Weights(1.0, 0.0)]
-        curve = tune.curve(judged, candidates, owners, [vars(each) for each in weights])
+        curve = tune.curve(judged, collection.find(100), [vars(each) for each in weights])
         for row, each in zip(curve, weights, strict=True):
-            ranked = searcher.ranker.rank(texts, 100, weights=each)
-            run = {q: retrieval.best(owners, found) for q, found in zip(judged.queries, ranked, strict=True)}
+            with collection.docs.view() as view:
+                asked = read(texts, [Need(vector=True)] * len(texts), lambda: encoder, print)
+                names = [name for name, weight in vars(each).items() if weight]
+                ranked = [found.convex(vars(each), 100) for found in retrieve(view, asked, names, 100)]
+            run = {
+                q: judged_collection.best(collection.owners, found)
+                for q, found in zip(judged.queries, ranked, strict=True)
+            }
             np.testing.assert_allclose(row, retrieval.measure(judged, run)["nDCG@10"])
         assert len(np.unique(curve.mean(axis=1))) > 1
 
@@ -128,7 +135,7 @@ def test_the_curve_is_what_searching_with_each_weight_gives(tmp_path: Path) -> N
 def test_result_over_a_folder(tmp_path: Path) -> None:
     folder(tmp_path / "data" / "made")
     evaluation = Evaluation(
-        Settings(data=tmp_path / "data"), {"model": "hash:64"}, sparse=True, cache=tmp_path / "cache"
+        Settings(data=tmp_path / "data"), EncoderOverrides(model="hash:64"), sparse=True, cache=tmp_path / "cache"
     )
     found, _ = evaluation.retrieval((), tune.result)
     assert found["collections"] == {"made": 6}
@@ -141,19 +148,17 @@ def test_result_over_a_folder(tmp_path: Path) -> None:
 
 def test_kept_weights_are_used_and_are_the_new_default(tmp_path: Path) -> None:
     settings = index(tmp_path)
-    path = settings.collection_path()
-    with Store.open(path) as store:
-        searcher = Searcher(store, HashEncoder())
-        before = searcher.ranker.rank(["wing flutter here"], 6)[0]
-        Weights(1.0, 0.0).save(path)
-        after = searcher.ranker.rank(["wing flutter here"], 6)[0]
-        assert set(after.shares) == {"dense"}
-        assert set(before.shares) == {"dense", "lexical"}
+    with Collection(settings=settings) as docs:
+        before = docs.search("wing flutter here", explain=True)[0].explanation
+        docs.keep_weights(Weights(1.0, 0.0))
+        after = docs.search("wing flutter here", explain=True)[0].explanation
+        assert set(after.parts) == {"dense"}
+        assert set(before.parts) == {"dense", "lexical"}
     rows = "".join(
         f"{t}\t{t.replace(' ', '-')}.md\n" for t in ("wing flutter", "heat transfer", "jet noise", "shock wave")
     )
     (tmp_path / "judged.tsv").write_text(rows, encoding="utf-8")
-    found, _ = Evaluation(settings, {}).own("mine", tmp_path / "judged.tsv", tune.result)
+    found, _ = Evaluation(settings, NOTHING).own("mine", tmp_path / "judged.tsv", tune.result)
     assert found["default"]["weights"] == {"dense": 1.0, "lexical": 0.0, "sparse": 0.0}
 
 
@@ -161,7 +166,7 @@ def test_kept_weights_are_used_and_are_the_new_default(tmp_path: Path) -> None:
 def test_a_damaged_file_of_weights_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "search.json").write_text(text, encoding="utf-8")
     with pytest.raises(CorruptError, match=r"search\.json"):
-        Weights.of(tmp_path)
+        Weights.read(tmp_path)
 
 
 def test_weights_that_cannot_be_meant() -> None:
@@ -171,18 +176,20 @@ def test_weights_that_cannot_be_meant() -> None:
         Weights(-1, 1)
 
 
-def test_candidates_of_some_arms_are_as_if_only_these_were_asked(tmp_path: Path) -> None:
+def test_candidates_of_some_retrievers_are_as_if_only_these_were_asked(tmp_path: Path) -> None:
     judged = beir.load("made", folder(tmp_path / "made"))
-    with retrieval.collection(judged, HashEncoder(), tmp_path / "cache", sparse=True) as store:
-        ranker, texts = Searcher(store, HashEncoder()).ranker, list(judged.queries.values())
-        every = ranker.candidates(texts, ["dense", "lexical", "sparse"], 7)
-        some: list[Candidates] = ranker.candidates(texts, ["lexical", "sparse"], 7)
+    with judged_collection.indexed(judged, HashEncoder(), tmp_path / "cache", sparse=True) as collection:
+        texts = list(judged.queries.values())
+        asked = read(texts, [Need(vector=True, terms=True)] * len(texts), HashEncoder, print)
+        with collection.docs.view() as view:
+            every = retrieve(view, asked, ["dense", "lexical", "sparse"], 7)
+            some = retrieve(view, asked, ["lexical", "sparse"], 7)
         for one, other in zip(every, some, strict=True):
             cut = one.only(["lexical", "sparse"])
             np.testing.assert_array_equal(cut.ids, other.ids)
-            for arm in other.found:
-                np.testing.assert_array_equal(cut.raw[arm], other.raw[arm])
-                np.testing.assert_array_equal(cut.scaled[arm], other.scaled[arm])
+            for name in other.found:
+                np.testing.assert_array_equal(cut.raw[name], other.raw[name])
+                np.testing.assert_array_equal(cut.scaled[name], other.scaled[name])
 
 
 def test_save_keeps_proven_weights_and_no_others(tmp_path: Path, capsys) -> None:
@@ -208,24 +215,27 @@ def test_save_keeps_proven_weights_and_no_others(tmp_path: Path, capsys) -> None
     ]
     assert run(list(map(str, ["index", "--model", "hash:16", "--collection", "mine", notes, *home]))) == 0
     path = tmp_path / "home" / "mine"
-    Weights(1, 0).save(path)
+    Weights(1, 0).save(open_store(path))
     capsys.readouterr()
 
     assert run(list(map(str, tuning))) == 0
     first, err = capsys.readouterr()
     assert json.loads(first)["saved"] is True
     assert "weights kept" in err
-    assert Weights.of(path).lexical >= 0.5
+    assert Weights.of(open_store(path)).lexical >= 0.5
     assert json.loads(first)["chosen"]["weights"] == {
-        "dense": Weights.of(path).dense,
-        "lexical": Weights.of(path).lexical,
+        "dense": Weights.of(open_store(path)).dense,
+        "lexical": Weights.of(open_store(path)).lexical,
     }
 
     kept = (path / "search.json").read_bytes()
     assert run(list(map(str, tuning))) == 0
     second, err = capsys.readouterr()
     assert json.loads(second)["saved"] is False
-    assert json.loads(second)["default"] == {**json.loads(first)["chosen"], "weights": vars(Weights.of(path))}
+    assert json.loads(second)["default"] == {
+        **json.loads(first)["chosen"],
+        "weights": vars(Weights.of(open_store(path))),
+    }
     assert "nothing saved" in err
     assert (path / "search.json").read_bytes() == kept
 

@@ -8,7 +8,7 @@ class Says:
     def __init__(self, *tokens):
         self.tokens = list(tokens)
 
-    def terms(self, texts, k, role):
+    def terms(self, texts, k, role, states=None):
         return [self.tokens[:k] for _ in texts]
 
 
@@ -26,7 +26,7 @@ def test_only_the_likeliest_words_are_shown():
 
 def test_a_model_without_a_head_gives_no_words_and_says_so():
     class Mute:
-        def terms(self, texts, k, role):
+        def terms(self, texts, k, role, states=None):
             raise ModelError("no LM head here")
 
     notes = []
@@ -42,7 +42,7 @@ def test_a_real_model_says_words(tiny_llama):
     from dataclasses import replace
 
     from indexer import embedding
-    from indexer.embedding.encoder import EncoderSpec
+    from indexer.embedding.spec import EncoderSpec
 
     encoder = embedding.open_encoder(embedding.resolve(replace(EncoderSpec(), model=str(tiny_llama), precision="fp32")))
     found = explain.meanings(["A man is riding a horse", "Two dogs"], encoder, "passage", print)

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from indexer.embedding.encoder import HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
 from indexer.types import Passage, StoredPassage
-from semsearch.search.selection import select
+from semsearch.search.selection import difference, select
 
 LONG = "the sailing boat crosses the bay in the morning while its crew looks after ropes and the helm and sings"
 
@@ -19,7 +21,7 @@ def vectors_of(rows):
 
 def kept(rows, k=10, vectors=None, **options):
     found = select(rows, vectors or vectors_of(rows), k, **options)
-    return [(each.row.id, [twin.id for twin in each.duplicates]) for each in found]
+    return [(each.row.id, [twin.row.id for twin in each.duplicates]) for each in found]
 
 
 def test_near_duplicates_are_folded_into_the_better_one():
@@ -62,3 +64,69 @@ def test_few_hits_of_one_document_and_a_record_is_one():
 def test_a_duplicate_takes_no_place_of_its_document():
     rows = [row(1, "a b"), row(2, "a  b"), row(3, "c")]
     assert kept(rows, per_document=2) == [(1, [2]), (3, [])]
+
+
+TWIN = "pays the rent for the boat house to Bob on the first day of each month, by bank transfer, and keeps the receipt"
+
+
+def same(ids):
+    return np.ones((len(ids), 1), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Alice " + TWIN, "Alice never " + TWIN),
+        ("Alice " + TWIN, "Alice does not " + TWIN),
+        ("They do pay: Alice " + TWIN, "They don't pay: Alice " + TWIN),
+        (f"{TWIN} while a + b > c", f"{TWIN} while a - b > c"),
+        (f"{TWIN} if size < limit", f"{TWIN} if size > limit"),
+        (f"In C we say: {TWIN}", f"In C++ we say: {TWIN}"),
+        (f"In C# we say: {TWIN}", f"In C++ we say: {TWIN}"),
+        (f"Plan A: {TWIN}", f"Plan B: {TWIN}"),
+    ],
+)
+def test_few_words_that_turn_the_meaning_keep_texts_apart(one, other):
+    assert kept([row(1, one), row(2, other, "/b.txt")], vectors=same) == [(1, []), (2, [])]
+
+
+def test_a_word_that_the_query_names_keeps_texts_apart():
+    rows = [row(1, "in winter " + TWIN), row(2, "in summer " + TWIN, "/b.txt")]
+    assert kept(rows, vectors=same) == [(1, [2])]
+    assert kept(rows, vectors=same, query="rent in summers") == [(1, []), (2, [])]
+
+
+def pages(
+    n, name="install.md", text="Download the {n}.0 installer. Behind a firewall set the proxy in the {n}.0 settings."
+):
+    return [row(i, text.format(n=i), f"/v{i}/{name}") for i in range(1, n + 1)]
+
+
+def test_versions_of_a_page_take_two_places():
+    rows = [*pages(6), row(7, "The installer hangs behind a firewall", "/faq.md")]
+    assert kept(rows, vectors=same) == [(1, [3, 4, 5, 6]), (2, []), (7, [])]
+    assert kept(rows, vectors=same, versions=1)[0] == (1, [2, 3, 4, 5, 6])
+    assert [id for id, _ in kept(rows, vectors=same, query="the 5.0 installer")] == [1, 2, 5, 7]
+    named = [replace(each, path=f"/docs/manual_v{each.id}.md") for each in pages(4)]
+    assert [id for id, _ in kept(named, vectors=same)] == [1, 2]
+
+
+def test_the_same_numbers_in_files_of_other_names_or_in_records_are_no_versions():
+    invoices = [replace(each, path=f"/inv-00{each.id}.txt") for each in pages(4)]
+    assert len(kept(invoices, vectors=same)) == 4
+    prices = [replace(each, path="/prices.csv", record=str(each.id)) for each in pages(4)]
+    assert len(kept(prices, vectors=same)) == 4
+
+
+def test_a_licence_in_every_package_takes_two_places():
+    licence = "Copyright (c) {year} {who}. Permission is hereby granted, free of charge, to any person obtaining a copy"
+    rows = [row(i, licence.format(year=2000 + i, who=f"Author Number{i}"), f"/p{i}/LICENSE") for i in range(5)]
+    assert len(kept(rows, vectors=same)) == 2
+
+
+def test_the_difference_is_told():
+    [first, _] = select([*pages(3)], same, 10)
+    assert first.duplicates[0].difference == "1.0 → 3.0, 1.0 → 3.0"
+    assert difference("Alice pays", "Alice never  pays") == "+ never"
+    assert difference("a b", "A\nb") is None
+    assert difference("a x b", "a b") == "- x"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding.spec import EncoderSpec
 from semsearch.training.recipe import Clean, Dev, Lora, Recipe, Source, Train
 
 TOPICS = ("horse", "stock market", "boundary layer", "beach", "jockey", "dogs", "flat plate", "man")

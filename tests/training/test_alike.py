@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from semsearch.training import alike
-from semsearch.training.plan import plan
-from semsearch.training.rows import Row
+from semsearch.training.batch_plan import plan
+from semsearch.training.training_rows import Row
 
 TOPICS = (
     "lift drag wing flow speed", "jury court law judge trial", "cake oven bread flour yeast", "goal ball team cup net",

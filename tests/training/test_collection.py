@@ -1,23 +1,26 @@
 """semsearch train --collection: pairs of a collection, the gate, and re-indexing beside the live one."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from indexer.embedding.encoder import EncoderSpec, HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
 from indexer.errors import DataError
-from indexer.storage.local.store import Store
+from indexer.storage.store import Snapshot
+from indexer.types import Document, ParsedDocument, Passage, StoredPassage
 from semsearch.cli import run
-from semsearch.evaluation.beir import Judged
-from semsearch.training import collection
+from semsearch.evaluation.judged import Judged
+from semsearch.training import collection_pairs
 from semsearch.training.clean import distinct, key, words
 from semsearch.training.recipe import Recipe, Train
-from semsearch.training.rows import Row
-from tests.storage.helpers import DIM, document, embed, file, manifest
+from semsearch.training.training_rows import Row
+from tests.search.helpers import ENCODER, add, document, memory
 
-HASH = HashEncoder(EncoderSpec(model=f"hash:{DIM}"))
 NOUNS = (
     "boat",
     "bread",
@@ -32,6 +35,7 @@ NOUNS = (
     "lantern",
     "bridge",
 )
+BOATS = "/data/boats.md"
 VERBS = ("crosses", "forgets", "carries", "follows", "paints", "measures", "repairs", "watches")
 
 
@@ -46,32 +50,32 @@ def passages(first: int, count: int) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def snapshot() -> Iterator[Snapshot]:
     """60 files of three passages, a copy of one of them, and one with headings."""
-    store = Store.create(tmp_path_factory.mktemp("collections") / "c", manifest())
+    store = memory()
     for n in range(60):
-        add(store, f"/data/{n}.txt", passages(9 * n, 3), title=f"Chapter {NOUNS[n % 12]} {n}")
+        path = f"/data/{n}.txt"
+        add(store, path, [document(path, passages(9 * n, 3), title=f"Chapter {NOUNS[n % 12]} {n}")])
     copy = passages(0, 3)
     copy[0] = copy[0].replace("today", "now", 1)
-    add(store, "/data/copy.txt", copy)
+    add(store, "/data/copy.txt", [document("/data/copy.txt", copy)])
     text = "# Sailing\n\nA sailing boat crosses the bay. It has a white sail and two masts of dark wood."
-    add(store, "/data/boats.md", [text, "## Oars\n\nRowing is slower than sailing. It needs two strong arms and calm."],
-        title="Sailing", kind="markdown")  # fmt: skip
-    embed(store, 1000)
-    store.finish()
-    return store
+    oars = "## Oars\n\nRowing is slower than sailing. It needs two strong arms and calm."
+    add(store, BOATS, [document(BOATS, [text, oars], title="Sailing", kind="markdown")])
+    with store.snapshot() as snapshot:
+        yield snapshot
 
 
-def add(store: Store, path: str, texts: list[str], **changes: object) -> None:
-    store.stage(file(path), [document(path, texts, **changes)])
+def encode(texts: Sequence[str], query: bool) -> np.ndarray:
+    return ENCODER.encode(texts)
 
 
-def encode(texts: list[str], query: bool) -> np.ndarray:
-    return HASH.encode(texts)
+def every(snapshot: Snapshot, path: str | None = None) -> list[StoredPassage]:
+    return [passage for each in snapshot.documents(path) for passage in each.passages]
 
 
-def gathered(store: Store, judgements: Path | None = None, seed: int = 1) -> collection.Material:
-    return collection.gather(store, encode, judgements, seed)
+def gathered(snapshot: Snapshot, judgements: Path | None = None, seed: int = 1) -> collection_pairs.Material:
+    return collection_pairs.gather(snapshot, encode, judgements, seed)
 
 
 @pytest.fixture
@@ -87,51 +91,101 @@ def texts_of(rows: list[Row]) -> set[str]:
     return {text for row in rows for text in (row.anchor, row.positive, *row.negatives)}
 
 
-def test_pairs_are_made_of_the_texts_alone(store):
-    rows = gathered(store).rows
-    assert set(rows) == {collection.SENTENCES, collection.TITLES, collection.NEIGHBOURS, collection.HELD}
-    whole = {p.passage.text for p in store.passages()}
-    for row in rows[collection.SENTENCES]:
+def test_pairs_are_made_of_the_texts_alone(snapshot):
+    rows = gathered(snapshot).rows
+    assert set(rows) == {
+        collection_pairs.SENTENCES,
+        collection_pairs.TITLES,
+        collection_pairs.NEIGHBOURS,
+        collection_pairs.HELD,
+    }
+    whole = {p.passage.text for p in every(snapshot)}
+    for row in rows[collection_pairs.SENTENCES]:
         assert row.anchor not in row.positive
         assert any(row.anchor in text and words(row.positive) <= words(text) for text in whole)
-    order = [p.passage.text for p in store.passages()]
-    for row in rows[collection.NEIGHBOURS]:
+    order = [p.passage.text for p in every(snapshot)]
+    for row in rows[collection_pairs.NEIGHBOURS]:
         assert order.index(row.positive) == order.index(row.anchor) + 1
-    titles = {row.anchor for row in rows[collection.TITLES]}
+    titles = {row.anchor for row in rows[collection_pairs.TITLES]}
     assert len(titles & {f"Chapter {NOUNS[n % 12]} {n}" for n in range(60)}) > 30  # others are held out
 
 
-def test_titles_and_headings_are_not_in_their_own_answers(store):
-    found = {row.anchor: row.positive for row in collection._titled(list(store.passages("/data/boats.md")), set())}
+def test_titles_and_headings_are_not_in_their_own_answers(snapshot):
+    found = {row.anchor: row.positive for row in collection_pairs._titled(next(snapshot.documents(BOATS)), set())}
     assert found == {
         "Sailing": "A sailing boat crosses the bay. It has a white sail and two masts of dark wood.",
         "Oars": "Rowing is slower than sailing. It needs two strong arms and calm.",
     }
 
 
-def test_copies_are_not_each_others_negatives(store):
+def titled(path: str, kind: str, parts: Sequence[tuple[str, str | None]]) -> list[tuple[str, str]]:
+    """Return the pairs of a heading and a text that a document of these passages, each with its heading, gives."""
+    store, start, cut = memory(), 0, []
+    for text, heading in parts:
+        cut.append(Passage(text, start, start + len(text), 1, 1, len(text.split()), heading=heading))
+        start += len(text) + 1
+    whole = Document(path, "\n".join(text for text, _ in parts), kind)
+    add(store, path, [ParsedDocument(whole, tuple(cut))])
+    with store.snapshot() as shown:
+        rows = [row for each in shown.documents() for row in collection_pairs._titled(each, set())]
+    return [(row.anchor, row.positive) for row in rows]
+
+
+def test_headings_are_those_of_the_document():
+    """No line of code is one, and none in the middle of a passage: what stands before it is not below it."""
+    first = "Read all of this before you begin to set up the tools."
+    code = "# not a heading but a remark\nrun it at once and wait for the end"
+    two = f"{first}\n\n## Later\n\n{first}"
+    parts = [
+        (f"# Setup\n\n{first}\n\n```sh", "Setup"),
+        (f"{code}\n```", "Setup"),
+        (two, "Setup"),
+        (f"## End\n{first}", None),
+    ]
+    assert [name for name, _ in titled("/data/a.md", "markdown", parts)] == ["Setup", "End"]
+
+
+def test_headings_of_extracted_text_are_those_kept_with_its_passages():
+    body = "A rope is made of three strands,\nthat are laid together with a twist and hold a ship."
+    parts = [(f"Ropes\n{body}", "Ship › Ropes"), (body, "Ship › Ropes"), (f"Knots\n{body}", None)]
+    assert titled("/data/b.html", "html", parts) == [("Ropes", body)]
+
+
+def test_neighbours_have_nothing_between_them():
+    """A passage that is left out as a near duplicate parts those around it, however short it is."""
+    first, middle, last = passages(0, 3)
+    store = memory([("/data/a.txt", [first, "short", last]), ("/data/b.txt", [middle, last])])
+    with store.snapshot() as shown:
+        documents = collection_pairs._documents(list(shown.documents()), np.random.default_rng(1))
+        found = [row for each in documents for row in collection_pairs._neighbours(each, set())]
+    assert (first, last) not in {(row.anchor, row.positive) for row in found}
+
+
+def test_copies_are_not_each_others_negatives(snapshot):
     """Of near-duplicates one is trained on, so no batch holds the other."""
-    documents = collection._documents(list(store.passages()), np.random.default_rng(1))
-    used = {p.path for document in documents for p in document}
+    documents = collection_pairs._documents(list(snapshot.documents()), np.random.default_rng(1))
+    used = {p.path for each in documents for p in each.passages}
     assert "/data/0.txt" in used
     assert "/data/copy.txt" not in used
-    first = [p.passage.text for p in store.passages("/data/0.txt")]
+    first = [p.passage.text for p in every(snapshot, "/data/0.txt")]
     assert distinct([*first, first[0].replace("today", "now"), "other words here"], 0.8) == [0, 1, 2, 4]
     assert distinct(["a b c d e", "e d c b a", "a b c x y"], 0.8) == [0, 2]
 
 
-def test_what_is_held_out_is_in_no_training_pair(store):
-    material = gathered(store)
-    used = " ".join(texts_of([r for path, rows in material.rows.items() if path != collection.HELD for r in rows]))
-    held = list(material.held.judged.queries.values()) + [row.anchor for row in material.rows[collection.HELD]]
+def test_what_is_held_out_is_in_no_training_pair(snapshot):
+    material = gathered(snapshot)
+    used = " ".join(
+        texts_of([r for path, rows in material.rows.items() if path != collection_pairs.HELD for r in rows])
+    )
+    held = list(material.held.judged.queries.values()) + [row.anchor for row in material.rows[collection_pairs.HELD]]
     assert len(held) > 40
     assert not [query for query in held if query in used]
-    dev = {row.anchor for row in material.rows[collection.HELD]}
+    dev = {row.anchor for row in material.rows[collection_pairs.HELD]}
     assert not dev & set(material.held.judged.queries.values())
 
 
-def test_held_out_sentences_are_answered_by_the_rest_of_their_passage(store):
-    held = gathered(store).held
+def test_held_out_sentences_are_answered_by_the_rest_of_their_passage(snapshot):
+    held = gathered(snapshot).held
     queries = held.judged.queries
     for query, sentence in queries.items():
         (answer,) = held.judged.relevant[query]
@@ -147,36 +201,36 @@ def test_held_out_sentences_are_answered_by_the_rest_of_their_passage(store):
     assert held.score(encode).value < 90
 
 
-def test_judged_queries_train_and_are_held_out_by_query(store, judgements):
-    material = gathered(store, judgements)
-    train = {row.anchor for row in material.rows[collection.JUDGEMENTS]}
-    dev = {row.anchor for row in material.rows[collection.HELD]}
+def test_judged_queries_train_and_are_held_out_by_query(snapshot, judgements):
+    material = gathered(snapshot, judgements)
+    train = {row.anchor for row in material.rows[collection_pairs.JUDGEMENTS]}
+    dev = {row.anchor for row in material.rows[collection_pairs.HELD]}
     gate = set(material.held.judged.queries.values())
     assert (len(dev), len(gate)) in {(5, 10), (5, 11), (6, 10)}  # the query written in two ways is in one part
     assert sum(len(keys(part)) for part in (train, dev, gate)) == len(keys(train | dev | gate)) == 39
     by_path = {}
-    for p in store.passages():
+    for p in every(snapshot):
         by_path.setdefault(p.path, []).append(p.passage.text)
-    for row in material.rows[collection.JUDGEMENTS]:
+    for row in material.rows[collection_pairs.JUDGEMENTS]:
         (path,) = {f"/data/{int(row.anchor.split()[0].lower().removeprefix('number').strip(',')) // 9}.txt"}
         assert row.positive in by_path[path]
         assert not set(row.negatives) & set(by_path[path])
-    assert any(row.negatives for row in material.rows[collection.JUDGEMENTS])
+    assert any(row.negatives for row in material.rows[collection_pairs.JUDGEMENTS])
     wanted = {path for documents in material.held.judged.relevant.values() for path in documents}
     assert wanted <= set(material.held.documents)
     large = HashEncoder(dim=4096)
     assert material.held.score(lambda texts, query: large.encode(texts)).value > 60  # two words say which
-    assert gathered(store, judgements).rows == material.rows
-    assert gathered(store, judgements, seed=2).rows != material.rows
+    assert gathered(snapshot, judgements).rows == material.rows
+    assert gathered(snapshot, judgements, seed=2).rows != material.rows
 
 
-def test_no_relevant_document_gives_a_hard_negative(store):
+def test_no_relevant_document_gives_a_hard_negative(snapshot):
     """The document of the negative becomes relevant too: then others give the negatives."""
-    shown = list(store.passages())
+    shown = every(snapshot)
 
     def found(*relevant: str) -> list[Row]:
         judged = Judged("j", {"q": "number9 number10"}, {"q": dict.fromkeys(relevant, 1)}, "")
-        return collection._judged_rows(store, shown, judged, ["q"], encode, 2)
+        return collection_pairs._judged_rows(snapshot, shown, judged, ["q"], encode, 2)
 
     (negative,) = found("/data/1.txt")[0].negatives
     (path,) = {p.path for p in shown if p.passage.text == negative}
@@ -191,33 +245,32 @@ def keys(texts: set[str]) -> set[str]:
     return {key(text) for text in texts}
 
 
-def test_what_cannot_be_trained_on_is_said(store, judgements, tmp_path):
+def test_what_cannot_be_trained_on_is_said(snapshot, judgements, tmp_path):
     few = tmp_path / "few.tsv"
     few.write_text("".join(judgements.read_text().splitlines(keepends=True)[:29]))
     with pytest.raises(DataError, match="29 different queries; 30 are needed: 10 are held out for the gate"):
-        gathered(store, few)
+        gathered(snapshot, few)
     few.write_text("".join(f"q{n}\t/data/none{n}.txt\n" for n in range(5)) + "q\t/data/1.txt\n")
     with pytest.raises(DataError, match=r"line 1 '/data/none0.txt'.*line 3 '/data/none2.txt' and 2 more"):
-        gathered(store, few)
-    with Store.create(tmp_path / "small", manifest()) as small:
-        add(small, "/data/a.txt", passages(0, 3))
-        embed(small)
-        small.commit()
-        with pytest.raises(DataError, match=r"gives 3 pairs.*128 are needed"):
-            gathered(small)
+        gathered(snapshot, few)
+    with (
+        memory([("/data/a.txt", passages(0, 3))]).snapshot() as small,
+        pytest.raises(DataError, match=r"gives 3 pairs.*128 are needed"),
+    ):
+        gathered(small)
 
 
-def test_sizes_follow_the_number_of_pairs(store, judgements):
-    small = collection.sized(Train(batch=64, epochs=1, warmup=10, check_every=50), 80)
+def test_sizes_follow_the_number_of_pairs(snapshot, judgements):
+    small = collection_pairs.sized(Train(batch=64, epochs=1, warmup=10, check_every=50), 80)
     assert (small.batch, small.steps, small.warmup, small.check_every) == (10, 10, 2, 2)
-    large = collection.sized(Train(batch=64, epochs=2, warmup=10, check_every=50), 6400)
+    large = collection_pairs.sized(Train(batch=64, epochs=2, warmup=10, check_every=50), 6400)
     assert (large.batch, large.steps, large.warmup, large.check_every) == (64, 200, 10, 50)
-    recipe = collection.recipe_for(Recipe.preset("collection"), gathered(store))
-    assert collection.JUDGEMENTS not in {s.path for s in recipe.sources}
-    with_queries = collection.recipe_for(Recipe.preset("collection"), gathered(store, judgements))
+    recipe = collection_pairs.recipe_for(Recipe.preset("collection"), gathered(snapshot))
+    assert collection_pairs.JUDGEMENTS not in {s.path for s in recipe.sources}
+    with_queries = collection_pairs.recipe_for(Recipe.preset("collection"), gathered(snapshot, judgements))
     weights = {s.path: s.weight for s in with_queries.sources}
-    count = len(gathered(store, judgements).rows[collection.JUDGEMENTS])
-    assert weights[collection.JUDGEMENTS] == count * collection.EMPHASIS
+    count = len(gathered(snapshot, judgements).rows[collection_pairs.JUDGEMENTS])
+    assert weights[collection_pairs.JUDGEMENTS] == count * collection_pairs.EMPHASIS
 
 
 # -- the command ------------------------------------------------------------------------------------------------
@@ -256,7 +309,7 @@ def test_train_gate_swap_and_go_on(home, folder, tmp_path, capsys):
     (what,) = done["gate"]
     assert "held-out sentences" in what
     assert done["gate"][what]["verdict"] == "pass"
-    assert "STSBenchmark-dev was not checked" in output.err
+    assert "STSBenchmark-dev is not checked" in output.err
     assert "semsearch reindex" in output.err  # no terminal to ask on
     assert fingerprint(home) == before
     evaluation = json.loads((tmp_path / "run" / "evaluation.json").read_text())

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from indexer.embedding.encoder import EncoderSpec, HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError, DataError, UsageError
-from semsearch.evaluation.readers import Items
+from semsearch.evaluation.senteval_files import Items
 from semsearch.training import demos
 from semsearch.training.demos import Candidate
 

@@ -5,7 +5,7 @@ import pytest
 
 from semsearch.training.devset import DevSet
 from semsearch.training.recipe import Dev
-from semsearch.training.rows import Row
+from semsearch.training.training_rows import Row
 
 PAIRS = DevSet(Dev(path="t", kind="pairs"), "t", rows=tuple(Row(f"q{i}", f"p{i}") for i in range(4)))
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from indexer.embedding.encoder import HashEncoder
+from indexer.embedding.hash_encoder import HashEncoder
 from indexer.errors import ConfigError, TrainingError
 from semsearch.training import distill, trainer
 from semsearch.training.learner import collate, learning_rate
 from semsearch.training.recipe import Distill, Loss, Recipe, Source
-from semsearch.training.rows import Row
 from semsearch.training.teacher import Teacher
+from semsearch.training.training_rows import Row
 from tests.training.conftest import losses
 
 CPU = torch.device("cpu")

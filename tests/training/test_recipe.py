@@ -26,7 +26,7 @@ def test_paper_is_as_published():
     assert (recipe.train.max_tokens, recipe.train.check_every, recipe.train.normalise) == (32, 50, False)
     assert recipe.loss.temperature == 0.05
     assert recipe.encoder.template == 'This sentence : "{text}" means in one word:"'
-    assert recipe.encoder.normalise
+    assert recipe.encoder.normalize_text
     assert recipe.sources[0].kind == "triplets"
     assert Recipe.preset("paper-unsup").sources[0].kind == "sentences"
 

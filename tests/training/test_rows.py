@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from indexer.errors import DataError
 from semsearch.training import clean
-from semsearch.training import rows as training_rows
-from semsearch.training.plan import plan
+from semsearch.training import training_rows as training_rows
+from semsearch.training.batch_plan import plan
 from semsearch.training.recipe import Clean, Dev, Source
-from semsearch.training.rows import Row
+from semsearch.training.training_rows import Row
 
 
 def jsonl(path, *records):

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from indexer import embedding
-from indexer.embedding.encoder import EncoderSpec
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError, ModelError
 from semsearch.training.recipe import Lora
 from semsearch.training.student import Student, check_gradients

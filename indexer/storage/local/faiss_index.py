@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from indexer.errors import CorruptError, PrecisionError, StoreError
 from indexer.storage.vectors import SLACK, best, check, check_queries, none, rescore, settled, stack
-from indexer.types import Neighbours
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from indexer.types import Neighbours
 
 KINDS = ("flat", "sq8", "hnsw", "ivf")
 """flat: exact. sq8: one byte a dimension. hnsw: a graph, fastest to search. ivf: cells, quick to build."""
 GPU_BLOCK = 65_536
 """Vectors copied to the GPU at a time."""
-GPU_MOST = 2048
+MAX_GPU_K = 2048
 """The largest k of a GPU index; more is searched on the CPU."""
+
+
+def _faiss() -> Any:
+    """Return the library, whose stubs do not say what its wrappers add."""
+    import faiss
+
+    return faiss
 
 
 @contextmanager
@@ -34,11 +45,19 @@ class FaissIndex:
     """Passage ids and vectors in one FAISS index (IDMap2, inner product)."""
 
     def __init__(self, dim: int, kind: str = "flat", dtype: str = "fp16", device: str = "cpu", rows: int = 0):
-        """``rows`` is about how many vectors will come (it sizes the cells of ``ivf``); ``dtype`` is what ``flat``
-        keeps them in, the collection's own, so that nothing is lost.
+        """Make an empty index.
 
-        Raises PrecisionError where ``device`` is cuda and this FAISS has no GPU."""
-        import faiss
+        Args:
+            dim: Numbers of a vector.
+            kind: One of KINDS.
+            dtype: What ``flat`` keeps vectors in, the collection's own, so that nothing is lost.
+            device: cpu or cuda.
+            rows: About how many vectors will come; it sizes the cells of ``ivf``.
+
+        Raises:
+            PrecisionError: ``device`` is cuda and this FAISS has no GPU.
+        """
+        faiss = _faiss()
 
         names = {
             "flat": "SQfp16" if dtype == "fp16" else "Flat",
@@ -56,7 +75,7 @@ class FaissIndex:
 
     def _use(self, index: Any, device: str) -> None:
         """Take a CPU index (IDMap2); its GPU copy, where one is asked for, is made at the first search."""
-        import faiss
+        faiss = _faiss()
 
         if device not in ("cpu", "cuda"):
             raise PrecisionError(f"index device is {device!r}; it is cpu or cuda")
@@ -74,7 +93,7 @@ class FaissIndex:
     @classmethod
     def load(cls, path: Path, dim: int, kind: str, device: str = "cpu") -> FaissIndex:
         """Open a saved index, memory-mapped where its kind allows. Raises CorruptError where it is no such file."""
-        import faiss
+        faiss = _faiss()
 
         index = cls.__new__(cls)
         index.dim, index.kind = dim, kind
@@ -88,12 +107,12 @@ class FaissIndex:
         return index
 
     def __len__(self) -> int:
-        return self._index.ntotal - len(self._dead)
+        return int(self._index.ntotal) - len(self._dead)
 
     @property
     def ids(self) -> np.ndarray:
         """(n,) int64, ascending: every id that a search can return."""
-        import faiss
+        faiss = _faiss()
 
         ids = np.sort(faiss.vector_to_array(self._index.id_map))
         return ids[~np.isin(ids, self._dead)] if len(self._dead) else ids
@@ -103,9 +122,11 @@ class FaissIndex:
         if not len(ids):
             return np.empty((0, self.dim), np.float32)
         with _translated("to read vectors"):
-            return self._index.reconstruct_batch(ids)
+            vectors: np.ndarray = self._index.reconstruct_batch(ids)
+        return vectors
 
     def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
+        """Take in (n,) int64 ids and their vectors (n, d)."""
         check(self.dim, ids, vectors)
         if not len(ids):
             return
@@ -124,11 +145,12 @@ class FaissIndex:
                 self._inner().train(vectors.astype(np.float32))
 
     def _inner(self) -> Any:
-        import faiss
+        faiss = _faiss()
 
         return faiss.downcast_index(self._index.index)
 
     def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> Neighbours:
+        """Return the k best of each query; see ``VectorIndex``."""
         queries = check_queries(self.dim, queries, k)
         total = len(self) if allowed is None else min(len(self), len(allowed))
         if not total or not len(queries):
@@ -155,29 +177,27 @@ class FaissIndex:
         return stack(rows)
 
     def _raw(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        import faiss
+        faiss = _faiss()
 
-        on_gpu = self._device == "cuda" and self.kind == "flat" and k <= GPU_MOST
+        on_gpu = self._device == "cuda" and self.kind == "flat" and k <= MAX_GPU_K
         if on_gpu and allowed is None and not len(self._dead):  # FAISS has no selectors on the GPU
             index, ids = self._on_gpu()
             scores, positions = index.search(queries, k)
             return scores, np.where(positions < 0, -1, ids[positions])
-        keep = []  # selectors refer to each other's memory, and to the arrays'
+        keep: list[Any] = []  # selectors refer to each other's memory, and to the arrays'
         if allowed is not None:
             ids = np.ascontiguousarray(np.setdiff1d(allowed, self._dead) if len(self._dead) else allowed, np.int64)
             keep.append(faiss.IDSelectorBatch(ids))
         elif len(self._dead):
             keep.append(faiss.IDSelectorBatch(self._dead))
             keep.append(faiss.IDSelectorNot(keep[0]))
-        if not keep:
-            parameters = self._parameters(k)
-        else:
-            parameters = self._parameters(k, keep[-1])
-        return self._index.search(queries, k, params=parameters)
+        parameters = self._parameters(k) if not keep else self._parameters(k, keep[-1])
+        scores, found = self._index.search(queries, k, params=parameters)
+        return scores, found
 
     def _parameters(self, k: int, selector: Any = None) -> Any:
         """Effort of an approximate search: enough for a recall of about 0.95 and more."""
-        import faiss
+        faiss = _faiss()
 
         if self.kind == "hnsw":
             return faiss.SearchParametersHNSW(sel=selector, efSearch=max(128, 2 * k))
@@ -188,7 +208,7 @@ class FaissIndex:
 
     def _on_gpu(self) -> tuple[Any, np.ndarray]:
         """(a flat index of the same vectors on the GPU, the id at each of its positions)."""
-        import faiss
+        faiss = _faiss()
 
         if self._gpu is None:
             resources = faiss.StandardGpuResources()
@@ -201,13 +221,17 @@ class FaissIndex:
             self._gpu = (index, ids, resources)
         return self._gpu[0], self._gpu[1]
 
+    def apart(self) -> FaissIndex:
+        """Return an index of the same vectors whose ``remove`` does not show in this one. Neither may be added to."""
+        return copy.copy(self)
+
     def remove(self, ids: np.ndarray) -> None:
         """Hidden from searches (as no graph and no mapped file can let go of vectors); gone from disk when rebuilt."""
         self._dead = np.union1d(self._dead, np.intersect1d(ids, self.ids)).astype(np.int64)
 
     def save(self, path: Path) -> None:
         """Write the file, unflushed. Raises StoreError where ids were removed: build anew instead."""
-        import faiss
+        faiss = _faiss()
 
         if len(self._dead):
             raise StoreError(f"{len(self._dead)} vectors were removed from this index; build it anew to save it")

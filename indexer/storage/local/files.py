@@ -6,13 +6,16 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from indexer.errors import LockedError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 ASIDE = ".part"
 """Ending of files that are being written; what a killed process leaves under it is rubbish."""
@@ -21,7 +24,8 @@ ASIDE = ".part"
 def write_aside(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a file under another name, then put it at ``path`` in one durable step.
 
-    Raises StoreError where the disk refuses (full, read-only)."""
+    Raises StoreError where the disk refuses (full, read-only).
+    """
     aside = path.with_name(path.name + ASIDE)
     try:
         write(aside)
@@ -35,6 +39,7 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file durably, in one step."""
     write_aside(path, lambda aside: aside.write_bytes(content))
 
 
@@ -80,6 +85,12 @@ class WriterLock:
         self._lock = FileLock(folder / "lock", timeout=0, thread_local=False)
 
     def acquire(self) -> None:
+        """Take the lock.
+
+        Raises:
+            LockedError: Another process, or another writer of this one, has it.
+            StoreError: The folder cannot be written.
+        """
         try:
             self._lock.acquire()
         except Timeout as error:
@@ -94,6 +105,7 @@ class WriterLock:
             self._holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
 
     def release(self) -> None:
+        """Give the lock back."""
         self._lock.release()
 
     def _name(self) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indexer.embedding.encoder import Terms
 from indexer.errors import CorruptError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from indexer.embedding.encoder import Terms
 
 PAIR = np.dtype([("term", "<u4"), ("weight", "<u2")])
 """Six bytes a term."""
@@ -37,7 +41,7 @@ class Postings:
     """Inverted lists of some passages: for each term, which of them have it and with what weight."""
 
     def __init__(self, ids: np.ndarray, blobs: Sequence[bytes]):
-        """ids (n,) int64, ascending, and the packed terms of each."""
+        """Take (n,) int64 ids, ascending, and the packed terms of each."""
         pairs = _pairs(blobs)
         rows = np.repeat(np.arange(len(ids), dtype=np.int32), [len(blob) // PAIR.itemsize for blob in blobs])
         terms = pairs["term"]

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
-from collections.abc import Sequence
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from indexer.errors import CorruptError
-from indexer.storage.local.files import sha256, sync_folder, unchanged, write_bytes
+from indexer.storage.local.files import sha256, sync_folder, write_bytes
 
-DTYPES = {"fp16": np.dtype("<f2"), "fp32": np.dtype("<f4")}
-_NAMES = {"F16": DTYPES["fp16"], "F32": DTYPES["fp32"], "I64": np.dtype("<i8")}
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+DTYPES: dict[str, np.dtype[Any]] = {"fp16": np.dtype("<f2"), "fp32": np.dtype("<f4")}
+_NAMES: dict[str, np.dtype[Any]] = {"F16": DTYPES["fp16"], "F32": DTYPES["fp32"], "I64": np.dtype("<i8")}
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,21 @@ def write(folder: Path, ids: np.ndarray, vectors: np.ndarray) -> Shard:
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(ids (n,) int64, vectors (n, d)), both memory-mapped. Raises CorruptError for anything but such a file."""
+    """Return (ids (n,) int64, vectors (n, d)), both memory-mapped.
+
+    Raises:
+        CorruptError: It is anything but such a file.
+    """
     try:
         data = np.memmap(path, np.uint8, mode="r")
+    except (ValueError, OSError) as error:
+        raise CorruptError(f"{path} is not the shard that was written: {error}; run `semsearch doctor`") from error
+    return parse(data, path)
+
+
+def parse(data: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return (ids, vectors) of a mapped file, see ``read``."""
+    try:
         length = int.from_bytes(data[:8].tobytes(), "little")
         if not 2 <= length <= min(len(data) - 8, 100_000):
             raise ValueError(f"its header has {length} bytes of {len(data)}")
@@ -64,46 +81,75 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 class ShardSet:
-    """The shards of one moment, opened on first use: vectors by id, wherever they are."""
+    """The shards of one moment: vectors by id, wherever they are.
 
-    def __init__(self, folder: Path, shards: Sequence[Shard], dim: int, dtype: np.dtype):
+    Once they are mapped (``pin``), files that a compaction removes stay readable.
+    """
+
+    def __init__(
+        self, folder: Path, shards: Sequence[Shard], dim: int, dtype: np.dtype, earlier: ShardSet | None = None
+    ):
+        """Take what ``earlier`` has mapped already."""
         self.shards = tuple(shards)
         self.dim = dim
         self.dtype = dtype
         self._folder = folder
+        self._lock = threading.Lock()
+        known = {} if earlier is None else earlier._mapped
+        self._mapped: dict[str, np.ndarray | OSError] = {
+            shard.name: known[shard.name] for shard in self.shards if shard.name in known
+        }
         self._arrays: list[np.ndarray] | None = None
         self._ids = np.empty(0, np.int64)  # ascending, over all shards
         self._where = np.empty(0, np.int64)  # shard number << 40 | row, beside _ids
 
+    def pin(self) -> bool:
+        """Map every file. Tell whether all are there; one that is not is an error only when it is needed."""
+        for shard in self.shards:
+            if not isinstance(self._mapped.get(shard.name), np.ndarray):
+                try:
+                    self._mapped[shard.name] = np.memmap(self._folder / shard.name, np.uint8, mode="r")
+                except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
+                    self._mapped[shard.name] = OSError(str(error))
+        return all(isinstance(data, np.ndarray) for data in self._mapped.values())
+
     def _open(self) -> list[np.ndarray]:
-        if self._arrays is None:
-            arrays, ids, where = [], [], []
-            for number, shard in enumerate(self.shards):
-                path = self._folder / shard.name
-                if not path.exists():
-                    raise CorruptError(f"{path} is missing; run `semsearch doctor`")
-                if not unchanged(path, shard.size, shard.mtime_ns, shard.sha256):
-                    raise CorruptError(f"{path} differs from what was written; run `semsearch doctor`")
-                numbers, vectors = read(path)
-                if vectors.shape != (shard.rows, self.dim) or vectors.dtype != self.dtype:
-                    raise CorruptError(
-                        f"{path} holds {vectors.dtype} {vectors.shape}, expected {self.dtype} "
-                        f"{(shard.rows, self.dim)}; run `semsearch doctor`"
-                    )
-                arrays.append(vectors)
-                ids.append(numbers)
-                where.append(np.arange(len(numbers)) | number << 40)
-            if arrays:
-                joined = np.concatenate(ids)
-                order = np.argsort(joined, kind="stable")
-                self._ids, self._where = joined[order], np.concatenate(where)[order]
-            self._arrays = arrays
-        return self._arrays
+        with self._lock:
+            if self._arrays is None:
+                self.pin()
+                arrays, ids, where = [], [], []
+                for number, shard in enumerate(self.shards):
+                    numbers, vectors = self._parts(shard)
+                    arrays.append(vectors)
+                    ids.append(numbers)
+                    where.append(np.arange(len(numbers)) | number << 40)
+                if arrays:
+                    joined = np.concatenate(ids)
+                    order = np.argsort(joined, kind="stable")
+                    self._ids, self._where = joined[order], np.concatenate(where)[order]
+                self._arrays = arrays
+            return self._arrays
+
+    def _parts(self, shard: Shard) -> tuple[np.ndarray, np.ndarray]:
+        path, data = self._folder / shard.name, self._mapped[shard.name]
+        if isinstance(data, OSError):
+            raise CorruptError(f"{path} is missing or cannot be read ({data}); run `semsearch doctor`") from data
+        if len(data) != shard.size or not _as_noted(path, shard, data):
+            raise CorruptError(f"{path} differs from what was written; run `semsearch doctor`")
+        numbers, vectors = parse(data, path)
+        if vectors.shape != (shard.rows, self.dim) or vectors.dtype != self.dtype:
+            raise CorruptError(
+                f"{path} holds {vectors.dtype} {vectors.shape}, expected {self.dtype} "
+                f"{(shard.rows, self.dim)}; run `semsearch doctor`"
+            )
+        return numbers, vectors
 
     def find(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(present (n,) bool, vectors (number present, d) as stored) of the ids (n,).
+        """Return (present (n,) bool, vectors (number present, d) as stored) of the ids (n,).
 
-        Raises CorruptError where a shard is gone or altered; a compaction may have taken it away since."""
+        Raises:
+            CorruptError: A shard is gone or altered.
+        """
         arrays = self._open()
         at = np.searchsorted(self._ids, ids)
         present = at < len(self._ids)
@@ -116,11 +162,15 @@ class ShardSet:
             vectors[mine] = arrays[number][row[mine]]
         return present, vectors
 
-    @property
-    def ids(self) -> np.ndarray:
-        """(n,) int64, ascending: every id that has a vector here."""
-        self._open()
-        return self._ids
+
+def _as_noted(path: Path, shard: Shard, data: np.ndarray) -> bool:
+    """Tell whether a mapped file is the one that was written: by its time, else by its bytes."""
+    try:
+        if path.stat().st_mtime_ns == shard.mtime_ns:
+            return True
+    except OSError:  # removed since it was mapped: nothing to go by but its bytes
+        pass
+    return hashlib.sha256(data.data).hexdigest() == shard.sha256
 
 
 def remove(folder: Path, names: Sequence[str]) -> None:

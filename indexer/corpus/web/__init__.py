@@ -1,0 +1,1 @@
+"""Readers of web pages and of books made of them."""

@@ -1,0 +1,1 @@
+"""Token ids → vectors: a plain forward for every family, and faster ones that give the same."""

@@ -1,0 +1,1 @@
+"""Texts → prompts: templates, the normalisation of texts, and encoders by name."""

@@ -1,0 +1,1 @@
+"""Where weights come from: names → files → a loaded model and its tokenizer."""

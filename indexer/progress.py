@@ -1,0 +1,44 @@
+"""What a run tells of itself while it goes on: one callable that is given small events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True)
+class FileRead:
+    """One more file has been read and split."""
+
+    path: str
+    files: int
+    """Files of this run so far, this one included."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """It is known how much there is to embed."""
+
+    texts: int
+    """Distinct texts that wait for a vector."""
+    tokens: int
+    """Their tokens, without template."""
+    seconds: float | None
+    """How long embedding them is estimated to take; None for short runs."""
+
+
+@dataclass(frozen=True)
+class TextsEmbedded:
+    """So many more texts have vectors."""
+
+    texts: int
+    tokens: int
+
+
+Event: TypeAlias = FileRead | Planned | TextsEmbedded
+Progress: TypeAlias = Callable[[Event], None]
+
+
+def silent(event: Event) -> None:
+    """Say nothing: the progress of whoever does not want to hear of any."""

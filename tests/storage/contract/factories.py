@@ -1,0 +1,67 @@
+"""The stores that the contract holds for. A new store is added here, in one place."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from indexer.storage import create_store, open_store
+from indexer.storage.local import writer
+from indexer.storage.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from indexer.storage.manifest import Manifest
+    from indexer.storage.store import Maintenance, Store
+
+
+@dataclass(frozen=True)
+class Factory:
+    """How one kind of store is made for a test."""
+
+    name: str
+    make: Callable[[Path, Manifest], Store]
+    """An empty store of its own, in a folder that is there and empty."""
+    reopen: Callable[[Path], Store] | None = None
+    """The store that was made in the folder, as another process would open it; None: it ends with its process."""
+    small: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Within this, limits are so small that a test's few passages reach them (sealing, merging, stale indexes)."""
+    writers: int = 1
+    """Writers at a time."""
+
+    def __str__(self) -> str:
+        """Return the name, for test ids."""
+        return self.name
+
+
+@contextmanager
+def _small_files() -> Iterator[None]:
+    """Let a folder seal shards of four vectors, merge two of them, and drop no dead passages before a compaction."""
+    limits = {"SEAL_AT": 4, "MERGE_AT": 2, "TOMBSTONES": 2.0, "STALE": 0.3}
+    before = {name: getattr(writer, name) for name in limits}
+    try:
+        for name, value in limits.items():
+            setattr(writer, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(writer, name, value)
+
+
+FACTORIES = [
+    Factory("memory", lambda _, manifest: MemoryStore(manifest)),
+    Factory(
+        "local",
+        lambda folder, manifest: create_store(folder / "collection", manifest),
+        lambda folder: open_store(folder / "collection"),
+        _small_files,
+    ),
+]
+
+
+def maintenance(store: Store) -> Maintenance:
+    """Return the store as what looks after it. MemoryStore has only the part that makes sense in memory."""
+    return store  # type: ignore[return-value]

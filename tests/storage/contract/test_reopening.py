@@ -1,0 +1,82 @@
+"""Stores that outlive their process: what another one finds there, and looking after them."""
+
+import pytest
+
+from indexer.errors import CollectionNotFound, LockedError
+from indexer.types import Waiting
+from tests.storage.contract.factories import FACTORIES, maintenance
+from tests.storage.contract.values import ENCODER, add, dense, embed, lexical, now, parsed, shown
+
+
+@pytest.fixture(params=[factory for factory in FACTORIES if factory.reopen], ids=str)
+def factory(request):
+    return request.param
+
+
+@pytest.fixture
+def reopen(factory, store, tmp_path):
+    """Return a function that opens the store as another process would."""
+    others = []
+
+    def again():
+        others.append(factory.reopen(tmp_path / "store0"))
+        return others[-1]
+
+    assert store.name
+    yield again
+    for other in others:
+        other.close()
+
+
+def test_everything_committed_is_there(store, reopen):
+    add(store, "/data/a", ["one", "two words"])
+    store.annotate("weights", {"dense": 0.5})
+    with store.writer() as writer:
+        writer.set_root("/data", {"x": [1]})
+        writer.stage(parsed("/data/b", ["three"]))
+        writer.commit()
+        writer.stage(parsed("/data/c", ["lost"]))
+    store.close()
+    again = reopen()
+    assert again.manifest == store.manifest
+    assert again.annotation("weights") == {"dense": 0.5}
+    with again.snapshot() as snapshot:
+        assert shown(snapshot) == ["one", "two words", "three"]
+        assert dense(snapshot, "two words", 1) == lexical(snapshot, "words") == ["two words"]
+        assert snapshot.roots() == {"/data": {"x": [1]}}
+    with again.writer() as writer:
+        assert writer.waiting() == Waiting(1, 1)
+        assert embed(again, writer) == ["three"]
+        writer.finish()
+    with again.snapshot() as snapshot:
+        assert dense(snapshot, "three", 1) == ["three"]
+
+
+def test_others_see_commits_and_one_writes(store, reopen):
+    other = reopen()
+    version = other.version()
+    with store.writer() as writer:
+        with pytest.raises(LockedError, match="process"):
+            other.writer()
+        writer.stage(parsed("/data/a", ["one"]))
+        writer.commit()
+        assert other.version() != version
+        assert now(other) == ["one"]
+    add(other, "/data/b", ["two"])
+    assert now(store) == ["one", "two"]
+
+
+def test_maintenance(store):
+    add(store, "/data/a", [f"some text {n}" for n in range(50)])
+    with store.writer() as writer:
+        writer.finish()
+    sizes = maintenance(store).sizes()
+    assert set(sizes) == {"catalog", "vectors", "index"}
+    assert all(sizes.values())
+    assert maintenance(store).examine(mend=False, open_encoder=lambda _: ENCODER) == []
+    maintenance(store).rename("other")
+    assert store.name == "other"
+    assert len(now(store)) == 50
+    maintenance(store).delete()
+    with pytest.raises(CollectionNotFound):
+        store.snapshot()
