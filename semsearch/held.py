@@ -8,9 +8,10 @@ import tempfile
 import threading
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from indexer import storage
+from indexer.closing import Closing
 from indexer.errors import CollectionNotFound, MismatchError, SemsearchError, StoreError, UsageError
 from semsearch import encoders, making, stores
 from semsearch.encoders import EncoderOverrides
@@ -22,7 +23,6 @@ from semsearch.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from types import TracebackType
 
     from indexer.embedding.encoder import Encoder as Backend
     from indexer.embedding.spec import EncoderSpec
@@ -46,7 +46,7 @@ def _backend(encoder: Backend | PeoplesEncoder | None) -> Backend | None:
     return encoder.backend if isinstance(encoder, Encoder) else encoder
 
 
-class Held:
+class Held(Closing):
     """A collection that is open, or is yet to be made. ``Collection`` adds what can be done with it."""
 
     def __init__(
@@ -127,16 +127,6 @@ class Held:
         """Let go of the store's files; searches that are under way end as they began."""
         self._let_go()
         self._ended = True
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
 
     @property
     def encoder(self) -> Backend:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from indexer.closing import Closing
 from indexer.errors import LockedError, StoreError
 from indexer.storage.memory_snapshot import MemorySnapshot, State
 from indexer.storage.storable import storable_document, storable_file, storable_path
@@ -21,8 +22,6 @@ from indexer.types import Staged, StoredDocument, StoredPassage, Waiting, Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from types import TracebackType
-    from typing import Self
 
     from indexer.storage.manifest import Manifest
     from indexer.types import Document, Embedded, FileRecord, Parsed, ParsedDocument
@@ -125,7 +124,7 @@ class MemoryStore:
         self._now = MemorySnapshot(state, self.manifest, f"{self._life}.{state.generation}")
 
 
-class MemoryWriter:
+class MemoryWriter(Closing):
     """The one writer of a MemoryStore; see ``Writer``."""
 
     def __init__(self, store: MemoryStore):
@@ -269,16 +268,6 @@ class MemoryWriter:
         with self._store._lock:
             if self._store._writer is self:
                 self._store._writer = None
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def _open(self) -> State:
         if self._store._writer is not self:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from indexer.closing import Closing
 from indexer.errors import StoreError
 from indexer.storage.bm25 import Bm25
 from indexer.storage.filters import matches
@@ -18,8 +19,6 @@ from indexer.types import Counts, Facets, FileRecord, Filter, Neighbours, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from types import TracebackType
-    from typing import Self
 
     from indexer.storage.manifest import Manifest
     from indexer.storage.store import Terms
@@ -49,7 +48,7 @@ class State:
         return {p.passage.text for documents in groups for document in documents for p in document.passages}
 
 
-class MemorySnapshot:
+class MemorySnapshot(Closing):
     """One commit of a MemoryStore; see ``Snapshot``. What a search needs is computed at the first one."""
 
     def __init__(self, state: State, manifest: Manifest, version: str):
@@ -194,13 +193,3 @@ class MemorySnapshot:
 
     def close(self) -> None:
         """Do nothing: memory is given back when nobody holds the snapshot."""
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()

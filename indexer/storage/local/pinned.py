@@ -142,7 +142,6 @@ class PinnedIndex:
         self.note = note
         self._path = None if note is None else folder / note.name
         self._descriptor: int | None = None
-        self.there = note is None
 
     def pin(self) -> bool:
         """Open the file, so that it stays readable when it is replaced. Tell whether it was there."""

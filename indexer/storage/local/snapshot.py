@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sqlalchemy import func, select
 
+from indexer.closing import Closing
 from indexer.errors import StoreError
 from indexer.storage.local.pinned import index_of, postings_of
 from indexer.storage.local.postings import unpack
@@ -22,8 +23,6 @@ from indexer.types import Facets, Neighbours
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
-    from types import TracebackType
-    from typing import Self
 
     from sqlalchemy import Connection
 
@@ -38,7 +37,7 @@ FEW = 4_096
 """Allowed passages up to which the raw vectors are compared one by one, exact whatever the index's kind."""
 
 
-class LocalSnapshot:
+class LocalSnapshot(Closing):
     """What one commit of a LocalStore shows; see ``Snapshot``. Made by ``LocalStore.snapshot``."""
 
     def __init__(
@@ -251,14 +250,6 @@ class LocalSnapshot:
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
             self.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def version_of(manifest: Manifest, generation: int) -> str:

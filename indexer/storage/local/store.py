@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import OperationalError
 
-from indexer.errors import CollectionNotFound, CorruptError, LockedError, StoreError
+from indexer.errors import CorruptError, StoreError
 from indexer.storage.local import replacing
 from indexer.storage.local.files import WriterLock, sync_folder, write_bytes
 from indexer.storage.local.fts import words_of_version
@@ -329,8 +329,6 @@ class LocalStore:
         if self._manifest.sparse is not None:
             connection = self._connect()
             try:
-                from sqlalchemy import func
-
                 query = select(func.coalesce(func.sum(func.length(sparse.c.terms)), 0))
                 sizes["terms"] = int(connection.execute(query).scalar_one())
             finally:
@@ -398,7 +396,9 @@ class LocalStore:
             raise StoreError(f"cannot rename {self.path} to {place}: {error.strerror or error}") from error
         finally:
             lock.release()
-        self.__init__(place, self._device)  # type: ignore[misc]
+        self.path = place
+        self._engine = reading_engine(self._database)
+        self._seen = None
 
     def delete(self) -> None:
         """Delete the collection with everything in it."""
@@ -419,6 +419,3 @@ class LocalStore:
 
 class _Moved(Exception):  # noqa: N818 - a signal, not an error
     """Files changed while they were opened."""
-
-
-__all__ = ["CATALOG", "CollectionNotFound", "LocalStore", "LockedError"]

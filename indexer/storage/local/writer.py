@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sqlalchemy import delete, func, insert, select, text
 
+from indexer.closing import Closing
 from indexer.errors import StoreError
 from indexer.storage.local import shards as shard_files
 from indexer.storage.local.files import ASIDE, sha256, write_aside
@@ -28,8 +29,6 @@ from indexer.types import Embedded, Staged
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
-    from types import TracebackType
-    from typing import Self
 
     from indexer.storage.local.files import WriterLock
     from indexer.storage.local.shards import Shard
@@ -47,7 +46,7 @@ STALE = 0.02
 """Share of changed passages up to which ``finish`` leaves the FAISS file as it is: searches add the changes."""
 
 
-class LocalWriter:
+class LocalWriter(Closing):
     """The one writer of a LocalStore; see ``Writer``. Made by ``LocalStore.writer``."""
 
     def __init__(self, folder: Path, database: WritingDatabase, file: ManifestFile, lock: WriterLock, device: str):
@@ -324,11 +323,3 @@ class LocalWriter:
             self._closed = True
             self.database.close()
             self._lock.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -33,9 +33,8 @@ def document_digest(document: Document, parts: Sequence[Passage]) -> bytes:
         document.title,
         sorted(document.fields.items()),
         [
-            (p.text, p.start, p.end, p.line_start, p.line_end, p.tokens, p.page, *([heading] if heading else []))
+            (p.text, p.start, p.end, p.line_start, p.line_end, p.tokens, p.page, *([p.heading] if p.heading else []))
             for p in parts
-            for heading in [getattr(p, "heading", None)]
         ],
     ]
     return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).digest()
@@ -52,8 +51,8 @@ def file_row(file: FileRecord) -> Row:
         "status": file.status,
         "reason": None if file.reason is None else storable(file.reason),
         "warnings": json.dumps([storable(each) for each in file.warnings]) if file.warnings else None,
-        "ctime_ns": getattr(file, "ctime_ns", 0) or None,
-        "inode": signed(getattr(file, "inode", 0)) or None,
+        "ctime_ns": file.ctime_ns or None,
+        "inode": signed(file.inode) or None,
     }
 
 
@@ -65,11 +64,13 @@ def signed(number: int) -> int:
 def file_record(row: Mapping[str, Any]) -> FileRecord:
     """Return the value of a row of ``files``."""
     values = {name: row[name] for name in ("path", "root", "size", "mtime_ns", "digest", "status", "reason")}
-    known = {field.name for field in fields(FileRecord)}
     inode = row["inode"] or 0
-    extra = {"ctime_ns": row["ctime_ns"] or 0, "inode": inode + (1 << 64) if inode < 0 else inode}
-    values |= {name: value for name, value in extra.items() if name in known}
-    return FileRecord(**values, warnings=tuple(json.loads(row["warnings"] or "[]")))
+    return FileRecord(
+        **values,
+        warnings=tuple(json.loads(row["warnings"] or "[]")),
+        ctime_ns=row["ctime_ns"] or 0,
+        inode=inode + (1 << 64) if inode < 0 else inode,
+    )
 
 
 def document_row(number: int, position: int, path: str, mtime_ns: int, document: Document, digest: bytes) -> Row:
@@ -128,7 +129,7 @@ def passage_row(number: int, document_id: int, part: Passage, lead: str | None) 
         "tokens": part.tokens,
         "page": part.page,
         "lead": lead,
-        "heading": getattr(part, "heading", None),
+        "heading": part.heading,
         "embedded": 0,
     }
 
