@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from indexer.corpus.splitter import Splitter
-from tests.storage.contract.factories import FACTORIES, Factory
-from tests.storage.contract.values import TERMS, manifest
+from tests.storage.contract.factories import FACTORIES, Factory, making
+from tests.storage.contract.values import TERMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,18 +36,8 @@ def factory(request: pytest.FixtureRequest) -> Factory:
 @pytest.fixture
 def make(factory: Factory, tmp_path: Path) -> Iterator[Callable[..., Store]]:
     """Make stores, by the changes of their manifest."""
-    stores = []
-
-    def new(**changes: object) -> Store:
-        folder = tmp_path / f"store{len(stores)}"
-        folder.mkdir()
-        values = {"splitter": {"passage_tokens": 20}, **changes}
-        stores.append(factory.make(folder, manifest(**values)))
-        return stores[-1]
-
-    yield new
-    for store in stores:
-        store.close()
+    with making(factory, tmp_path, splitter={"passage_tokens": 20}) as new:
+        yield new
 
 
 @pytest.fixture

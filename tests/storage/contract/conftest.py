@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.storage.contract.factories import FACTORIES, Factory
-from tests.storage.contract.values import TERMS, manifest
+from tests.storage.contract.factories import FACTORIES, Factory, making
+from tests.storage.contract.values import TERMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,18 +24,8 @@ def factory(request: pytest.FixtureRequest) -> Factory:
 @pytest.fixture
 def make(factory: Factory, tmp_path: Path) -> Iterator[Callable[..., Store]]:
     """Make stores, by the changes of their manifest; each is closed in the end."""
-    stores = []
-
-    def new(**changes: object) -> Store:
-        folder = tmp_path / f"store{len(stores)}"
-        folder.mkdir()
-        stores.append(factory.make(folder, manifest(**changes)))
-        return stores[-1]
-
-    with factory.small():
+    with factory.small(), making(factory, tmp_path) as new:
         yield new
-        for store in stores:
-            store.close()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from indexer.storage import create_store, open_store
 from indexer.storage.local import writer
 from indexer.storage.memory import MemoryStore
+from tests.storage.contract.values import manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,6 +61,22 @@ FACTORIES = [
         _small_files,
     ),
 ]
+
+
+@contextmanager
+def making(factory: Factory, folder: Path, **defaults: object) -> Iterator[Callable[..., Store]]:
+    """Give a function that makes stores, by the changes of their manifest; each is closed in the end."""
+    stores = []
+
+    def new(**changes: object) -> Store:
+        place = folder / f"store{len(stores)}"
+        place.mkdir()
+        stores.append(factory.make(place, manifest(**{**defaults, **changes})))
+        return stores[-1]
+
+    yield new
+    for store in stores:
+        store.close()
 
 
 def maintenance(store: Store) -> Maintenance:
