@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Protocol
 
 from indexer.embedder import COMMIT_SECONDS, EncoderEmbedder, embed_waiting
 from indexer.errors import StoreError, UsageError
 from indexer.progress import Progress, silent
-from indexer.storage.manifest import FORMAT, WORDS
+from indexer.storage.manifest import FORMAT, WORDS, moment
 from indexer.storage.store import Store
 from indexer.types import Parsed, ParsedDocument
 
@@ -72,8 +71,7 @@ def reindex(store: Replaceable, open_encoder: Callable[[], Encoder], progress: P
 
 def _manifest(old: Manifest, encoder: Encoder) -> Manifest:
     """Return the new collection's: a collection of the newest format that is split like the old one."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    return replace(old, spec=encoder.spec, dim=encoder.dim, words=WORDS, format=FORMAT, created=now)
+    return replace(old, spec=encoder.spec, dim=encoder.dim, words=WORDS, format=FORMAT, created=moment())
 
 
 def _check(snapshot: Snapshot, encoder: Encoder, name: str) -> None:

@@ -15,7 +15,7 @@ from indexer.storage import open_store
 from indexer.storage.local import replacing
 from indexer.storage.local import store as store_module
 from indexer.storage.local.store import LocalStore
-from tests.storage.contract.values import ENCODER, add, dense, embed, ids, manifest, now
+from tests.storage.contract.values import ENCODER, add, dense, embed, ids, manifest, now, parsed
 from tests.storage.local.helpers import build
 
 OTHER = HashEncoder(EncoderSpec(model="hash:48"))
@@ -187,3 +187,21 @@ def test_readers_that_come_and_go_during_replacements(live):
     assert opened
     assert all(opened)
     assert dense(held, "a bay", 1) == ["a bay"]
+
+
+def test_collections_that_follow_each_other_at_once_are_told_apart(live):
+    """Same encoder and generation, within a moment: neither the version nor a kept index is that of the one before."""
+    held = live.snapshot()
+    assert dense(held, "the boat", 1) == ["the boat"]
+    new = live.beside(manifest())
+    with new.writer() as writer:
+        writer.stage(parsed("/data/z", ["some water", "the shore", "a sail"]))
+        embed(new, writer)
+        writer.finish()
+    live.replace(new, live.version())
+    with live.snapshot() as snapshot:
+        assert snapshot.generation == held.generation
+        assert snapshot.version != held.version
+        found = snapshot.dense(ENCODER.encode(["the shore"]), 1)
+        assert found.scores[0, 0] == pytest.approx(1, abs=2e-3)
+    held.close()
