@@ -38,7 +38,7 @@ NAMES = 3
 
 _CONTROLS = {code: " " for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
-EXTRACTED = frozenset({"pdf", "docx", "html"})
+EXTRACTED = frozenset({"docx", "epub", "html", "odt", "pdf", "rtf"})
 """Kinds whose line numbers are those of the extracted text, and no help in finding the place in the file."""
 
 
@@ -64,7 +64,10 @@ def hits(found: Sequence[Hit], console: Console, full: bool = False) -> None:
     where else it stands and why it was found.
     """
     for hit in found:
-        head = Text.assemble((f"{hit.rank:>2}", "bold"), f"  {hit.score:.3f}  ", (quiet(place(hit)), "cyan"))
+        where = place(hit)
+        if hit.heading and hit.page is None and hit.kind in EXTRACTED:  # no line or page says where it stands
+            where += f" › {hit.heading}"
+        head = Text.assemble((f"{hit.rank:>2}", "bold"), f"  {hit.score:.3f}  ", (quiet(where), "cyan"))
         body = Text(unwrapped(quiet(hit.text)))  # lines are broken once, for this terminal
         if hit.highlight:
             body.stylize("bold yellow", *hit.highlight)

@@ -46,8 +46,10 @@ def exists(place: str | Path) -> bool:
     Raises:
         StoreError: The place may not be looked into.
     """
+    from indexer.storage.local.manifest_file import NAME
+
     try:
-        return (Path(place) / "manifest.json").is_file()
+        return (Path(place) / NAME).is_file()
     except OSError as error:
         raise StoreError(f"cannot look into {place}: {error.strerror or error}; look at its permissions") from error
 

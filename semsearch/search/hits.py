@@ -68,6 +68,8 @@ class Hit:
     """Worse hits that were folded into this one, best first."""
     explanation: Explanation | None = None
     """Only where it was asked for."""
+    heading: str | None = None
+    """Headings that the passage stands under, outermost first, as in "A › B"; None where there are none."""
 
     @classmethod
     def of(
@@ -97,6 +99,7 @@ class Hit:
             matches=mark.matches,
             duplicates=tuple(map(Duplicate.of, duplicates)),
             explanation=explanation,
+            heading=row.passage.heading,
         )
 
 

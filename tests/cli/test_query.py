@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import get_args
 
+import docx
 import pytest
 
 from semsearch.search.request import Mode
@@ -245,3 +246,24 @@ def test_a_warm_process_answers_as_a_cold_one_with_every_option(copies, index, r
     assert [answer["query"] for answer in answers] == [query for query in queries if query != "\0"]
     for answer in answers:
         assert answer["hits"] == run("query", "--json", *options, answer["query"]).json
+
+
+def test_a_hit_without_lines_has_its_headings_as_its_place(index, run, tmp_path):
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    (folder / "guide.html").write_text(
+        "<h1>Harbour</h1><p>Boats lie here.</p><h2>Winter</h2><p>The crane lifts containers of walrus.</p>"
+    )
+    document = docx.Document()
+    document.add_heading("Bread", 1)
+    document.add_heading("Dough", 2)
+    document.add_paragraph("Knead it with sorrel and wait.")
+    document.save(str(folder / "bread.docx"))
+    index(folder)
+    for query, name, heading in (
+        ("walrus", "guide.html", "Harbour › Winter"),
+        ("sorrel", "bread.docx", "Bread › Dough"),
+    ):
+        [hit] = run("query", "--json", "-k", 1, "--mode", "lexical", query).json
+        assert hit["heading"] == heading
+        assert f"{name} › {heading}" in run("query", "-k", 1, "--mode", "lexical", query).out.splitlines()[0]
