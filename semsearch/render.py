@@ -146,6 +146,7 @@ def report_value(report: Report, dry_run: bool) -> dict[str, Any]:
         "passages": {"embedded": report.embedded, "reused": report.reused, "total": report.total},
         "seconds": round(report.seconds, 3),
         "vanished_roots": report.vanished,
+        "warnings": [{"path": path, "warnings": list(said)} for path, said in sorted(report.warnings.items())],
     }
     if dry_run:
         value["dry_run"] = {
@@ -160,6 +161,8 @@ def report(report: Report) -> str:
     """Return the one-line summary of ``index``."""
     names = ("new", "changed", "moved", "deleted", "unchanged", "failed", "skipped")
     files = ", ".join(f"{getattr(report, name)} {name}" for name in names if getattr(report, name))
+    if report.warnings:
+        files += f" ({len(report.warnings)} read in part)"
     return (
         f"files: {files or 'none'}; passages: {report.embedded} embedded, {report.total} in the index; "
         f"{duration(report.seconds)}"

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from semsearch.collection import Collection
 
 
+MAX_WARNINGS = 5
+"""Files read in part that a run names; ``semsearch status`` names all."""
+
+
 @dataclass(frozen=True)
 class _How:
     """How a new collection is made, and what of it is done now."""
@@ -63,6 +67,12 @@ def command(docs: Collection, paths: tuple[str, ...], options: ReadOptions | Non
         output.LOG.warning("%s is gone or empty: its passages are kept; to drop them: semsearch remove %s", root, root)
     text = render.dry_run(report) if how.dry_run else render.report(report)
     output.value(render.report_value(report, how.dry_run), text, as_json)
+    for path, said in sorted(report.warnings.items())[:MAX_WARNINGS]:
+        output.LOG.warning("%s: %s", path, "; ".join(said))
+    if len(report.warnings) > MAX_WARNINGS:
+        output.LOG.warning(
+            "%d more files were read in part; see: semsearch status", len(report.warnings) - MAX_WARNINGS
+        )
     if report.failed:
         output.LOG.warning("%d files could not be read; see: semsearch status", report.failed)
     return 4 if report.failed or report.vanished else 0

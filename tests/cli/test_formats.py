@@ -82,7 +82,7 @@ def test_a_nasty_file_of_each_kind_becomes_a_status_and_nothing_is_lost(good, in
         (good / name).write_text("alpha")
     (good / "long.txt").write_bytes(b"word " * (14 << 20))  # 70 MiB without a line end
 
-    for _ in range(2):  # what failed stays failed while it stays as it is
+    for first in (True, False):  # what failed stays failed while it stays as it is
         result = index(good)
         assert result.code == 4
         # The good row of the bad record file, and what was read in part.
@@ -96,6 +96,8 @@ def test_a_nasty_file_of_each_kind_becomes_a_status_and_nothing_is_lost(good, in
         assert len(failed) == len(NASTY) + len(strange) + 1, json.dumps(failed, indent=1)
         skipped = {os.path.basename(entry["path"]) for entry in status["skipped"]}
         assert {"out", "pipe.txt", "loop", "dangling", *(f"without-{name}" for name in WITHOUT_TEXT)} <= skipped
+        said = {os.path.basename(entry["path"]): entry["warnings"] for entry in result.json["warnings"]}
+        assert set(said) == (set(IN_PART) if first else set())  # of the files that this run has read
         warned = {os.path.basename(entry["path"]): " ".join(entry["warnings"]) for entry in status["warnings"]}
         assert all(part in warned[name] for name, (_, part) in IN_PART.items())
     assert run("query", "--json", "kept row").json[0]["text"] == "kept row"
