@@ -11,12 +11,12 @@ from indexer.corpus.formats import ReadOptions
 from indexer.corpus.parse import parse_stream
 from indexer.embedder import COMMIT_SECONDS, EncoderEmbedder, embed_waiting
 from indexer.parsing import Job, read_files
-from indexer.plan import make_plan
+from indexer.plan import make_plan, take_walk
 from indexer.progress import FileRead, Planned, Progress, TextsEmbedded, silent
 from indexer.types import FileRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import BinaryIO
 
     from indexer.corpus.splitter import Splitter
@@ -102,9 +102,12 @@ def update(
     report = Report()
     with store.writer() as writer:
         with store.snapshot() as snapshot:
-            plan = make_plan(snapshot, roots, options, force=force, checksum=checksum, exclude=exclude)
+            walk = take_walk(snapshot, roots, options, force=force, exclude=exclude)
+            plan = make_plan(snapshot, walk, checksum=checksum)
         try:
-            _take_in(writer, plan, splitter, dry_run, report, progress)
+            jobs = [Job(each.file, each.options, each.known) for each in plan.read]
+            with closing(read_files(jobs, splitter)) as results:
+                take_in(writer, plan, results, (lambda: None) if dry_run else writer.commit, report, progress)
             _embed(store, writer, open_encoder, dry_run, report, progress)
             if not dry_run:
                 writer.finish()
@@ -112,7 +115,7 @@ def update(
             if not dry_run:
                 writer.commit()  # of a step that was broken off nothing is left, so this is whole
             raise
-    return _ended(report, store, started)
+    return ended(report, store, started)
 
 
 def update_from_stream(
@@ -148,18 +151,35 @@ def update_from_stream(
         except KeyboardInterrupt:
             writer.commit()
             raise
-    return _ended(report, store, started)
+    return ended(report, store, started)
 
 
-def _ended(report: Report, store: Store, started: float) -> Report:
+def ended(report: Report, store: Store, started: float) -> Report:
+    """Return the report with what is known at a run's end."""
     with store.snapshot() as snapshot:
         report.total = snapshot.counts().passages
     report.seconds = time.monotonic() - started
     return report
 
 
-def _take_in(writer: Writer, plan: Plan, splitter: Splitter, dry_run: bool, report: Report, progress: Progress) -> None:
-    """Read what the plan says, stage it and forget what is gone. Without ``dry_run`` all of it is committed."""
+def take_in(
+    writer: Writer,
+    plan: Plan,
+    results: Iterable[Parsed | None],
+    commit: Callable[[], object],
+    report: Report,
+    progress: Progress = silent,
+) -> None:
+    """Stage what was read of the files of a plan, and forget what is gone.
+
+    Args:
+        writer: Of the collection that the plan was made for.
+        plan: Says what becomes of each file.
+        results: What was read of each file of ``plan.read``, in that order; None: its bytes are the known ones.
+        commit: Called now and then, and at the end.
+        report: Counts what was done.
+        progress: Hears of every file.
+    """
     report.vanished, report.unchanged = list(plan.vanished), plan.unchanged
     for root, options in plan.roots.items():
         writer.set_root(root, options.to_dict())
@@ -168,29 +188,26 @@ def _take_in(writer: Writer, plan: Plan, splitter: Splitter, dry_run: bool, repo
     gone = {record.path: record for record in plan.gone}
     by_digest = {record.digest: record.path for record in plan.gone if record.status == "indexed"}
     last = time.monotonic()
-    jobs = [Job(each.file, each.options, each.known) for each in plan.read]
-    with closing(read_files(jobs, splitter)) as results:
-        for each, parsed in zip(plan.read, results, strict=True):
-            if parsed is None:
-                _touch(writer, each, report)
-                continue
-            if _stage(writer, parsed, each.before, report):
-                moved = by_digest.get(parsed.file.digest)
-                if each.before is not None and each.before.status != "skipped":
-                    report.changed += 1
-                elif moved in gone:
-                    writer.remove([gone.pop(moved).path])
-                    report.moved += 1
-                else:
-                    report.new += 1
-                progress(FileRead(each.file.path, report.new + report.changed + report.moved))
-            if not dry_run and time.monotonic() - last > COMMIT_SECONDS:
-                writer.commit()
-                last = time.monotonic()
+    for each, parsed in zip(plan.read, results, strict=True):
+        if parsed is None:
+            _touch(writer, each, report)
+            continue
+        if _stage(writer, parsed, each.before, report):
+            moved = by_digest.get(parsed.file.digest)
+            if each.before is not None and each.before.status != "skipped":
+                report.changed += 1
+            elif moved in gone:
+                writer.remove([gone.pop(moved).path])
+                report.moved += 1
+            else:
+                report.new += 1
+            progress(FileRead(each.file.path, report.new + report.changed + report.moved))
+        if time.monotonic() - last > COMMIT_SECONDS:
+            commit()
+            last = time.monotonic()
     report.deleted += sum(record.status == "indexed" for record in gone.values())
     writer.remove(sorted(gone))
-    if not dry_run:
-        writer.commit()
+    commit()
 
 
 def _leave_out(writer: Writer, file: FileRecord, before: FileRecord | None, report: Report) -> None:

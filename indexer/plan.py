@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Walk:
+    """What lies under the roots of a run, and how it is to be read."""
+
+    roots: Mapping[str, ReadOptions]
+    entries: tuple[Found, ...]
+    missing: frozenset[str] = frozenset()
+    """Roots that do not exist."""
+
+
+@dataclass(frozen=True)
 class ToRead:
     """One file that may have changed."""
 
@@ -47,48 +57,65 @@ class Plan:
     unchanged: int
 
 
-def make_plan(
+def take_walk(
     snapshot: Snapshot,
     roots: Sequence[str],
     options: ReadOptions | None = None,
     *,
     force: bool = False,
-    checksum: bool = False,
     exclude: Sequence[str] = (),
-) -> Plan:
-    """Compare the files under roots with a collection.
+) -> Walk:
+    """Walk over the files of a run.
 
     Args:
-        snapshot: The collection.
+        snapshot: The collection that they are for.
         roots: Files and folders; none: all roots that it knows.
         options: How to read; None: as each root was read last.
         force: Allow ``/`` and the home folder.
-        checksum: Look at the bytes of every file, whatever its size and times say.
         exclude: Folders that are never entered.
 
     Raises:
         UsageError: A root never existed, or is ``/`` or the home folder without ``force``.
     """
-    known = {record.path: record for record in snapshot.files()}
     known_roots = snapshot.roots()
     named = changes.settle(roots, sorted(known_roots)) or sorted(known_roots)
-    for root in named:
-        if not os.path.lexists(root) and root not in known_roots and not any(changes.within(p, root) for p in known):
+    missing = frozenset(root for root in named if not os.path.lexists(root))
+    for root in sorted(missing - known_roots.keys()):
+        if not any(changes.within(record.path, root) for record in snapshot.files()):
             raise UsageError(f"{root} does not exist; name files or folders that do, or - for standard input")
-    found = changes.scan(named, force=force, exclude=exclude)
-    what = changes.compare(found, known, named, checksum=checksum)
-    ways = {root: options or _options(root, known_roots) for root in named}
-    otherwise = {root for root, way in ways.items() if known_roots.get(root, way.to_dict()) != way.to_dict()}
+    return Walk(
+        {root: options or _options(root, known_roots) for root in named},
+        tuple(changes.scan(named, force=force, exclude=exclude)),
+        missing,
+    )
+
+
+def make_plan(snapshot: Snapshot, walk: Walk, *, checksum: bool = False, whole: bool = True) -> Plan:
+    """Compare a walk with a collection.
+
+    Args:
+        snapshot: The collection.
+        walk: What there is.
+        checksum: Look at the bytes of every file, whatever its size and times say.
+        whole: Whether the walk holds everything under its roots: else nothing is taken to be gone.
+    """
+    known = {record.path: record for record in snapshot.files()}
+    known_roots = snapshot.roots()
+    what = changes.compare(
+        walk.entries, known, list(walk.roots), checksum=checksum, exists=lambda root: root not in walk.missing
+    )
+    lost = what.lost if whole else []
+    otherwise = {root for root, way in walk.roots.items() if known_roots.get(root, way.to_dict()) != way.to_dict()}
     return Plan(
-        read=_to_read(what, known, ways, otherwise),
+        read=_to_read(what, known, walk.roots, otherwise),
         left_out=tuple((_record(f), known.get(f.path)) for f in what.problems if f.path not in what.lost),
-        gone=tuple(what.gone),
+        gone=tuple(what.gone) if whole else (),
         roots={
             root: way
-            for root, way in ways.items()
-            if root not in what.lost and (root in known_roots or _owner(root, known_roots) is None)
+            for root, way in walk.roots.items()
+            if root not in lost and (root in known_roots or _owner(root, known_roots) is None)
         },
-        vanished=tuple(what.lost),
+        vanished=tuple(lost),
         unchanged=sum(not _reread(file, otherwise) for file in what.unchanged),
     )
 

@@ -11,7 +11,7 @@ from indexer.corpus.text import opened
 from indexer.corpus.walk import Found, scan, settle, within
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from indexer.types import FileRecord
 
@@ -45,7 +45,12 @@ def digest(path: str) -> str:
 
 
 def compare(
-    found: Iterable[Found], known: Mapping[str, FileRecord], roots: Sequence[str], *, checksum: bool = False
+    found: Iterable[Found],
+    known: Mapping[str, FileRecord],
+    roots: Sequence[str],
+    *,
+    checksum: bool = False,
+    exists: Callable[[str], bool] = os.path.lexists,
 ) -> Changes:
     """Return what became of the files of the roots since ``known`` was written.
 
@@ -57,6 +62,7 @@ def compare(
         known: Path → record. It may hold files of other roots, which are let alone.
         roots: The arguments of ``scan``.
         checksum: Trust none of these: list every known file as changed, so that its digest decides.
+        exists: Tells whether a root was there when the walk was made: it may have been made on another machine.
     """
     result = Changes()
     entries = {entry.path: entry for entry in found}
@@ -76,7 +82,7 @@ def compare(
     readable = [entry.path for entry in entries.values() if not entry.problem]
     for root in named:
         had = any(record.status == "indexed" for record in mine[root])
-        if not os.path.lexists(root) or (had and not any(within(path, root) for path in readable)):
+        if not exists(root) or (had and not any(within(path, root) for path in readable)):
             result.lost.append(root)
     closed = [entry.path for entry in entries.values() if entry.problem and entry.problem[0] == "failed"]
     gone = {record.path: record for records in mine.values() for record in records if record.path not in entries}
