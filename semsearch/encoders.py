@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from indexer import embedding
-from indexer.embedding.prompts import presets
 from indexer.embedding.spec import DEFAULT_MODEL, FLOATS, EncoderSpec, Pooling, Precision
 from indexer.errors import MismatchError, UsageError
 
@@ -144,6 +142,8 @@ def named(name: str) -> EncoderSpec:
         return EncoderSpec()
     if name in embedding.shipped_adapters() or (Path(name).expanduser() / "adapter_config.json").is_file():
         return _put(EncoderSpec(), {"adapter": name})
+    from indexer.embedding.prompts import presets
+
     if name in presets.presets() or name.endswith((".toml", ".json")):
         return presets.load(name)
     return _put(EncoderSpec(), {"model": name})
@@ -221,5 +221,7 @@ def _put(spec: EncoderSpec, wanted: Mapping[str, Any]) -> EncoderSpec:
 
 
 def _nearest(name: str, known: tuple[str, ...]) -> str:
+    import difflib
+
     found = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {found[0]!r}? " if found else ""

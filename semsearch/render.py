@@ -7,11 +7,7 @@ from dataclasses import asdict
 from math import floor
 from typing import TYPE_CHECKING, Any
 
-from rich.text import Text
-
-from semsearch.encoders import describe
 from semsearch.search.sentences import unwrapped
-from semsearch.status import Status, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,6 +19,7 @@ if TYPE_CHECKING:
     from semsearch.search.explain import Explanation, Words
     from semsearch.search.hits import Duplicate, Hit
     from semsearch.search.sentences import Span
+    from semsearch.status import Status, Unreadable
 
 EXCERPT = 6
 """Lines of a passage shown around its most telling sentence, unless it is asked for whole."""
@@ -63,6 +60,8 @@ def hits(found: Sequence[Hit], console: Console, full: bool = False) -> None:
     Rank, score and place come first, then the passage with its most telling sentence and the query's words marked, then
     where else it stands and why it was found.
     """
+    from rich.text import Text  # here: an answer as JSON needs none of it
+
     for hit in found:
         where = place(hit)
         if hit.heading and hit.page is None and hit.kind in EXTRACTED:  # no line or page says where it stands
@@ -197,6 +196,9 @@ def dry_run(report: Report) -> str:
 
 def status_value(status: Status | Unreadable) -> dict[str, Any]:
     """Return one collection as ``status --json`` shows it."""
+    from semsearch.encoders import describe
+    from semsearch.status import Unreadable
+
     if isinstance(status, Unreadable):
         error = {"kind": status.error.kind, "message": str(status.error)}
         return {"collection": status.name, "path": status.place, "error": error}
@@ -236,6 +238,8 @@ def statuses(found: Iterable[Status | Unreadable], every_file: bool = False) -> 
 
 
 def _status(status: Status | Unreadable, every_file: bool) -> str:
+    from semsearch.status import Unreadable
+
     if isinstance(status, Unreadable):
         return f"{status.name}  ({status.place})\n  cannot be opened: {status.error}"
     counts, spec = status.counts, status.spec

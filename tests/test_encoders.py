@@ -8,6 +8,7 @@ import pytest
 
 import semsearch
 from indexer import embedding
+from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.prompts import presets
 from indexer.embedding.spec import DEFAULT_MODEL, EncoderSpec
 from indexer.errors import ConfigError, MismatchError, ModelError, UsageError
@@ -128,7 +129,7 @@ def test_the_encoder_of_people_is_that_of_the_index(tiny_llama: Path, tmp_path: 
 
 def test_without_settings_it_is_the_one_with_the_adapter_for_search(monkeypatch: pytest.MonkeyPatch):
     opened = []
-    monkeypatch.setattr(embedding, "open_encoder", lambda spec, **_: opened.append(spec) or embedding.HashEncoder())
+    monkeypatch.setattr(embedding, "open_encoder", lambda spec, **_: opened.append(spec) or HashEncoder())
     semsearch.Encoder.load()
     assert opened == [embedding.resolve(encoders.choose(Settings(), NOTHING, "search"))]
     assert opened[0].adapter == "search"

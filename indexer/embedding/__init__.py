@@ -1,11 +1,9 @@
-"""Passages → vectors. The functions here load torch and transformers only when they must."""
+"""Passages → vectors. The functions here load NumPy, torch and transformers only when they must."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from indexer.embedding.encoder import Encoder
-from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec, Precision
 
 if TYPE_CHECKING:
@@ -13,10 +11,10 @@ if TYPE_CHECKING:
 
     from tokenizers import Tokenizer
 
+    from indexer.embedding.encoder import Encoder
+
 __all__ = [
-    "Encoder",
     "EncoderSpec",
-    "HashEncoder",
     "Precision",
     "adapter_description",
     "default_precision",
@@ -66,6 +64,8 @@ def open_encoder(
         MismatchError: The files have changed since the spec was resolved.
     """
     if spec.hashed:
+        from indexer.embedding.hash_encoder import HashEncoder
+
         return HashEncoder(spec)
     from indexer.embedding.hf_encoder import HFEncoder
 
@@ -114,6 +114,8 @@ def tokenizer(spec: EncoderSpec) -> Tokenizer | Callable[[str], int]:
         ModelError: The model cannot be found, or its tokenizer not be read.
     """
     if spec.hashed:
+        from indexer.embedding.hash_encoder import HashEncoder
+
         encoder = HashEncoder(spec)
         return lambda text: int(encoder.count_tokens([text])[0])
     from indexer.embedding.weights import models, tokens

@@ -7,17 +7,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from indexer.corpus.formats import ReadOptions
 from semsearch.encoders import EncoderOverrides
 from semsearch.nearest import hint
 from semsearch.search import filter_expressions
 from semsearch.search.request import FUSIONS, MODES
 from semsearch.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from indexer.corpus.formats import ReadOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 Decorator = Callable[[F], F]
@@ -237,7 +239,11 @@ READ_OPTIONS = [
 
 def _read_options(**given: Any) -> ReadOptions | None:
     """Return what was said of reading; None, which keeps what was said before, where nothing was."""
-    return ReadOptions(**given) if given else None
+    if not given:
+        return None
+    from indexer.corpus.formats import ReadOptions
+
+    return ReadOptions(**given)
 
 
 read_options = gather("options", _read_options, READ_OPTIONS)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from semsearch import render
 
@@ -18,18 +17,6 @@ if TYPE_CHECKING:
     from semsearch.search.hits import Answer, Hit
 
 LOG = logging.getLogger("semsearch.cli")
-
-
-class Terminal(Console):
-    """Standard output as rich writes it. A reader that has gone is an error, not an exit with code 1."""
-
-    def __init__(self) -> None:
-        """Write to standard output."""
-        super().__init__(soft_wrap=False, highlight=False)
-
-    def on_broken_pipe(self) -> NoReturn:
-        """Let the error through to where the exit code is decided."""
-        raise BrokenPipeError
 
 
 def value(result: Any, text: str, as_json: bool) -> None:
@@ -62,7 +49,18 @@ def answer(found: Answer, shown: Shown, min_confidence: float | None) -> None:
 
 def hits(found: Sequence[Hit], full: bool) -> None:
     """Print hits for a person."""
+    from semsearch.cli.terminal import Terminal
+
     render.hits(found, Terminal(), full)
+
+
+def heading(query: str) -> None:
+    """Print a query above its hits, where there are several."""
+    from rich.text import Text
+
+    from semsearch.cli.terminal import Terminal
+
+    Terminal().rule(Text(render.quiet(query)), align="left")
 
 
 def remarks(found: Answer, said: set[str] | None = None) -> None:

@@ -6,7 +6,6 @@ import sys
 from typing import TYPE_CHECKING
 
 import click
-from rich.text import Text
 
 from semsearch import render
 from semsearch.cli import output
@@ -53,7 +52,7 @@ def _stream(docs: Collection, request: Callable[[str], SearchRequest], shown: Sh
             output.remarks(found, said)
             click.echo(output.json_text({"query": line, "hits": values} if shown.jsonl else values))
         else:
-            output.Terminal().rule(Text(render.quiet(line)), align="left")
+            output.heading(line)
             output.answer(
                 Answer(found.hits, tuple(n for n in found.notes if n not in said)), shown, asked.min_confidence
             )

@@ -7,7 +7,6 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from indexer.errors import ModelError
-from indexer.words import COMMON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -83,6 +82,8 @@ def number(score: float) -> float | None:
 
 
 def _words(tokens: Sequence[tuple[str, float]]) -> Words:
+    from indexer.words import COMMON
+
     weights: dict[str, float] = {}
     for token, weight in tokens:
         word = token.strip().lower()

@@ -10,13 +10,13 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from indexer.corpus.formats import BINARY, KINDS
 from indexer.errors import UsageError
-from indexer.types import Filter
 from semsearch.nearest import choices, hint
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+
+    from indexer.types import Filter
 
 HELP = (
     "path=GLOB, type=KIND (markdown, pdf, py …), since=DATE, until=DATE or FIELD=VALUE of a record; "
@@ -32,6 +32,8 @@ def parse(expressions: Sequence[str]) -> Filter | None:
     """
     if not expressions:
         return None
+    from indexer.types import Filter
+
     paths, kinds, fields = [], [], []
     dates: dict[str, datetime] = {}
     for expression in expressions:
@@ -54,7 +56,6 @@ def parse(expressions: Sequence[str]) -> Filter | None:
 
 NAMES = ("path", "type", "since", "until")
 """Conditions that are not a record's field."""
-_KNOWN = frozenset([*KINDS, *BINARY, *(ending for endings in KINDS.values() for ending in endings)])
 
 
 def check(condition: Filter, kinds: Collection[str], endings: Collection[str], fields: Collection[str]) -> list[str]:
@@ -81,11 +82,18 @@ def check(condition: Filter, kinds: Collection[str], endings: Collection[str], f
     for kind in condition.kinds:
         if kind in kinds or kind in endings:
             continue
-        if kind not in _KNOWN:
+        if kind not in _known_kinds():
             there = choices(kind, {*kinds, *endings})
             raise UsageError(f"nothing in this collection is of type {kind!r}; there are {there}")
         remarks.append(f"nothing in this collection is of type {kind}; there are {', '.join(sorted(kinds))}")
     return remarks
+
+
+def _known_kinds() -> frozenset[str]:
+    """Return every kind and ending there can be, in this collection or another."""
+    from indexer.corpus.formats import BINARY, KINDS
+
+    return frozenset([*KINDS, *BINARY, *(ending for endings in KINDS.values() for ending in endings)])
 
 
 def _date(expression: str, value: str) -> datetime:

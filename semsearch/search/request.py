@@ -9,11 +9,10 @@ from math import isnan
 from typing import TYPE_CHECKING, Literal, Self, get_args
 
 from indexer.errors import UsageError
-from indexer.types import Filter
 from semsearch.nearest import check_names, hint
-from semsearch.search import filter_expressions
 
 if TYPE_CHECKING:
+    from indexer.types import Filter
     from semsearch.search.rerank import Reranker
 
 Mode = Literal["hybrid", "dense", "lexical", "sparse"]
@@ -66,7 +65,7 @@ class HitOptions:
     @property
     def condition(self) -> Filter | None:
         """``filter`` as a Filter."""
-        assert self.filter is None or isinstance(self.filter, Filter)  # __post_init__ made it one
+        assert not isinstance(self.filter, str | Sequence)  # __post_init__ made it a Filter
         return self.filter
 
     @classmethod
@@ -163,7 +162,12 @@ def _check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
 
 
 def _filter(value: object) -> Filter | None:
-    if value is None or isinstance(value, Filter):
+    if value is None:
+        return None
+    from indexer.types import Filter
+    from semsearch.search import filter_expressions
+
+    if isinstance(value, Filter):
         return value
     expressions = [value] if isinstance(value, str) else value
     if not isinstance(expressions, Sequence) or not all(isinstance(each, str) for each in expressions):

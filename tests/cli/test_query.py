@@ -143,8 +143,9 @@ def test_precision(index, run, corpus):
     assert run("query", "--precision", "int8", "boat").code == 3
 
 
-def test_help_is_light():
-    code = "import sys; from semsearch.cli import run; run(['--help']); print(*sys.modules)"
+@pytest.mark.parametrize("command", [[], ["query"], ["similar"], ["get"]])
+def test_help_is_light(command):
+    code = f"import sys; from semsearch.cli import run; run({[*command, '--help']}); print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     loaded = set(out.split())
     assert "click" in loaded
