@@ -1,5 +1,7 @@
 #!/bin/sh
-# Set up, then run the tests. Arguments go to pytest.
+# Set up, then run the tests in two processes of one thread each. Arguments go to pytest (-n 0: one process, as a debugger
+# needs it).
 extra=test
 . "$(dirname "$0")/environment.sh"
-python -m pytest "$@"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+python -m pytest -n 2 --dist loadfile "$@"

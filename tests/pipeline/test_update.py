@@ -215,7 +215,8 @@ class TestInterruption:
             from indexer.storage import create_store
             from tests.pipeline.conftest import count_words
             from tests.storage.contract.values import ENCODER, manifest
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            for each in (signal.SIGTERM, signal.SIGINT):  # a shell that starts tests behind it has them ignore SIGINT
+                signal.signal(each, signal.default_int_handler)
             store = create_store({str(tmp_path / "c")!r}, manifest())
             pipeline.read_files.__globals__["_workers"] = lambda jobs: 3
             heard = lambda event: print("read", flush=True) if getattr(event, "files", 0) == 20 else None
