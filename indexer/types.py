@@ -241,6 +241,59 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """What a person said of one place: whether it answers a query.
+
+    A place is a passage by its lines, as a hit shows them, or a whole document: passages of another splitting, another
+    encoder or another day are no other places as long as the text stands there.
+    """
+
+    query: str
+    """Without white space at its ends; runs of it count as one blank."""
+    path: str
+    """Of the file, absolute."""
+    grade: int | None
+    """0: wrong; from 1: right, and more so the higher; None takes back what was said before."""
+    record: str | None = None
+    """The record's identifier within its file; None where the file is one document."""
+    line_start: int | None = None
+    """1-based, inclusive, of the passage that was looked at; None: all of the document."""
+    line_end: int | None = None
+    at: str = ""
+    """When: ISO 8601 in UTC. Empty where it is not known."""
+    encoder: str | None = None
+    """Fingerprint of the encoder whose answer was judged; None where none was looked at."""
+    generation: int | None = None
+    """Number of the commit that was searched."""
+
+    def __post_init__(self) -> None:
+        """Normalise the query and check the values.
+
+        Raises:
+            ValueError: One of them cannot be.
+        """
+        texts = {"query": self.query, "path": self.path, "at": self.at}
+        if wrong := [name for name, value in texts.items() if not isinstance(value, str)]:
+            raise ValueError(f"{wrong[0]} is {texts[wrong[0]]!r}; it is a text")
+        if wrong := [n for n in ("record", "encoder") if not isinstance(getattr(self, n), str | None)]:
+            raise ValueError(f"{wrong[0]} is {getattr(self, wrong[0])!r}; it is a text, or null")
+        object.__setattr__(self, "query", " ".join(self.query.split()))
+        if not self.query or not self.path:
+            raise ValueError("a judgement needs a query and a path")
+        numbers = {name: getattr(self, name) for name in ("grade", "line_start", "line_end", "generation")}
+        for name, value in numbers.items():
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31):
+                raise ValueError(f"{name} is {value!r}; it is a whole number from 0 up, or null")
+        if (self.line_start is None) != (self.line_end is None):
+            raise ValueError("line_start and line_end are given both or not at all")
+
+    @property
+    def about(self) -> tuple[str, str, str | None, int | None, int | None]:
+        """What the judgement is of: a later one of the same takes its place."""
+        return self.query, self.path, self.record, self.line_start, self.line_end
+
+
+@dataclass(frozen=True)
 class Problem:
     """One thing that is wrong with a collection."""
 

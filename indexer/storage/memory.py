@@ -15,16 +15,17 @@ import numpy as np
 
 from indexer.closing import Closing
 from indexer.errors import LockedError, StoreError
+from indexer.storage.judgements import latest, storable_judgement
 from indexer.storage.memory_snapshot import MemorySnapshot, State
 from indexer.storage.storable import storable_document, storable_file, storable_path
 from indexer.storage.vectors import check
 from indexer.types import Staged, StoredDocument, StoredPassage, Waiting, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from indexer.storage.manifest import Manifest
-    from indexer.types import Document, Embedded, FileRecord, Parsed, ParsedDocument
+    from indexer.types import Document, Embedded, FileRecord, Judgement, Parsed, ParsedDocument
 
 _DTYPES = {"fp16": np.float16, "fp32": np.float32}
 
@@ -41,6 +42,7 @@ class MemoryStore:
         self._writer: MemoryWriter | None = None
         self._last_id = 0  # of a passage; not part of the state, so that no rollback gives an id out again
         self._annotations: dict[str, dict[str, object]] = {}
+        self._judgements: list[Judgement] = []
         self._beside: MemoryStore | None = None
         self._life = secrets.token_hex(4)
         self._now = MemorySnapshot(State(), manifest, f"{self._life}.0")
@@ -82,6 +84,16 @@ class MemoryStore:
             if value is not None:
                 self._annotations[name] = dict(value)
 
+    def judge(self, judgements: Sequence[Judgement]) -> None:
+        """Keep what a person said of some places."""
+        with self._lock:
+            self._judgements = latest([*self._judgements, *map(storable_judgement, judgements)])
+
+    def judgements(self) -> list[Judgement]:
+        """Return the judgements that count, in the order in which they were made."""
+        with self._lock:
+            return list(self._judgements)
+
     def close(self) -> None:
         """Do nothing: there are no files."""
 
@@ -112,7 +124,8 @@ class MemoryStore:
             before = f"{self.name}-before" + (f"-{len(self.replaced) + 1}" if self.replaced else "")
             self.replaced[before] = MemoryStore(self.manifest, before)
             self.replaced[before]._become(self)
-            self._become(new)
+            self.replaced[before].judge(self._judgements)
+            self._become(new)  # and keep the judgements
             self._beside = None
             return before
 

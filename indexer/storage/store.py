@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Facets,
         FileRecord,
         Filter,
+        Judgement,
         Neighbours,
         Parsed,
         Problem,
@@ -85,6 +86,18 @@ class Store(Protocol):
 
     def annotate(self, name: str, value: Mapping[str, object] | None) -> None:
         """Keep a small JSON object with the collection, durably; None removes it."""
+        ...
+
+    def judge(self, judgements: Sequence[Judgement]) -> None:
+        """Keep what a person said of some places, durably before it returns. Of one place the last word counts.
+
+        It needs no writer and waits for none. A collection that is put in this one's place takes the judgements over,
+        those included that are made meanwhile.
+        """
+        ...
+
+    def judgements(self) -> list[Judgement]:
+        """Return the judgements that count, in the order in which they were made; those taken back are left out."""
         ...
 
     def close(self) -> None:
@@ -300,6 +313,8 @@ class Maintenance(Protocol):
 
     def replace(self, new: Store, version: str) -> str:
         """Put ``new`` in this store's place in one step. Return the name under which the old one stays.
+
+        This store's judgements go over to it in the same step; the old one keeps them too.
 
         Raises:
             StoreError: This store is no longer at ``version``: the new one lacks what has come since.

@@ -8,6 +8,7 @@ import re
 import shutil
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,11 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import OperationalError
 
 from indexer.errors import CorruptError, StoreError
+from indexer.storage.judgements import latest, storable_judgement
 from indexer.storage.local import replacing
 from indexer.storage.local.files import WriterLock, sync_folder, write_bytes
 from indexer.storage.local.fts import words_of_version
+from indexer.storage.local.judgement_file import JudgementFile
 from indexer.storage.local.manifest_file import NAME as MANIFEST
 from indexer.storage.local.manifest_file import ManifestFile
 from indexer.storage.local.pinned import VECTORS, PinnedIndex, Shared, Vectors, listed
@@ -28,13 +31,13 @@ from indexer.storage.sql.reading import CatalogReader
 from indexer.storage.sql.schema import sparse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from indexer.embedding.encoder import Encoder
     from indexer.embedding.spec import EncoderSpec
     from indexer.storage.local.shards import Shard
     from indexer.storage.manifest import Manifest
-    from indexer.types import Problem
+    from indexer.types import Judgement, Problem
 
 CATALOG = "catalog.sqlite"
 SETTLED_NS = 100_000_000
@@ -310,6 +313,38 @@ class LocalStore:
             raise StoreError(f"{name!r} cannot name an annotation; it is a word in small letters")
         return self.path / f"{name}.json"
 
+    def judge(self, judgements: Sequence[Judgement]) -> None:
+        """Keep what a person said of some places, durably before it returns.
+
+        Raises:
+            CollectionNotFound: The collection is gone.
+            StoreError: The folder cannot be written.
+        """
+        if judgements:
+            with self._judging() as file:
+                file.append(map(storable_judgement, judgements))
+
+    def judgements(self) -> list[Judgement]:
+        """Return the judgements that count, in the order in which they were made.
+
+        Raises:
+            CorruptError: A line of the file is damaged.
+        """
+        return latest(JudgementFile(self.path).read())
+
+    @contextmanager
+    def _judging(self) -> Iterator[JudgementFile]:
+        """Give the live collection's file of judgements, locked: no other folder takes this one's place meanwhile."""
+        while True:
+            identity = self._identity()
+            if identity is None:
+                ManifestFile.load(self.path)  # says that it is gone
+            file = JudgementFile(self.path)
+            with file.locked():
+                if self._identity() == identity:
+                    yield file
+                    return
+
     # Maintenance
 
     def sizes(self) -> dict[str, int]:
@@ -369,7 +404,9 @@ class LocalStore:
                 raise StoreError(
                     f"{self.path} has changed since {new.path} was made from it; make it again, it goes on from there"
                 )
-            before = replacing.exchange(self.path, new.path)
+            with self._judging() as judged:  # whoever judges now waits, and then writes into the new folder
+                judged.copy_to(new.path)
+                before = replacing.exchange(self.path, new.path)
         finally:
             for lock in taken:
                 lock.release()

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from indexer.storage.memory import MemoryStore
-from indexer.types import Filter, Parsed
+from indexer.types import Filter, Judgement, Parsed
 from tests.storage.contract.factories import FACTORIES, Factory, maintenance
 from tests.storage.contract.values import ENCODER, TERMS, document, embedded, file, manifest
 
@@ -45,6 +45,9 @@ FILTERS = st.sampled_from(
     ]
 )
 QUERIES = st.sampled_from(["fox", "BIRD old", "none", "green red blue", '"old bird"', 're* "fox"', '"red fox'])
+JUDGEMENTS = st.builds(
+    Judgement, st.sampled_from(["fox", " old  bird", "\ud800"]), PATHS, st.sampled_from([None, 0, 1, 2])
+)
 MAX_HELD = 3
 
 
@@ -78,6 +81,7 @@ OPERATIONS = st.one_of(
     *[st.tuples(st.just("committing"))] * 2,
     st.tuples(st.just("ending"), st.sampled_from(["rollback", "finish", "reopen", "compact"])),
     st.tuples(st.just("holding")),
+    st.tuples(st.just("judging"), st.lists(JUDGEMENTS, max_size=3)),
     st.tuples(st.just("searching"), QUERIES, FILTERS),
 )
 """The verbs of ``Comparison`` with their values; the frequent ones stand there more often."""
@@ -243,6 +247,11 @@ class Comparison(RuleBasedStateMachine):
             self.letting_go()
         self.held.append(Pair(self.store.snapshot(), self.reference.snapshot()))
 
+    def judging(self, judgements) -> None:
+        """Judge, while both writers are open and whatever they have not committed."""
+        self.store.judge(judgements)
+        self.reference.judge(judgements)
+
     def letting_go(self) -> None:
         for pair in self.held:
             pair.ours.close()
@@ -256,6 +265,7 @@ class Comparison(RuleBasedStateMachine):
     @invariant()
     def same(self) -> None:
         assert self.ours.waiting() == self.theirs.waiting()
+        assert self.store.judgements() == self.reference.judgements()
         with self.store.snapshot() as snapshot:
             Pair(snapshot, self.reference.snapshot()).compare()
         for pair in self.held:

@@ -5,6 +5,7 @@ import pytest
 from indexer.errors import CollectionNotFound, LockedError
 from indexer.types import Waiting
 from tests.storage.contract.factories import FACTORIES, maintenance
+from tests.storage.contract.test_judgements import judged
 from tests.storage.contract.values import ENCODER, add, dense, embed, lexical, now, parsed, shown
 
 
@@ -31,6 +32,7 @@ def reopen(factory, store, tmp_path):
 def test_everything_committed_is_there(store, reopen):
     add(store, "/data/a", ["one", "two words"])
     store.annotate("weights", {"dense": 0.5})
+    store.judge([judged(1), judged(0, "other")])
     with store.writer() as writer:
         writer.set_root("/data", {"x": [1]})
         writer.stage(parsed("/data/b", ["three"]))
@@ -40,6 +42,7 @@ def test_everything_committed_is_there(store, reopen):
     again = reopen()
     assert again.manifest == store.manifest
     assert again.annotation("weights") == {"dense": 0.5}
+    assert again.judgements() == [judged(1), judged(0, "other")]
     with again.snapshot() as snapshot:
         assert shown(snapshot) == ["one", "two words", "three"]
         assert dense(snapshot, "two words", 1) == lexical(snapshot, "words") == ["two words"]
@@ -74,9 +77,15 @@ def test_maintenance(store):
     assert set(sizes) == {"catalog", "vectors", "index"}
     assert all(sizes.values())
     assert maintenance(store).examine(mend=False, open_encoder=lambda _: ENCODER) == []
+    store.judge([judged(1)])
+    maintenance(store).compact()
     maintenance(store).rename("other")
     assert store.name == "other"
     assert len(now(store)) == 50
+    store.judge([judged(2, "renamed")])
+    assert store.judgements() == [judged(1), judged(2, "renamed")]
     maintenance(store).delete()
     with pytest.raises(CollectionNotFound):
         store.snapshot()
+    with pytest.raises(CollectionNotFound):
+        store.judge([judged(1)])

@@ -4,6 +4,7 @@ import pytest
 
 from indexer.errors import LockedError, StoreError
 from tests.storage.contract.factories import maintenance
+from tests.storage.contract.test_judgements import judged
 from tests.storage.contract.values import ENCODER, OTHER, add, dense, embed, manifest, now, parsed
 
 
@@ -31,6 +32,20 @@ class TestReplacing:
             assert snapshot.vectors([p.id for p in next(snapshot.documents()).passages]).shape == (1, 16)
         assert dense(old, "one") == ["one"]
         old.close()
+
+    def test_judgements_go_over_also_those_made_meanwhile(self, store):
+        add(store, "/data/a", ["one"])
+        store.judge([judged(1, "before"), judged(1, "taken back")])
+        new = maintenance(store).beside(manifest(OTHER))
+        store.judge([judged(0, "meanwhile"), judged(None, "taken back")])
+        with new.writer() as writer:
+            writer.stage(parsed("/data/a", ["one"]))
+            embed(new, writer, encoder=OTHER)
+            writer.finish()
+        maintenance(store).replace(new, store.version())
+        assert store.judgements() == [judged(1, "before"), judged(0, "meanwhile")]
+        store.judge([judged(2, "after")])
+        assert [each.query for each in store.judgements()] == ["before", "meanwhile", "after"]
 
     def test_one_for_another_encoder_is_begun_anew(self, store):
         half = maintenance(store).beside(manifest(OTHER))
