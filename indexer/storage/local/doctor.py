@@ -13,7 +13,7 @@ from indexer.storage.local import shards as shard_files
 from indexer.storage.local.files import sha256
 from indexer.storage.local.fts import words_of_version
 from indexer.storage.local.pinned import VECTORS, PinnedIndex, listed, staged
-from indexer.storage.local.postings import PAIR
+from indexer.storage.sql.packed_terms import PAIR
 from indexer.types import Problem
 
 if TYPE_CHECKING:

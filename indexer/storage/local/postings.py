@@ -1,4 +1,4 @@
-"""Sparse vectors: a passage's weighted terms as bytes, and inverted lists in memory that answer queries."""
+"""Sparse vectors: inverted lists in memory that answer queries."""
 
 from __future__ import annotations
 
@@ -6,35 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indexer.errors import CorruptError, StoreError
+from indexer.storage.sql.packed_terms import PAIR, pairs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from indexer.embedding.encoder import Terms
-
-PAIR = np.dtype([("term", "<u4"), ("weight", "<u2")])
-"""Six bytes a term."""
-
-
-def pack(terms: Mapping[int, int]) -> bytes:
-    """Raises StoreError for a term or weight that is no number from 0 and 1 up that fits."""
-    if not all(0 <= term < 1 << 32 and 0 < weight < 1 << 16 for term, weight in terms.items()):
-        raise StoreError("a term is a number below 2**32 and its weight one from 1 to 65535")
-    return np.array(list(terms.items()), PAIR).tobytes()
-
-
-def unpack(blob: bytes) -> Terms:
-    """Raises CorruptError."""
-    pairs = _pairs([blob])
-    return dict(zip(pairs["term"].tolist(), pairs["weight"].tolist(), strict=True))
-
-
-def _pairs(blobs: Sequence[bytes]) -> np.ndarray:
-    try:
-        return np.frombuffer(b"".join(blobs), PAIR)
-    except ValueError as error:
-        raise CorruptError("stored terms have a wrong length; run `semsearch doctor`") from error
 
 
 class Postings:
@@ -42,15 +17,15 @@ class Postings:
 
     def __init__(self, ids: np.ndarray, blobs: Sequence[bytes]):
         """Take (n,) int64 ids, ascending, and the packed terms of each."""
-        pairs = _pairs(blobs)
+        found = pairs(blobs)
         rows = np.repeat(np.arange(len(ids), dtype=np.int32), [len(blob) // PAIR.itemsize for blob in blobs])
-        terms = pairs["term"]
+        terms = found["term"]
         if terms.max(initial=0) < 1 << 16:  # as of most vocabularies: sorted ten times as fast
             terms = terms.astype(np.uint16)
         order = np.argsort(terms, kind="stable")
         terms = terms[order]
         self._ids = ids
-        self._rows, self._weights = rows[order], pairs["weight"][order]
+        self._rows, self._weights = rows[order], found["weight"][order]
         starts = np.flatnonzero(np.diff(terms, prepend=terms[:1] + 1))
         self._terms, self._bounds = terms[starts], np.append(starts, len(terms))
 

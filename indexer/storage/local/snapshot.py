@@ -7,18 +7,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sqlalchemy import func, select
 
-from indexer.closing import Closing
 from indexer.errors import StoreError
 from indexer.storage.local.pinned import index_of, postings_of
-from indexer.storage.local.postings import unpack
 from indexer.storage.local.sqlite import SQLITE, translated
 from indexer.storage.sql.dialect import restricts
-from indexer.storage.sql.reading import CatalogReader, shown
-from indexer.storage.sql.schema import documents
+from indexer.storage.sql.packed_terms import unpack
+from indexer.storage.sql.reading import CatalogReader
+from indexer.storage.sql.snapshot import CatalogSnapshot
 from indexer.storage.vectors import best, check_queries, nearest, none, stack
-from indexer.types import Facets, Neighbours
+from indexer.types import Neighbours
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,13 +29,13 @@ if TYPE_CHECKING:
     from indexer.storage.local.pinned import PinnedIndex, Shared, Vectors
     from indexer.storage.manifest import Manifest
     from indexer.storage.store import Terms
-    from indexer.types import Counts, FileRecord, Filter, StoredDocument, StoredPassage
+    from indexer.types import Filter
 
 FEW = 4_096
 """Allowed passages up to which the raw vectors are compared one by one, exact whatever the index's kind."""
 
 
-class LocalSnapshot(Closing):
+class LocalSnapshot(CatalogSnapshot):
     """What one commit of a LocalStore shows; see ``Snapshot``. Made by ``LocalStore.snapshot``."""
 
     def __init__(
@@ -65,17 +63,7 @@ class LocalSnapshot(Closing):
         self._words = words
         self._device = device
         self._state = self._catalog.state()
-        self._counts: Counts | None = None
-
-    @property
-    def generation(self) -> int:
-        """Number of the commit."""
-        return self._state[0]
-
-    @property
-    def version(self) -> str:
-        """The store's version when the snapshot was taken."""
-        return version_of(self.manifest, self.generation)
+        super().__init__(self._state[0])
 
     @property
     def manifest(self) -> Manifest:
@@ -88,68 +76,6 @@ class LocalSnapshot(Closing):
             if self._closed:
                 raise StoreError(f"this snapshot of {self._name} is closed; take another one")
             yield self._catalog
-
-    def counts(self) -> Counts:
-        """Return the collection's size."""
-        with self._reading() as catalog:
-            if self._counts is None:
-                self._counts = catalog.counts(self.generation)
-            return self._counts
-
-    def facets(self) -> Facets:
-        """Return the kinds and record fields of the shown documents."""
-        with self._reading() as catalog:
-            alive = shown(self.generation)
-            kinds = select(documents.c.kind, func.count()).where(alive).group_by(documents.c.kind)
-            each = func.json_each(documents.c.fields).table_valued("key", name="field")
-            names = select(each.c.key, func.count()).select_from(documents.join(each, alive)).group_by(each.c.key)
-            return Facets(*({row[0]: row[1] for row in catalog.connection.execute(query)} for query in (kinds, names)))
-
-    def roots(self) -> dict[str, dict[str, object]]:
-        """Return the indexed roots, by path."""
-        with self._reading() as catalog:
-            return catalog.roots()
-
-    def files(self, status: str | None = None) -> Iterator[FileRecord]:
-        """Yield every known file by path, or those of one status."""
-        after: str | None = None
-        while True:
-            with self._reading() as catalog:
-                page = catalog.files(status, after)
-            if not page:
-                return
-            yield from page
-            after = page[-1].path
-
-    def documents(self, path: str | None = None) -> Iterator[StoredDocument]:
-        """Yield the shown documents by path and, within a file, as they were staged."""
-        if path is not None:
-            yield from self._documents(path)
-            return
-        after: str | None = None
-        while True:
-            with self._reading() as catalog:
-                page = catalog.paths(self.generation, after)
-            if not page:
-                return
-            for each in page:
-                yield from self._documents(each)
-            after = page[-1]
-
-    def _documents(self, path: str) -> Iterator[StoredDocument]:
-        seen = -1
-        while True:
-            with self._reading() as catalog:
-                page = catalog.documents(path, self.generation, seen)
-            yield from page
-            seen += len(page)
-            if not page:
-                return
-
-    def get(self, ids: Sequence[int] | np.ndarray) -> list[StoredPassage]:
-        """Return the shown passages in the order of the ids."""
-        with self._reading() as catalog:
-            return catalog.get(ids, self.generation)
 
     def dense(self, queries: np.ndarray, k: int, filter: Filter | None = None) -> Neighbours:  # noqa: A002
         """Return the nearest passages."""
@@ -200,12 +126,6 @@ class LocalSnapshot(Closing):
             found.append(best(ids[None], products[None].astype(np.float32), k))
         return stack(found)
 
-    def embedded(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Return (n,) bool: whether each passage has a vector."""
-        numbers = np.asarray(ids, np.int64)
-        with self._reading() as catalog:
-            return np.isin(numbers, catalog.with_vector(numbers))
-
     def vectors(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return (n, d) float32 in the order of the ids."""
         with self._reading() as catalog:
@@ -250,8 +170,3 @@ class LocalSnapshot(Closing):
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
             self.close()
-
-
-def version_of(manifest: Manifest, generation: int) -> str:
-    """Return a text that no other commit of this or another collection has."""
-    return f"{manifest.created} {manifest.fingerprint} {generation}"

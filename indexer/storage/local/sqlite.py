@@ -13,6 +13,8 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    Table,
+    TableValuedAlias,
     and_,
     create_engine,
     event,
@@ -22,6 +24,7 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -60,6 +63,14 @@ class SqliteDialect:
         """Return the condition that a document's field has one of the values."""
         each = func.json_each(documents.c.fields).table_valued("key", "value", name="field")
         return exists(select(literal(1)).select_from(each).where(and_(each.c.key == name, each.c.value.in_(values))))
+
+    def field_names(self) -> TableValuedAlias:
+        """Return the names of a document's fields as rows."""
+        return func.json_each(documents.c.fields).table_valued("key", name="field")
+
+    def insert(self, table: Table) -> Insert:
+        """Return an INSERT that can say what to do where the row is there already."""
+        return insert(table)
 
 
 SQLITE = SqliteDialect()

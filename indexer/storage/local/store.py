@@ -24,11 +24,12 @@ from indexer.storage.local.judgement_file import JudgementFile
 from indexer.storage.local.manifest_file import NAME as MANIFEST
 from indexer.storage.local.manifest_file import ManifestFile
 from indexer.storage.local.pinned import VECTORS, PinnedIndex, Shared, Vectors, listed
-from indexer.storage.local.snapshot import LocalSnapshot, version_of
+from indexer.storage.local.snapshot import LocalSnapshot
 from indexer.storage.local.sqlite import SQLITE, WritingDatabase, outdated, reading_engine, translated
 from indexer.storage.local.writer import LocalWriter
 from indexer.storage.sql.reading import CatalogReader
 from indexer.storage.sql.schema import sparse
+from indexer.storage.sql.snapshot import version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

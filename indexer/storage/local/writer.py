@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -16,13 +17,13 @@ from indexer.storage.local.files import ASIDE, sha256, write_aside
 from indexer.storage.local.fts import words_of_version
 from indexer.storage.local.manifest_file import IndexFile, ManifestFile
 from indexer.storage.local.pinned import VECTORS, PinnedIndex, Vectors, listed, staged
-from indexer.storage.local.postings import pack
 from indexer.storage.local.sqlite import SQLITE, WritingDatabase
 from indexer.storage.local.vector_tables import shards as shards_table
 from indexer.storage.local.vector_tables import staged as staged_table
+from indexer.storage.sql.packed_terms import pack
 from indexer.storage.sql.row_values import text_digest
 from indexer.storage.sql.schema import sparse
-from indexer.storage.sql.writing import CatalogWriter
+from indexer.storage.sql.writing import CatalogWriter, NewIds
 from indexer.storage.vectors import check
 from indexer.types import Embedded, Staged
 
@@ -115,7 +116,7 @@ class LocalWriter(Closing):
             used = catalog.connection.execute(text("SELECT name, seq FROM sqlite_sequence"))
             last = {row[0]: row[1] for row in used}
             first = last.get("documents", 0) + 1, last.get("passages", 0) + 1
-            rows = catalog.stage(parsed.file, parsed.documents, first)
+            rows = catalog.stage(parsed.file, parsed.documents, NewIds(*map(itertools.count, first)))
             pairs = list(rows.twins.items())
             for start in range(0, len(pairs), SEAL_AT):
                 self._reuse(catalog, dict(pairs[start : start + SEAL_AT]))

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import numpy as np
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, Table, TableValuedAlias
+    from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
+    from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 
     from indexer.types import Filter
 
@@ -32,6 +34,14 @@ class Dialect(Protocol):
 
     def field_is(self, name: str, values: Sequence[str]) -> ColumnElement[bool]:
         """Return the condition that a document's field of this name has one of the values."""
+        ...
+
+    def field_names(self) -> TableValuedAlias:
+        """Return the names of a document's fields as rows with one column, ``key``."""
+        ...
+
+    def insert(self, table: Table) -> PostgresInsert | SqliteInsert:
+        """Return an INSERT that can say what to do where the row is there already."""
         ...
 
 

@@ -13,7 +13,7 @@ from indexer.storage.sql.dialect import conditions
 from indexer.storage.sql.row_values import file_record, stored_document, stored_passage
 from indexer.storage.sql.schema import documents, files, passages, roots, sparse, state
 from indexer.storage.storable import storable_path
-from indexer.types import Counts
+from indexer.types import Counts, Facets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,6 +94,14 @@ class CatalogReader:
             failed=status.get("failed", 0),
             skipped=status.get("skipped", 0),
         )
+
+    def facets(self, generation: int) -> Facets:
+        """Return the kinds and record fields of the documents that a generation shows."""
+        alive = shown(generation)
+        kinds = select(documents.c.kind, func.count()).where(alive).group_by(documents.c.kind)
+        each = self.dialect.field_names()
+        names = select(each.c.key, func.count()).select_from(documents.join(each, alive)).group_by(each.c.key)
+        return Facets(*({row[0]: row[1] for row in self.connection.execute(query)} for query in (kinds, names)))
 
     def files(self, status: str | None, after: str | None = None) -> list[FileRecord]:
         """Return a page of files by path, beginning behind the path ``after``."""

@@ -25,9 +25,9 @@ from indexer.storage.storable import storable_path
 from indexer.types import Waiting, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from sqlalchemy import Select
+    from sqlalchemy import Alias, ColumnElement, Select, Table
 
     from indexer.types import FileRecord, ParsedDocument
 
@@ -41,6 +41,16 @@ class StagedRows:
     """Passages, of documents that have not changed, that have a vector."""
     twins: dict[int, int]
     """Passage that waits → older passage of the same text that has a vector."""
+    new: tuple[Row, ...]
+    """The rows of the passages that were not there before."""
+
+
+@dataclass(frozen=True)
+class NewIds:
+    """Ids that were never used, ascending."""
+
+    documents: Iterator[int]
+    passages: Iterator[int]
 
 
 class CatalogWriter(CatalogReader):
@@ -48,9 +58,7 @@ class CatalogWriter(CatalogReader):
 
     def set_root(self, path: str, options: Mapping[str, object]) -> None:
         """Remember a root and its options."""
-        self.drop_root(path)
-        values = {"path": storable_path(path), "options": json.dumps(dict(options), sort_keys=True)}
-        self.connection.execute(insert(roots).values(values))
+        self._upsert(roots, {"path": storable_path(path), "options": json.dumps(dict(options), sort_keys=True)})
 
     def drop_root(self, path: str) -> None:
         """Forget a root."""
@@ -68,13 +76,16 @@ class CatalogWriter(CatalogReader):
             )
 
     def _note(self, file: FileRecord) -> None:
-        row = file_row(file)
-        if not self.connection.execute(update(files).where(files.c.path == row["path"]).values(row)).rowcount:
-            self.connection.execute(insert(files).values(row))
+        self._upsert(files, file_row(file))
+
+    def _upsert(self, table: Table, row: Row) -> None:
+        """Insert a row, or put it in the place of the one of the same path."""
+        statement = self.dialect.insert(table).values(row)
+        self.connection.execute(statement.on_conflict_do_update(index_elements=[table.c.path], set_=row))
 
     def remove(self, paths: Iterable[str]) -> int:
         """Forget files: hidden from the next commit on. Return the number that were known."""
-        removed, generation = 0, self.state()[0] + 1
+        removed, generation = 0, self.upcoming()
         for path in map(storable_path, paths):
             removed += self.connection.execute(delete(files).where(files.c.path == path)).rowcount
             self._discard(path, generation)
@@ -85,6 +96,10 @@ class CatalogWriter(CatalogReader):
             )
         return removed
 
+    def upcoming(self) -> int:
+        """Return the generation from which on what is written now counts."""
+        return self.state()[0] + 1
+
     def _discard(self, path: str, generation: int) -> None:
         """End contents that never came to be shown: dead from birth, so that their vectors can still be reused."""
         pending = and_(documents.c.path == path, documents.c.born.is_(None))
@@ -94,17 +109,17 @@ class CatalogWriter(CatalogReader):
             update(documents).where(pending).values(born=generation, died=generation, missing=0, outdated=0)
         )
 
-    def stage(self, file: FileRecord, contents: Sequence[ParsedDocument], first: tuple[int, int]) -> StagedRows:
+    def stage(self, file: FileRecord, contents: Sequence[ParsedDocument], ids: NewIds) -> StagedRows:
         """Take in a file's documents, to be shown by ``publish``.
 
         Args:
             file: Its record.
             contents: Its documents and their passages.
-            first: The ids that the next document and the next passage get.
+            ids: Those that new documents and passages get.
         """
-        path, (document_id, passage_id) = storable_path(file.path), first
+        path = storable_path(file.path)
         self._note(file)
-        self._discard(path, self.state()[0] + 1)
+        self._discard(path, self.upcoming())
         mine = and_(documents.c.path == path, documents.c.died.is_(None))
         old: dict[bytes, list[int]] = {}
         if self.connection.execute(update(documents).where(mine).values(outdated=1)).rowcount:
@@ -127,24 +142,30 @@ class CatalogWriter(CatalogReader):
                 )
                 continue
             new_documents.append(
-                document_row(document_id, position, path, file.mtime_ns, document, digest)
+                document_row(next(ids.documents), position, path, file.mtime_ns, document, digest)
                 | {"missing": len(parts), "layout": layout(document, parts)}
             )
             for part, lead in zip(parts, leads(document, parts), strict=True):
-                new_passages.append(passage_row(passage_id, document_id, part, lead))
-                passage_id += 1
-            document_id += 1
+                new_passages.append(passage_row(next(ids.passages), new_documents[-1]["id"], part, lead))
         for table, rows in ((documents, new_documents), (passages, new_passages)):
             if rows:
-                self.connection.execute(insert(table), rows)
+                self.load(table, rows)
         kept = 0
         if same:
             mine = self.dialect.among(passages.c.document_id, same)
             kept = self.connection.execute(select(func.count()).where(mine, passages.c.embedded > 0)).scalar_one()
-        return StagedRows(total, kept, self._twins(first[1]) if new_passages else {})
+        return StagedRows(total, kept, self.twins([row["id"] for row in new_passages]), tuple(new_passages))
 
-    def _twins(self, first: int) -> dict[int, int]:
-        rows = self.connection.execute(_passages_and_twins().where(passages.c.id >= first))
+    def load(self, table: Table, rows: Sequence[Row]) -> None:
+        """Insert many rows."""
+        self.connection.execute(insert(table), rows)
+
+    def twins(self, ids: Sequence[int]) -> dict[int, int]:
+        """Return passage → another passage of the same text that has a vector, for those of the ids that have one."""
+        if not len(ids):
+            return {}
+        mine = self.dialect.among(passages.c.id, ids)
+        rows = self.connection.execute(_passages_and_twins().where(mine))
         return {row[0]: row[1] for row in rows if row[1] is not None}
 
     def waiting(self) -> Waiting:
@@ -202,6 +223,13 @@ class CatalogWriter(CatalogReader):
         """Note that passages have vectors now. Tell whether a document that is shown, or will be, is among theirs."""
         ids = list(ids)
         mine = self.dialect.among(passages.c.id, ids)
+        self.count_down(mine)
+        self.connection.execute(update(passages).where(mine).values(embedded=self.state()[0] + 1))
+        visible = select(literal(1)).select_from(JOINED).where(mine, documents.c.born.isnot(None))
+        return bool(self.connection.execute(select(exists(visible.where(documents.c.died.is_(None))))).scalar())
+
+    def count_down(self, mine: ColumnElement[bool]) -> None:
+        """Take passages off the number that their documents wait for."""
         count = (
             select(passages.c.document_id, func.count().label("n")).where(mine).group_by(passages.c.document_id).cte()
         )
@@ -210,9 +238,10 @@ class CatalogWriter(CatalogReader):
             .where(documents.c.id == count.c.document_id)
             .values(missing=documents.c.missing - count.c.n)
         )
-        self.connection.execute(update(passages).where(mine).values(embedded=self.state()[0] + 1))
-        visible = select(literal(1)).select_from(JOINED).where(mine, documents.c.born.isnot(None))
-        return bool(self.connection.execute(select(exists(visible.where(documents.c.died.is_(None))))).scalar())
+
+    def lacks_vectors(self, held: Alias) -> ColumnElement[bool]:
+        """Return the condition that some of a document's passages have no vector."""
+        return held.c.missing > 0
 
     def publish(self, vectors_shown: bool) -> tuple[int, bool]:
         """Show what is ready, in a new generation if that changes anything.
@@ -228,7 +257,7 @@ class CatalogWriter(CatalogReader):
         generation = self.state()[0] + 1
         held, old = documents.alias("held"), documents.alias("old")
         changing = select(old.c.path).where(old.c.outdated == 1, old.c.died.is_(None))
-        alive = and_(held.c.died.is_(None), held.c.outdated == 0, held.c.missing > 0)
+        alive = and_(held.c.died.is_(None), held.c.outdated == 0, self.lacks_vectors(held))
         incomplete = select(held.c.path).where(alive, held.c.path.in_(changing))
         ready = documents.c.path.not_in(incomplete)
         born = self.connection.execute(

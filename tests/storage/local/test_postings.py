@@ -8,7 +8,8 @@ import pytest
 from indexer.errors import CorruptError, StoreError
 from indexer.storage import open_store
 from indexer.storage.local import pinned
-from indexer.storage.local.postings import Postings, pack, unpack
+from indexer.storage.local.postings import Postings
+from indexer.storage.sql.packed_terms import pack, unpack
 from tests.storage.contract.values import ENCODER, TERMS, add, embed, remove, texts
 from tests.storage.local.helpers import build, check
 
