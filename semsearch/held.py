@@ -61,6 +61,7 @@ class Held(Closing):
         batch_tokens: int | None = None,
         index_device: str = "cpu",
         settings: Settings | None = None,
+        open_encoder: Callable[[EncoderSpec], Backend] | None = None,
         note: Callable[[str], None] = _LOG.warning,
     ):
         """Open a collection, or with ``create`` name one that ``index`` will make where there is none.
@@ -76,6 +77,8 @@ class Held(Closing):
             batch_tokens: Most tokens of one batch, padding included; None: what suits the device.
             index_device: Where vectors are searched, cpu or cuda.
             settings: Instead of those of the environment and the settings files.
+            open_encoder: Loads the encoder of a resolved spec, in place of the collection; whoever holds several
+                collections can give one encoder to all of them.
             note: Told remarks for a person.
 
         Raises:
@@ -90,6 +93,7 @@ class Held(Closing):
         said = {"collection": name, "home": home, "device": device or self._overrides.device}
         self.settings = given.override({**said, "batch_tokens": batch_tokens or self._overrides.batch_tokens})
         self._runtime = Runtime(self.settings.device, self.settings.batch_tokens, index_device)
+        self._load = open_encoder or self._runtime.open
         self._note = note
         self._lock = threading.RLock()
         self._rerankers: dict[str, Reranker] = {}
@@ -204,7 +208,7 @@ class Held(Closing):
 
     def _encoder_of(self, made_by: EncoderSpec) -> Backend:
         spec = encoders.confirm(made_by, self._overrides, making.mend(self.settings))
-        encoder = self._runtime.open(spec)
+        encoder = self._load(spec)
         if remark := encoders.rounding_note(made_by, encoder.spec):
             self._note(remark)
         return encoder

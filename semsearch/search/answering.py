@@ -79,7 +79,7 @@ def search(view: View, requests: Sequence[SearchRequest], models: Models) -> lis
     done = [each for each in answered if each is not None]
     hits = _present(view, done, models)
     return [
-        Answer(tuple(each), tuple([*_remarks(view, request, each), *notes]), view.snapshot.generation)
+        _answer(view, each, [*_remarks(view, request, each), *notes])
         for request, each in zip(requests, hits, strict=True)
     ]
 
@@ -117,7 +117,7 @@ def similar(view: View, request: SimilarRequest, models: Models) -> Answer:
     found = choose(view, request, hits, ranked, rank_similar)
     [asked] = read([text], [Need(meaning=request.explain)], models.encoder, notes.append, "passage")
     [of_query] = _present(view, [_Answered(asked, request, found, fused=False, role="passage")], models)
-    return Answer(tuple(of_query), tuple([*_remarks(view, request, of_query), *notes]), view.snapshot.generation)
+    return _answer(view, of_query, [*_remarks(view, request, of_query), *notes])
 
 
 def retrievers_of(view: View, request: SearchRequest) -> tuple[str, ...]:
@@ -163,6 +163,11 @@ def rank(view: View, request: SearchRequest, asked: Sequence[Asked], depth: int)
     if not _compares(request):
         return rankings
     return [_compared(view, *pair) for pair in zip(asked, rankings, strict=True)]
+
+
+def _answer(view: View, hits: Sequence[Hit], notes: Sequence[str]) -> Answer:
+    snapshot = view.snapshot
+    return Answer(tuple(hits), tuple(notes), snapshot.generation, snapshot.version, snapshot.manifest.spec.fingerprint)
 
 
 def _check_filled(view: View) -> None:

@@ -112,6 +112,10 @@ class Answer(Sequence[Hit]):
     """Remarks for a person, such as that a part of the collection is without vectors yet."""
     generation: int = 0
     """Number of the collection's commit that was searched."""
+    version: str = ""
+    """Short text that tells this commit from all others, also from those of a collection that took this one's place."""
+    fingerprint: str = ""
+    """Of the encoder that made the vectors which were searched."""
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...

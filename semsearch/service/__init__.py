@@ -1,0 +1,1 @@
+"""Warm server: one encoder and any number of collections for many callers over HTTP."""

@@ -1,0 +1,15 @@
+"""Routes of the server: each a row of a table, of which the application and its OpenAPI description are made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from semsearch.service.routes.route import Route
+
+
+def table() -> tuple[Route, ...]:
+    """Return all routes that the server describes."""
+    from semsearch.service.routes import health, openapi, search
+
+    return (*search.ROUTES, *health.ROUTES, *openapi.routes(table))

@@ -1,0 +1,114 @@
+"""Server: the application on an address, from the first connection to the last answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from indexer.errors import SemsearchError, UsageError
+from semsearch.service.app import build_app
+from semsearch.service.guard import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from semsearch.service.service import Service
+
+BACKLOG = 1024
+"""Connections that wait to be accepted."""
+RETRY_SECONDS = 2.0
+"""Until a model that could not be loaded is tried again."""
+GRACE_SECONDS = 30
+"""For requests under way once the server is to stop."""
+
+
+def bind(host: str, port: int, token: str | None) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        UsageError: The address needs a token and there is none, or it cannot be listened on.
+    """
+    if token is None and not is_loopback(host):
+        raise UsageError(
+            f"{host} can be reached from other machines, and the server has no token; give one with --token-file, or "
+            "listen on 127.0.0.1"
+        )
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise UsageError(f"cannot listen on {host} port {port}: {said}; give another --host or --port") from error
+
+
+def address_of(listening: socket.socket) -> str:
+    """Return where a socket can be asked, as http://HOST:PORT."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(
+    service: Service, listening: socket.socket, started: Callable[[uvicorn.Server], object], hosts: Sequence[str] = ()
+) -> None:
+    """Answer requests until SIGTERM or SIGINT; those under way are answered first.
+
+    Args:
+        service: What is served.
+        listening: As ``bind`` returns it; it is closed at the end.
+        started: Called once connections are accepted, with what stops the server: set its ``should_exit``.
+        hosts: Names by which the server may be called, beside the address it listens on.
+    """
+    app = build_app(service, [*hosts, listening.getsockname()[0]])
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, date_header=False, lifespan="on", ws="none",
+        proxy_headers=False, timeout_graceful_shutdown=GRACE_SECONDS,
+    )  # fmt: skip
+    asyncio.run(_Server(config, service, started).serve([listening]))
+
+
+class _Server(uvicorn.Server):
+    """Says when it has started, and ends without a signal of its own."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, started: Callable[[uvicorn.Server], object]):
+        super().__init__(config)
+        self._service = service
+        self._say_started = started
+        self._warming: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._warming = asyncio.create_task(self._warm())
+        self._say_started(self)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._warming is not None:
+            self._warming.cancel()
+        await super().shutdown(sockets)
+
+    async def _warm(self) -> None:
+        """Let a model answer, from time to time until one does."""
+        while not self._service.ready:
+            with contextlib.suppress(SemsearchError):
+                await self._service.run(self._service.warm)
+            if not self._service.ready:
+                await asyncio.sleep(RETRY_SECONDS)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGINT, signal.SIGTERM)
+        try:
+            for number in signals:
+                loop.add_signal_handler(number, self.handle_exit, number, None)
+        except (RuntimeError, ValueError, NotImplementedError):  # not in the main thread
+            signals = ()
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
