@@ -36,7 +36,20 @@ class TextsEmbedded:
     tokens: int
 
 
-Event: TypeAlias = FileRead | Planned | TextsEmbedded
+@dataclass(frozen=True)
+class ShardWritten:
+    """One more shard of a part is there."""
+
+    files: int
+    """Files of this run that are in shards so far."""
+    of: int
+    """Files that this run has to read."""
+    texts: int
+    """Texts that were embedded for it."""
+    tokens: int
+
+
+Event: TypeAlias = FileRead | Planned | TextsEmbedded | ShardWritten
 Progress: TypeAlias = Callable[[Event], None]
 
 

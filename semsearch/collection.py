@@ -12,7 +12,7 @@ from indexer.progress import silent
 from indexer.types import Problem
 from semsearch import encoders, making, stores
 from semsearch.encoders import EncoderOverrides
-from semsearch.held import Held
+from semsearch.in_parts import InParts
 from semsearch.results import Compaction, Reindexed
 from semsearch.search import answering, places
 from semsearch.search.extract import Extract, extract
@@ -39,7 +39,7 @@ Place = str | int | Hit | os.PathLike[str]
 """An indexed file as PATH, PATH:LINE or PATH:FROM-TO, or a hit or its passage's id."""
 
 
-class Collection(Held):
+class Collection(InParts):
     """Documents that can be searched. Safe to use from many threads; they share one encoder.
 
     ::

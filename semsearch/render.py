@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from indexer.parts.produce import PartReport
     from indexer.pipeline import Report
     from indexer.types import FileRecord, Problem
     from semsearch.search.explain import Explanation, Words
@@ -156,15 +157,39 @@ def report_value(report: Report, dry_run: bool) -> dict[str, Any]:
     return value
 
 
-def report(report: Report) -> str:
-    """Return the one-line summary of ``index``."""
+def report(report: Report, verb: str = "embedded") -> str:
+    """Return the one-line summary of ``index``, and of ``merge``, which has only ``taken in`` what others embedded."""
     names = ("new", "changed", "moved", "deleted", "unchanged", "failed", "skipped")
     files = ", ".join(f"{getattr(report, name)} {name}" for name in names if getattr(report, name))
     if report.warnings:
         files += f" ({len(report.warnings)} read in part)"
     return (
-        f"files: {files or 'none'}; passages: {report.embedded} embedded, {report.total} in the index; "
+        f"files: {files or 'none'}; passages: {report.embedded} {verb}, {report.total} in the index; "
         f"{duration(report.seconds)}"
+    )
+
+
+def part_value(report: PartReport) -> dict[str, Any]:
+    """Return what ``index --shard --json`` prints."""
+    files = ("read", "kept", "unchanged", "failed", "skipped")
+    return {
+        "part": str(report.part),
+        "shards": {"folder": str(report.folder), "number": report.shards},
+        "files": {name: getattr(report, name) for name in files},
+        "passages": {"embedded": report.embedded},
+        "tokens": report.tokens,
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def part(report: PartReport) -> str:
+    """Return the summary of ``index --shard``."""
+    names = {"read": "read", "kept": "in shards already", "unchanged": "unchanged", "failed": "failed"}
+    files = ", ".join(f"{getattr(report, name)} {said}" for name, said in names.items() if getattr(report, name))
+    skipped = f", {report.skipped} skipped" if report.skipped else ""
+    return (
+        f"part {report.part}: files: {files or 'none'}{skipped}; passages: {report.embedded} embedded; "
+        f"{report.shards} shards in {report.folder}; {duration(report.seconds)}"
     )
 
 

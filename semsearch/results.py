@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from indexer.embedding.spec import EncoderSpec
+    from indexer.parts.part import Part
+    from indexer.pipeline import Report
 
 
 @dataclass(frozen=True)
@@ -32,3 +34,15 @@ class Reindexed:
     before_place: str
     weights_left: bool
     """Whether the old one has weights of its own, which suit its encoder alone."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What ``merge`` did."""
+
+    report: Report
+    """As of one run; ``embedded`` counts the texts whose vectors the shards had."""
+    unfinished: tuple[Part, ...]
+    """Parts that are not made yet: nothing that is gone was removed."""
+    pending: int
+    """Passages that wait for vectors all the same: of runs that were broken off."""

@@ -16,6 +16,7 @@ from semsearch.cli.lazy import LazyGroup
 
 COMMANDS = {
     "index": "Read files and folders into a collection, or bring it up to date.",
+    "merge": "Take the shards that several processes made into a collection.",
     "query": "Search a collection.",
     "similar": "Find more like an indexed file or passage.",
     "get": "Print an indexed document, or some lines of it.",

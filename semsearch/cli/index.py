@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING
 import click
 
 from semsearch import render
-from semsearch.cli import output
-from semsearch.cli.options import collection_options, gather, json_option, read_options
+from semsearch.cli import output, summary
+from semsearch.cli.options import collection_options, gather, json_option, read_options, shards_option
 from semsearch.cli.progress import Reporter
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from indexer.corpus.formats import ReadOptions
     from indexer.pipeline import Report
     from semsearch.collection import Collection
-
-
-MAX_WARNINGS = 5
-"""Files read in part that a run names; ``semsearch status`` names all."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,8 @@ class _How:
     force: bool = False
     checksum: bool = False
     dry_run: bool = False
+    shard: str | None = None
+    shards: Path | None = None
 
 
 HOW_OPTIONS = [
@@ -44,6 +44,12 @@ HOW_OPTIONS = [
     click.option("--force", is_flag=True, help="Index / or the home folder all the same."),
     click.option("--checksum", is_flag=True, help="Look at the bytes of every file, whatever size and times say."),
     click.option("--dry-run", is_flag=True, help="Read and split only: passages, tokens and the time it would take."),
+    click.option(
+        "--shard",
+        metavar="I/N",
+        help="Read and embed part I of N of the files into shards; `semsearch merge` takes all parts in.",
+    ),
+    shards_option,
 ]
 
 
@@ -59,23 +65,47 @@ def command(docs: Collection, paths: tuple[str, ...], options: ReadOptions | Non
     Only what is new or changed is embedded; what is gone from a PATH named here leaves the index. Without PATH all
     that the collection has been given before is looked at again. PATH - reads standard input.
     """
+    _check(paths, how)
+    if how.shard is not None:
+        return _part(docs, paths, options, how, how.shard, as_json)
     if "-" in paths and len(paths) > 1:
         raise click.UsageError("standard input (-) is indexed alone; name files and folders in another run")
     with Reporter() as progress:
         report = _run(docs, paths, options, how, progress)
-    for root in report.vanished:
-        output.LOG.warning("%s is gone or empty: its passages are kept; to drop them: semsearch remove %s", root, root)
     text = render.dry_run(report) if how.dry_run else render.report(report)
     output.value(render.report_value(report, how.dry_run), text, as_json)
-    for path, said in sorted(report.warnings.items())[:MAX_WARNINGS]:
-        output.LOG.warning("%s: %s", path, "; ".join(said))
-    if len(report.warnings) > MAX_WARNINGS:
-        output.LOG.warning(
-            "%d more files were read in part; see: semsearch status", len(report.warnings) - MAX_WARNINGS
+    return summary.warn(report)
+
+
+def _check(paths: tuple[str, ...], how: _How) -> None:
+    if how.shards is not None and how.shard is None:
+        raise click.UsageError("--shards is the folder of shards; make some with --shard I/N")
+    if how.shard is not None and (how.dry_run or "-" in paths):
+        raise click.UsageError("--shard goes neither with --dry-run nor with standard input (-)")
+
+
+def _part(
+    docs: Collection, paths: tuple[str, ...], options: ReadOptions | None, how: _How, part: str, as_json: bool
+) -> int:
+    """Make one part of a run."""
+    with Reporter() as progress:
+        report = docs.index_part(
+            paths,
+            part,
+            shards=how.shards,
+            options=options,
+            passage_tokens=how.passage_tokens,
+            sparse=how.sparse,
+            force=how.force,
+            checksum=how.checksum,
+            progress=progress,
         )
+    output.value(render.part_value(report), render.part(report), as_json)
     if report.failed:
-        output.LOG.warning("%d files could not be read; see: semsearch status", report.failed)
-    return 4 if report.failed or report.vanished else 0
+        output.LOG.warning(
+            "%d files could not be read, or not wholly; after the merge see: semsearch status", report.failed
+        )
+    return 4 if report.failed else 0
 
 
 def _run(

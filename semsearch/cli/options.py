@@ -96,6 +96,12 @@ collection_option = click.option(
     "--collection", "-c", metavar="NAME", shell_complete=complete_collection, help="Collection [default: default]."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+shards_option = click.option(
+    "--shards",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder of the shards, the same for all parts [default: in the home].",
+)
 _index_device = click.option(
     "--index-device",
     type=Choice(["cpu", "cuda"]),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from indexer.progress import Event, FileRead, Planned
+from indexer.progress import Event, FileRead, Planned, ShardWritten
 from semsearch import render
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Reporter:
                 LOG.info("%d files read", event.files)
         elif isinstance(event, Planned):
             self._planned(event)
+        elif isinstance(event, ShardWritten):
+            self._written(event)
         else:
             self._embedded(event.texts, event.tokens)
 
@@ -65,6 +67,14 @@ class Reporter:
             self._bar = Progress(*columns, console=self._console, transient=True)
             self._task = self._bar.add_task("", total=plan.texts, rate="…")
             self._bar.start()
+
+    def _written(self, event: ShardWritten) -> None:
+        """Say how far a part is."""
+        self._passages += event.texts
+        self._tokens += event.tokens
+        if self._due():
+            rate = self._tokens / max(time.monotonic() - self._started, 1e-9)
+            LOG.info("%d/%d files, %d passages, %s tokens/s", event.files, event.of, self._passages, f"{rate:,.0f}")
 
     def _embedded(self, passages: int, tokens: int) -> None:
         """Show that so many more passages are done."""

@@ -1,0 +1,43 @@
+"""Take the shards of a run in parts into a collection: ``semsearch merge``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from semsearch import render
+from semsearch.cli import output, summary
+from semsearch.cli.options import collection_options, json_option
+from semsearch.cli.progress import Reporter
+
+if TYPE_CHECKING:
+    from semsearch.collection import Collection
+
+
+@click.command()
+@click.argument("shards", required=False, type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]")
+@json_option
+@collection_options(create=True, index_device=True)
+def command(docs: Collection, shards: Path | None, as_json: bool) -> int:
+    """Take the shards that `semsearch index --shard` wrote into DIR into a collection.
+
+    The collection is made where there is none, and is then as one run of `semsearch index` would have made it. Do it
+    again after more parts are finished, or after a kill; what is gone leaves the collection only with all parts there.
+    """
+    with Reporter() as progress:
+        merged = docs.merge(shards, progress=progress)
+    report = merged.report
+    unfinished = [str(part) for part in merged.unfinished]
+    value = render.report_value(report, dry_run=False) | {"unfinished_parts": unfinished}
+    output.value(value, render.report(report, "taken in"), as_json)
+    if unfinished:
+        output.LOG.warning(
+            "parts %s are not finished: make them (semsearch index --shard I/N) and merge again; until then nothing "
+            "that is gone leaves the collection",
+            ", ".join(unfinished),
+        )
+    if merged.pending:
+        output.LOG.warning("%d passages from other runs wait for vectors; finish with: semsearch index", merged.pending)
+    return summary.warn(report) or (4 if unfinished else 0)

@@ -1,0 +1,150 @@
+"""Index a collection in parts: side by side on many machines, and then brought together."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from indexer import storage
+from indexer.errors import MismatchError, SemsearchError
+from indexer.progress import silent
+from indexer.storage.manifest import FORMAT, WORDS, moment
+from indexer.storage.memory import MemoryStore
+from semsearch import encoders, making
+from semsearch.held import Held
+from semsearch.results import Merged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from indexer.corpus.formats import ReadOptions
+    from indexer.embedding.encoder import Encoder as Backend
+    from indexer.parts.folder import ShardFolder
+    from indexer.parts.produce import PartReport
+    from indexer.progress import Progress
+    from indexer.storage.manifest import Manifest
+    from indexer.storage.store import Snapshot
+
+SHARDS = ".shards"
+"""Folder within the home that has the shards of each collection, unless they are kept elsewhere."""
+
+
+class InParts(Held):
+    """The verbs of ``Collection`` for indexing that one process is too slow for."""
+
+    def index_part(
+        self,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        part: str,
+        *,
+        shards: str | os.PathLike[str] | None = None,
+        options: ReadOptions | None = None,
+        passage_tokens: int | None = None,
+        sparse: bool = False,
+        force: bool = False,
+        checksum: bool = False,
+        progress: Progress = silent,
+    ) -> PartReport:
+        """Read and embed one part of the files into shards, which ``merge`` takes in. The collection stays as it is.
+
+        Which file is in which part, its path decides: every process, on whatever machine, can tell by itself. A part
+        that was broken off goes on where it stopped when it is made again.
+
+        Args:
+            paths: Files and folders, the same for every part; none: all that the collection has been given before.
+            part: ``I/N``: part I, from 1 up, of N.
+            shards: Folder of the shards, the same for every part; None: one within the home.
+            options: How to read them; None: as they were read last.
+            passage_tokens: Most tokens of a passage, for a new collection.
+            sparse: Make a new collection with a sparse index of the model's terms.
+            force: Index ``/`` or the home folder all the same.
+            checksum: Look at the bytes of every file, also where size, times and inode say that it has not changed.
+            progress: Called with what happens.
+
+        Raises:
+            UsageError: The part or a path cannot be meant, or the folder has a run in another number of parts.
+            MismatchError: The collection, or the folder, was made by another encoder than the one asked for.
+            StoreError: The folder cannot be written.
+        """
+        from indexer.parts.part import Part
+        from indexer.parts.produce import ThisProcess, make_part
+        from indexer.plan import take_walk
+
+        chosen = Part.parse(part)
+        folder = self.shards(shards)
+        roots = [os.fspath(each) for each in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+        self._check_new(roots)
+        manifest, open_encoder = self._made_with(folder, passage_tokens, sparse)
+        with self._seen(manifest) as snapshot:
+            exclude = [os.fspath(self.settings.root), os.fspath(folder.path)]
+            walk = take_walk(snapshot, roots, options, force=force, exclude=exclude)
+            splitter = making.splitter_for(manifest.spec, making.passage_tokens_of(manifest))
+            workers = ThisProcess(folder, chosen, manifest, splitter, open_encoder)
+            return make_part(folder, chosen, walk, snapshot, workers, checksum=checksum, progress=progress)
+
+    def merge(self, shards: str | os.PathLike[str] | None = None, *, progress: Progress = silent) -> Merged:
+        """Take the shards of all finished parts into the collection, which is made where there is none.
+
+        The collection is then as ``index`` would have made it. It can be done again at any time, in whole or after more
+        parts are finished; what is gone leaves the collection only where every part is finished.
+
+        Args:
+            shards: Folder of the shards; None: the one within the home.
+            progress: Called with what happens.
+
+        Raises:
+            UsageError: There are no finished parts, or they do not belong together.
+            MismatchError: The collection, or a part, was made by another encoder.
+            DataError: A shard is damaged or missing: nothing was changed.
+            LockedError: Another process writes to the collection.
+        """
+        from indexer.parts.merge import merge
+
+        folder = self.shards(shards)
+        gathered = folder.gather()
+        if self._store is None:
+            if self._overrides.given:
+                encoders.confirm(gathered.manifest.spec, self._overrides, making.mend(self.settings))
+            manifest = replace(gathered.manifest, words=WORDS, format=FORMAT, created=moment())
+            self._hold(storage.create_store(self.settings.place(), manifest, index_device=self._runtime.index_device))
+        try:
+            report = merge(self.store, folder, gathered, progress)
+        except SemsearchError:
+            self._discard_if_empty()
+            raise
+        with self.store.snapshot() as snapshot:
+            return Merged(report, gathered.unfinished, snapshot.counts().pending)
+
+    def shards(self, folder: str | os.PathLike[str] | None = None) -> ShardFolder:
+        """Return a folder of shards; None: the one within the home."""
+        from indexer.parts.folder import ShardFolder
+
+        path = self.settings.root / SHARDS / self.name if folder is None else Path(folder).expanduser()
+        return ShardFolder(path.absolute())
+
+    def _made_with(
+        self, folder: ShardFolder, passage_tokens: int | None, sparse: bool
+    ) -> tuple[Manifest, Callable[[], Backend]]:
+        """Return what shards are made with: as the collection, else the folder, else as a new collection would be."""
+        if self._store is not None:
+            made, open_encoder = self._store.manifest, self._open_encoder
+        elif (head := folder.head()) is not None:
+            made, open_encoder = head[0], lambda: self._opened(head[0].spec)
+        else:
+            encoder = self._given or making.open_new(self.settings, self._overrides, self._runtime, passage_tokens)
+            return making.manifest_of(encoder, passage_tokens, sparse), lambda: encoder
+        making.check_made_so(self.settings, made, passage_tokens, sparse)
+        if self._given is None:
+            encoders.confirm(made.spec, self._overrides, making.mend(self.settings))
+        elif self._given.spec.fingerprint != made.fingerprint:
+            raise MismatchError(
+                f"the shards in {folder} were made by encoder {made.fingerprint}, and encoder "
+                f"{self._given.spec.fingerprint} was given; name another folder"
+            )
+        return made, open_encoder
+
+    def _seen(self, manifest: Manifest) -> Snapshot:
+        """Return what the collection shows; nothing where it is yet to be made."""
+        return MemoryStore(manifest).snapshot() if self._store is None else self._store.snapshot()
