@@ -10,18 +10,19 @@ import click
 
 from semsearch import render
 from semsearch.cli import output
-from semsearch.cli.options import collection_options, json_option
+from semsearch.cli.asked import asked_options
+from semsearch.cli.options import json_option
 
 if TYPE_CHECKING:
-    from semsearch.collection import Collection
+    from semsearch.cli.asked import Asked
 
 
 @click.command()
 @click.argument("place", metavar="PATH[:LINE[-LINE]]|ID")
 @click.option("--context", "-C", type=click.IntRange(min=0), default=0, metavar="N", help="Give N lines around it too.")
 @json_option
-@collection_options()
-def command(docs: Collection, place: str, context: int, as_json: bool) -> int:
+@asked_options()
+def command(docs: Asked, place: str, context: int, as_json: bool) -> int:
     """Print an indexed document, or some lines of it, from the collection: the file itself is not read.
 
     PATH is as hits show it, or relative to the working folder. ID is that of a hit (``passage`` in --json).

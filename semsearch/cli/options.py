@@ -55,7 +55,7 @@ def gather(name: str, build: Callable[..., Any], options: Sequence[Option]) -> D
             given = {each: value for each, value in own.items() if value is not None and value != ()}
             return function(*args, **{name: build(**given)}, **values)
 
-        return _with_options(command, options)  # type: ignore[return-value]
+        return with_options(command, options)  # type: ignore[return-value]
 
     return decorate
 
@@ -65,10 +65,11 @@ def _names_of(options: Sequence[Option]) -> list[str]:
 
     def none() -> None: ...
 
-    return [str(each.name) for each in _with_options(none, options).__click_params__]  # type: ignore[attr-defined]
+    return [str(each.name) for each in with_options(none, options).__click_params__]  # type: ignore[attr-defined]
 
 
-def _with_options(function: Callable[..., Any], options: Sequence[Option]) -> Callable[..., Any]:
+def with_options(function: Callable[..., Any], options: Sequence[Option]) -> Callable[..., Any]:
+    """Return a command with these options added, in their order."""
     for option in reversed(options):
         function = option(function)
     return function
@@ -102,7 +103,7 @@ shards_option = click.option(
     metavar="DIR",
     help="Folder of the shards, the same for all parts [default: in the home].",
 )
-_index_device = click.option(
+index_device_option = click.option(
     "--index-device",
     type=Choice(["cpu", "cuda"]),
     default="cpu",
@@ -130,7 +131,7 @@ def collection_options(*, create: bool = False, encoder: bool = False, index_dev
         index_device: Whether it takes --index-device.
     """
     options: list[Option] = [home_option, collection_option]
-    options += [_index_device] if index_device else []
+    options += [index_device_option] if index_device else []
 
     def decorate(function: F) -> F:
         @wraps(function)
@@ -144,7 +145,7 @@ def collection_options(*, create: bool = False, encoder: bool = False, index_dev
             with Collection(settings=load_settings().override(said), create=create, **how) as docs:
                 return function(*args, docs=docs, **values)
 
-        made: Any = _with_options(command, options)
+        made: Any = with_options(command, options)
         return encoder_options(made) if encoder else made  # type: ignore[no-any-return]
 
     return decorate

@@ -7,29 +7,37 @@ from typing import TYPE_CHECKING
 
 import click
 
+from indexer.errors import LockedError
 from semsearch import render
 from semsearch.cli import output
-from semsearch.cli.options import SEARCH_OPTIONS, Shown, collection_options, request_options, show_options
+from semsearch.cli.asked import asked_options
+from semsearch.cli.options import SEARCH_OPTIONS, Shown, request_options, show_options
 from semsearch.search.hits import Answer
 from semsearch.search.request import SearchRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from semsearch.collection import Collection
+    from semsearch.cli.asked import Asked
 
 
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="TEXT...")
 @request_options(SearchRequest, SEARCH_OPTIONS)
 @show_options
-@collection_options(encoder=True, index_device=True)
-def command(docs: Collection, words: tuple[str, ...], request: Callable[[str], SearchRequest], shown: Shown) -> int:
+@click.option("--update", is_flag=True, help="First bring the index up to date with the files that it was given.")
+@asked_options(encoder=True, index_device=True)
+def command(
+    docs: Asked, words: tuple[str, ...], request: Callable[[str], SearchRequest], shown: Shown, update: bool
+) -> int:
     """The passages that answer TEXT; with - one query a line from standard input, the model staying loaded.
 
     The encoder is the one that made the index and need not be named; naming another is refused (exit code 3).
+    A server of these collections that runs (semsearch serve) is asked where it can answer; the answer is the same.
     Exit code 1 when nothing matches, or with --min-confidence nothing is relevant.
     """
+    if update:
+        _update(docs)
     if words == ("-",):
         return _stream(docs, request, shown)
     asked = request(" ".join(words))
@@ -40,7 +48,22 @@ def command(docs: Collection, words: tuple[str, ...], request: Callable[[str], S
     return 0 if found else 1
 
 
-def _stream(docs: Collection, request: Callable[[str], SearchRequest], shown: Shown) -> int:
+def _update(docs: Asked) -> None:
+    """Bring the index up to date, and say what was done; standard output is for the answer."""
+    from semsearch.cli import summary
+    from semsearch.cli.progress import Reporter
+
+    try:
+        with Reporter() as progress:
+            report = docs.update(progress)
+    except LockedError as error:
+        output.LOG.warning("the index was not brought up to date, and is asked as it is: %s", error)
+        return
+    output.LOG.info("%s", render.report(report))
+    summary.warn(report)
+
+
+def _stream(docs: Asked, request: Callable[[str], SearchRequest], shown: Shown) -> int:
     """Answer the queries on standard input, one a line, as they come."""
     answered, said = False, set[str]()
     for line in _lines():

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from semsearch.cli import output
-from semsearch.cli.options import HIT_OPTIONS, Shown, collection_options, request_options, show_options
+from semsearch.cli.asked import asked_options
+from semsearch.cli.options import HIT_OPTIONS, Shown, request_options, show_options
 from semsearch.search.request import SimilarRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from semsearch.collection import Collection
+    from semsearch.cli.asked import Asked
 
 OPTIONS = [click.option("--itself", is_flag=True, help="Show passages of the same file or record too."), *HIT_OPTIONS]
 
@@ -22,8 +23,8 @@ OPTIONS = [click.option("--itself", is_flag=True, help="Show passages of the sam
 @click.argument("place", metavar="PATH[:LINE]|ID")
 @request_options(SimilarRequest, OPTIONS)
 @show_options
-@collection_options(index_device=True)
-def command(docs: Collection, place: str, request: Callable[[str], SimilarRequest], shown: Shown) -> int:
+@asked_options(index_device=True)
+def command(docs: Asked, place: str, request: Callable[[str], SimilarRequest], shown: Shown) -> int:
     """More like an indexed file, or like the passage on one of its lines; ID is that of a hit (``passage`` in --json).
 
     Stored vectors are compared, and no model is loaded unless it is to --explain. The file itself is left out; of a

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isnan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from indexer.errors import ModelError
 
@@ -48,6 +48,17 @@ class Explanation:
     passage_means: Words
     shared: tuple[str, ...]
     """Words in both."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Explanation:
+        """Return the explanation that ``dataclasses.asdict`` made a mapping of, which may have been JSON since.
+
+        Raises:
+            TypeError: A field is missing or unknown.
+        """
+        changed = {name: tuple(values[name]) for name in ("terms", "shared")}
+        changed |= {name: tuple(map(tuple, values[name])) for name in ("query_means", "passage_means")}
+        return cls(**{**values, **changed})
 
 
 def meanings(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +31,15 @@ class Extract:
     fields: Mapping[str, str]
     passages: tuple[int, ...]
     """Identifiers of the passages that stand in it, in part at least."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Extract:
+        """Return the extract that ``dataclasses.asdict`` made a mapping of, which may have been JSON since.
+
+        Raises:
+            TypeError: A field is missing or unknown.
+        """
+        return cls(**{**values, "passages": tuple(values["passages"])})
 
 
 def extract(place: Place, context: int = 0) -> Extract:

@@ -54,6 +54,17 @@ def parse(expressions: Sequence[str]) -> Filter | None:
     return Filter(tuple(paths), tuple(kinds), dates.get("since"), dates.get("until"), tuple(fields))
 
 
+def write(condition: Filter) -> list[str]:
+    """Return expressions that ``parse`` makes this Filter of."""
+    dates = (("since", condition.since), ("until", condition.until))
+    return [
+        *(f"path={glob}" for glob in condition.paths),
+        *(f"type={kind}" for kind in condition.kinds),
+        *(f"{name}={moment.isoformat()}" for name, moment in dates if moment is not None),
+        *(f"field.{name}={value}" for name, value in condition.fields),
+    ]
+
+
 NAMES = ("path", "type", "since", "until")
 """Conditions that are not a record's field."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     from indexer.types import StoredPassage
@@ -101,6 +101,26 @@ class Hit:
             explanation=explanation,
             heading=row.passage.heading,
         )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Hit:
+        """Return the hit that ``dataclasses.asdict`` made a mapping of, which may have been JSON since.
+
+        Raises:
+            TypeError: A field is missing or unknown.
+        """
+        mark, why = values["highlight"], values["explanation"]
+        if why is not None:
+            from semsearch.search.explain import Explanation
+
+            why = Explanation.from_dict(why)
+        changed = {
+            "highlight": None if mark is None else tuple(mark),
+            "matches": tuple(tuple(each) for each in values["matches"]),
+            "duplicates": tuple(Duplicate(**each) for each in values["duplicates"]),
+            "explanation": why,
+        }
+        return cls(**{**values, **changed})
 
 
 @dataclass(frozen=True)

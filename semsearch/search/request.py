@@ -83,6 +83,22 @@ class HitOptions:
             missing = next((name for name in cls._needed() if name not in values), "a field")
             raise UsageError(f"a search needs {missing!r}; its options are {', '.join(names)}") from error
 
+    def to_dict(self) -> dict[str, object]:
+        """Return what ``from_dict`` takes, as JSON can hold it: every field that is not as it is by default.
+
+        Raises:
+            UsageError: The reranker is an object, which only this process has.
+        """
+        named = {each.name: (getattr(self, each.name), each.default) for each in fields(self)}
+        values = {name: value for name, (value, default) in named.items() if value != default}
+        if self.condition is not None:
+            from semsearch.search import filter_expressions
+
+            values["filter"] = filter_expressions.write(self.condition)
+        if not isinstance(values.get("rerank", ""), str):
+            raise UsageError("rerank is a Reranker of this process; name a cross-encoder to have it elsewhere")
+        return values
+
     @classmethod
     def _needed(cls) -> tuple[str, ...]:
         return ()

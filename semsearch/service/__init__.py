@@ -1,1 +1,1 @@
-"""Warm server: one encoder and any number of collections for many callers over HTTP."""
+"""One encoder for many callers: the warm server, its client, and what agents ask it with."""

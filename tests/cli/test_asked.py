@@ -1,0 +1,305 @@
+"""Commands ask a running server: the same answers as without, whatever the server does."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import asdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+import semsearch
+from indexer.errors import SemsearchError
+from semsearch import Collection, SearchRequest, SimilarRequest, render
+from semsearch.service import running
+from semsearch.service.running import Running
+
+
+class StandIn(ThreadingHTTPServer):
+    """Answers as the server does, from a Collection of this process, and misbehaves on demand."""
+
+    def __init__(self, home: Path):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.home = home
+        self.asked: list[str] = []
+        self.tokens: list[str | None] = []
+        self.health = {"status": "ready", "version": semsearch.__version__, "pid": os.getpid()}
+        self.dies_after = 10**6
+
+    @property
+    def running(self) -> Running:
+        return Running(host="127.0.0.1", port=self.server_address[1], token="s3cret", pid=os.getpid())
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: StandIn
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        url = urlsplit(self.path)
+        if url.path == "/health":
+            assert "Authorization" not in self.headers
+            return self.reply(200, self.server.health)
+        values = {name: each[0] for name, each in parse_qs(url.query).items()}
+        self.answer(url.path, values)
+
+    def do_POST(self):
+        self.answer(self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+    def answer(self, path, values):
+        self.server.asked.append(path)
+        self.server.tokens.append(self.headers["Authorization"])
+        if len(self.server.asked) > self.server.dies_after:
+            self.close_connection = True
+            return self.connection.close()
+        try:
+            with Collection(values.pop("collection"), home=self.server.home) as docs:
+                if path == "/v1/documents":
+                    return self.reply(200, asdict(docs.get(values["place"], context=int(values["context"]))))
+                if path == "/v1/search":
+                    found = docs.search(SearchRequest.from_dict(values))
+                else:
+                    found = docs.similar(SimilarRequest.from_dict(values))
+            self.reply(200, asdict(found))
+        except SemsearchError as error:
+            self.reply(400, {"error": {"kind": error.kind, "message": str(error)}})
+
+    def reply(self, code, value):
+        body = render.dump(value).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def home():
+    return Path(os.environ["SEMSEARCH_HOME"])
+
+
+@pytest.fixture
+def server(home):
+    server = StandIn(home)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    assert running.announce(home, server.running)
+    yield server
+    running.withdraw(home, server.running)
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def same(run, server):
+    """Run a command with the server and without; return the result where both are the same."""
+
+    def call(*arguments, asks=True, **keywords):
+        before = len(server.asked)
+        with_it = run(*arguments, **keywords)
+        assert (len(server.asked) > before) == asks
+        middle = len(server.asked)
+        assert with_it == run(*arguments, "--no-server", **keywords)
+        assert len(server.asked) == middle
+        return with_it
+
+    return call
+
+
+@pytest.fixture
+def indexed(index, corpus):
+    (corpus / "sails.txt").write_text("A sailing boat crosses the wide bay.")
+    (corpus / "people.csv").write_text("name,place\nAda,London\nGrace,New York\n")
+    (corpus / "b\udce9.txt").write_text("A name that is no text: boat.")
+    index(corpus, "--text-field", "name", "--text-field", "place")
+    return corpus
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--explain"],
+        ["--mode", "lexical", "--full"],
+        ["--fusion", "rrf", "--per-document", "1", "--no-collapse", "-k", "2"],
+        ["--filter", "path=*.txt", "--filter", "since=2020-01-01T10:00", "--min-confidence", "0.1"],
+        ["--min-confidence", "1"],
+        ["--filter", "name=Ada", "--jsonl"],
+    ],
+)
+def test_a_query_reads_the_same(form, options, indexed, same):
+    same("query", *form, *options, "sailing boat bay")
+
+
+def test_what_follows_a_query_reads_the_same(indexed, same, monkeypatch):
+    assert same("query", "--json", "--explain", "sailing boat bay").json[0]["explanation"]["terms"]
+    assert len(same("query", "-", "--jsonl", input="boat\n\ndough rising\n").out.splitlines()) == 2
+    same("query", "-", input="boat\n" * 2 + "[/red] \udce9 \x1b\n".encode("utf-8", "surrogatepass").decode("latin-1"))
+    monkeypatch.chdir(indexed)
+    for place in ("boats.txt", "./boats.txt:1", str(indexed / "boats.txt"), "people.csv:3"):
+        assert same("similar", "--json", place).json
+        assert same("get", "--json", place).json["text"]
+    same("similar", "--itself", "--explain", "boats.txt")
+    assert same("get", "-C", "1", "bread.md:3").out.splitlines()[-1].startswith("Knead")
+    passage = same("query", "--json", "galaxy").json[0]["passage"]
+    assert "galaxy" in same("get", passage).out
+    assert same("similar", passage).code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["query", "--filter", "type=nonsense", "boat"],
+        ["query", "--filter", "colour=red", "boat"],
+        ["query", "--mode", "sparse", "boat"],
+        ["query", "--mode", "lexical", "zeppelin"],
+        ["query", "--json", "--filter", "type=pdf", "boat"],
+        ["similar", "nowhere.txt"],
+        ["similar", "--json", "corpus/boat.txt:3"],
+        ["get", "boats.txt:100"],
+        ["get", "boats.txt:3-1"],
+        ["get", "--json", "123456"],
+        ["get", ""],
+        ["get", "."],
+    ],
+)
+def test_errors_read_the_same(arguments, indexed, same, monkeypatch):
+    monkeypatch.chdir(indexed)
+    assert same(*arguments).code in (1, 2)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["query", ""],
+        ["query", "--device", "cpu", "boat"],
+        ["query", "--model", "hash:64", "boat"],
+        ["query", "--precision", "fp32", "boat"],
+        ["query", "--rerank", "nowhere", "boat"],
+        ["query", "--batch-tokens", "100", "boat"],
+        ["query", "-c", "other", "boat"],
+        ["query", "-k", "0", "boat"],
+        ["get", "b\udce9.txt"],
+    ],
+)
+def test_what_a_server_cannot_be_asked_is_not_asked(arguments, indexed, same, server, home):
+    running.announce(home, Running(**{**asdict(server.running), "collections": ["default", "third"]}))
+    same(*arguments, asks=False)
+
+
+def test_settings_that_a_server_does_not_have_are_followed(indexed, same, server, home, monkeypatch):
+    monkeypatch.setenv("SEMSEARCH_BATCH_TOKENS", "100")
+    same("query", "boat", asks=False)
+    running.announce(home, Running(**{**asdict(server.running), "batch_tokens": 100}))
+    same("query", "boat")
+
+
+def test_the_token_is_shown_to_the_server_alone(indexed, run, server):
+    run("query", "boat")
+    assert server.tokens == ["Bearer s3cret"]
+    server.health["pid"] += 1
+    assert run("query", "boat").err == ""
+    assert len(server.tokens) == 1  # and /health is asked without
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pid": 2**22 + 7},
+        {"pid": 2**70},
+        {"port": 9},
+        {"version": "0.0.9"},
+        {"host": "127.0.0.2"},
+        {"unknown": 1},
+        {"port": "80"},
+        {"collections": 5},
+        {"host": None},
+    ],
+)
+def test_a_stale_file_is_ignored(change, indexed, run, server, home):
+    wanted = run("query", "--no-server", "boat")
+    (home / running.FILE).write_text(json.dumps({**asdict(server.running), **change}))
+    assert run("query", "boat") == wanted
+    assert server.asked == []
+
+
+def test_a_file_that_others_can_write_is_ignored(indexed, run, server, home):
+    (home / running.FILE).chmod(0o644)
+    run("query", "boat")
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"[" * 100_000, b'{"host": 1}'])
+def test_a_file_that_is_no_such_file_is_ignored(content, indexed, run, server, home):
+    (home / running.FILE).write_bytes(content)
+    assert run("query", "boat").code == 0
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("health", [[], {}, {"version": "9"}, "x" * 10])
+def test_another_program_at_the_address_is_not_asked(health, indexed, run, server):
+    server.health = health
+    assert run("query", "boat") == run("query", "--no-server", "boat")
+    assert server.asked == []
+
+
+def test_a_server_that_dies_between_questions_is_replaced_by_this_process(indexed, run, server):
+    wanted = run("query", "-", "--json", "--no-server", input="boat\ngalaxy\nknight\n")
+    server.dies_after = 1
+    seen = run("query", "-", "--json", input="boat\ngalaxy\nknight\n")
+    assert (seen.code, seen.out) == (wanted.code, wanted.out)
+    assert seen.err.count("the server of these collections is gone") == 1
+    assert len(server.asked) == 3  # once more on a new connection, and never again
+
+
+def test_the_file_is_its_owners_alone_and_goes_with_its_server(home, server):
+    home.mkdir(exist_ok=True)
+    assert (home / running.FILE).stat().st_mode & 0o777 == 0o600
+    assert running.find(home) == server.running
+    running.withdraw(home, Running(**{**asdict(server.running), "token": "another"}))
+    assert running.find(home) == server.running
+    running.withdraw(home, server.running)
+    assert running.find(home) is None
+    assert os.listdir(home) == []
+
+
+def test_a_home_that_cannot_be_written_is_no_error(tmp_path, server):
+    assert not running.announce(tmp_path / "none", server.running)
+    running.withdraw(tmp_path / "none", server.running)
+
+
+HEAVY = "numpy sqlalchemy sqlite3 faiss torch transformers pydantic starlette mcp anyio asyncio regex pyarrow".split()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["query", "boat"], True),
+        (["query", "--json", "--explain", "--filter", "type=text", "boat"], False),
+        (["similar", "--jsonl", "boats.txt"], False),
+        (["get", "boats.txt"], False),
+    ],
+)
+def test_a_warm_question_loads_next_to_nothing(arguments, shown, indexed, server):
+    code = "import sys; from semsearch.cli import run; code = run(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=indexed)
+    assert len(server.asked) == 1
+    assert "boat" in done.stdout
+    loaded = {name.partition(".")[0] for name in done.stderr.split()}
+    assert "http" in loaded
+    assert not loaded & set(HEAVY)
+    assert ("rich" in loaded) == shown  # which makes text for people
+
+
+def test_query_update_reads_what_is_new_first(indexed, run, server):
+    (indexed / "new.txt").write_text("A zeppelin over the town.")
+    assert run("query", "--json", "--mode", "lexical", "zeppelin").code == 1
+    seen = run("query", "--json", "--mode", "lexical", "--update", "zeppelin")
+    assert [hit["path"] for hit in seen.json] == [str(indexed / "new.txt")]
+    assert "1 new" in seen.err
+    assert len(server.asked) == 1
