@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,7 @@ def command(
         from semsearch.service.server import address_of, bind, serve
     except ModuleNotFoundError as error:
         raise UsageError(f"the server needs {error.name}; install it with: pip install 'semsearch[server]'") from error
+    from semsearch.service import running
     from semsearch.service.collections import Collections
     from semsearch.service.service import Service
 
@@ -55,7 +57,26 @@ def command(
         if preload:
             service.preload()
         where = address_of(listening)
-        serve(service, listening, lambda _: click.echo(f"semsearch serves {where}"), hosts)
+        about = running.Running(
+            host=listening.getsockname()[0],
+            port=listening.getsockname()[1],
+            token=token or "",
+            pid=os.getpid(),
+            collections=allowed or None,
+            reranker=rerank,
+            device=settings.device,
+            batch_tokens=settings.batch_tokens,
+        )
+
+        def started(server: object) -> None:
+            del server
+            running.announce(settings.root, about)
+            click.echo(f"semsearch serves {where}")
+
+        try:
+            serve(service, listening, started, hosts)
+        finally:
+            running.withdraw(settings.root, about)
     return 0
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FILE = ".server.json"
 """Its name in the folder of the collections."""
 
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -29,7 +31,7 @@ class Running:
     """A server that listens."""
 
     host: str
-    """Name or address to connect to: of a server that listens on all addresses, one that this machine reaches."""
+    """Address to connect to; where a server listens on all, that of the machine itself."""
     port: int
     token: str
     """What it wants to be shown; empty: nothing."""
@@ -58,6 +60,7 @@ class Running:
             or not (named is None or all(isinstance(each, str) for each in named))
         ):
             raise ValueError("no description of a running server")
+        object.__setattr__(self, "host", _EVERYWHERE.get(self.host, self.host))
         object.__setattr__(self, "collections", None if named is None else tuple(named))
 
     def serves(self, collection: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import semsearch
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
 
 
 async def health(service: Service, request: Request) -> Response:
-    """Say ready once a model has answered, and 503 before."""
+    """Say ready once a model has answered, and 503 before; and which process this is, for who looks for it."""
     del request
     status = "ready" if service.ready else "starting"
-    return answer({"status": status, "version": semsearch.__version__}, 200 if service.ready else 503)
+    return answer(
+        {"status": status, "version": semsearch.__version__, "pid": os.getpid()}, 200 if service.ready else 503
+    )
 
 
 ROUTES = (Route("GET", "/health", "Whether a model answers", health, schemas.HEALTH),)

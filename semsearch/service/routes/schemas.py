@@ -114,4 +114,4 @@ ANSWER = object_of(
     }
 )
 ERROR = object_of({"error": object_of({"kind": TEXT, "message": TEXT, "exit_code": {"type": "integer"}})})
-HEALTH = object_of({"status": {"type": "string", "enum": ["ready", "starting"]}, "version": TEXT})
+HEALTH = object_of({"status": {"type": "string", "enum": ["ready", "starting"]}, "version": TEXT, "pid": WHOLE})
