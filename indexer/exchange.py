@@ -6,6 +6,9 @@ n-th line belongs to the n-th row of ``vectors-00000.safetensors``, ``vectors-00
 collection with a sparse index are a column, or key, ``terms``: pairs of term and weight. ``before`` is the text of the
 document that stands between the passage and the one before it; ``document``, with the first passage of each, is JSON of
 what else a document has. Exports of version 0.1 have neither.
+
+``Collection.export`` adds what is kept beside the passages where there is some: ``search.json``, the weights of the
+retrievers, and ``judgements.jsonl``, what people said of answers, a line each as in ``indexer.judgements``.
 """
 
 from __future__ import annotations

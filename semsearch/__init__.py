@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     )
     from indexer.pipeline import Report
     from indexer.storage.memory import MemoryStore
-    from indexer.types import Filter, Problem
+    from indexer.types import Filter, Judgement, Problem
     from semsearch.collection import Collection
     from semsearch.encoder import Encoder
     from semsearch.encoders import EncoderOverrides
@@ -70,6 +70,7 @@ _MODULES = {
     "Extract": "semsearch.search.extract",
     "Filter": "indexer.types",
     "Hit": "semsearch.search.hits",
+    "Judgement": "indexer.types",
     "MemoryStore": "indexer.storage.memory",
     "Problem": "indexer.types",
     "ReadOptions": "indexer.corpus.formats",
@@ -100,6 +101,7 @@ __all__ = [
     "FormatError",
     "GateFailed",
     "Hit",
+    "Judgement",
     "LockedError",
     "MemoryStore",
     "MismatchError",

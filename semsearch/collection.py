@@ -10,7 +10,7 @@ from indexer import storage
 from indexer.errors import CorruptError, UsageError
 from indexer.progress import silent
 from indexer.types import Problem
-from semsearch import encoders, making, stores
+from semsearch import encoders, judging, making, stores
 from semsearch.encoders import EncoderOverrides
 from semsearch.in_parts import InParts
 from semsearch.results import Compaction, Reindexed
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from indexer.pipeline import Report
     from indexer.progress import Progress
     from indexer.storage.manifest import Manifest
-    from indexer.types import Filter
+    from indexer.types import Filter, Judgement
     from semsearch.held import Kept
     from semsearch.search.rerank import Reranker
 
@@ -186,6 +186,37 @@ class Collection(InParts):
                 found = places.passage(view.snapshot, number, view.name)
             return extract(found, context)
 
+    # Judge
+
+    def judge(self, query: str, place: Place, grade: int | None = 1) -> Judgement:
+        """Say whether what stands at a place answers a query; the last word on a place counts.
+
+        It is kept with the collection, durably, whoever writes to it meanwhile. Judgements are what ``evaluate``,
+        ``semsearch eval tune`` and ``semsearch train --collection`` go by.
+
+        Args:
+            query: The query.
+            place: A hit, its id, or an indexed file as PATH for all of it or PATH:LINE for the passage there.
+            grade: 1 or more: right, and more so the higher; 0: wrong; None: take back what was said before.
+
+        Raises:
+            UsageError: The place is not in the collection, or a value cannot be meant.
+            StoreError: The collection cannot be written.
+        """
+        with self._latest().latest() as view:
+            at = _named(place) if not isinstance(place, Hit) else place
+            said = judging.judgement(view.snapshot, self.name, query, at, grade)
+        self.store.judge([said])
+        return said
+
+    def judgements(self) -> list[Judgement]:
+        """Return the judgements that count, in the order in which they were made."""
+        return self.store.judgements()
+
+    def keep_judgements(self, judgements: Sequence[Judgement]) -> None:
+        """Keep judgements that were made elsewhere, or a grade of None for each that is taken back."""
+        self.store.judge(judgements)
+
     # Change
 
     def index(
@@ -337,22 +368,23 @@ class Collection(InParts):
         """Return the collection's size, encoder, roots, and the files that were skipped, failed or read in part."""
         return status_of(self.store, self._place)
 
-    def evaluate(self, judgements: str | os.PathLike[str]) -> dict[str, Any]:
+    def evaluate(self, judgements: str | os.PathLike[str] | None = None) -> dict[str, Any]:
         """Score the ways to search the collection by a person's judgements.
 
         Args:
-            judgements: File of lines ``query<TAB>relevant path[<TAB>grade]``.
+            judgements: File of lines ``query<TAB>relevant path[<TAB>grade]``; None: those kept with the collection.
 
         Returns:
             ``scores`` (way to search → nDCG@10, AP, RR, recall), ``latency_ms``, ``counts`` and ``notes``, as in the
             JSON of ``semsearch eval retrieval``.
 
         Raises:
-            DataError: The judgements do not belong to the collection.
+            DataError: The judgements do not belong to the collection, or there are none.
         """
         from semsearch.evaluation import judged_collection, retrieval  # above this room, and used nowhere else here
 
-        found, _ = retrieval.score(judged_collection.judged_by(Path(judgements), self))
+        file = None if judgements is None else Path(judgements)
+        found, _ = retrieval.score(judged_collection.judged_by(file, self))
         return found
 
     def doctor(self, *, mend: bool = True, model: bool = True) -> list[Problem]:
@@ -390,6 +422,7 @@ class Collection(InParts):
             passages = exchange.export(snapshot, Path(folder), format)
         if weights := Weights.kept(self.store):
             weights.write(Path(folder))
+        judging.write(Path(folder) / judging.FILE, self.judgements())
         return passages
 
     @classmethod
@@ -406,7 +439,7 @@ class Collection(InParts):
         Raises:
             UsageError: There is a collection of that name.
             DataError: The folder is no whole export.
-            CorruptError: The weights that lie with it are none.
+            CorruptError: The weights or judgements that lie with it are none.
         """
         given = load_settings() if settings is None else settings
         chosen = given.override({"collection": name, "home": home})
@@ -422,6 +455,7 @@ class Collection(InParts):
         made = cls(settings=chosen)
         if weights := Weights.read(Path(folder)):
             made.keep_weights(weights)
+        made.keep_judgements(judging.read(Path(folder) / judging.FILE))
         return made
 
     def rename(self, name: str) -> None:

@@ -25,6 +25,7 @@ NAMES = [
     "FormatError",
     "GateFailed",
     "Hit",
+    "Judgement",
     "LockedError",
     "MemoryStore",
     "MismatchError",

@@ -15,9 +15,9 @@ import numpy as np
 
 from indexer.closing import Closing
 from indexer.errors import LockedError, StoreError
-from indexer.storage.judgements import latest, storable_judgement
+from indexer.judgements import latest
 from indexer.storage.memory_snapshot import MemorySnapshot, State
-from indexer.storage.storable import storable_document, storable_file, storable_path
+from indexer.storage.storable import storable_document, storable_file, storable_judgement, storable_path
 from indexer.storage.vectors import check
 from indexer.types import Staged, StoredDocument, StoredPassage, Waiting, Work
 

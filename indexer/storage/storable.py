@@ -1,4 +1,4 @@
-"""Files, documents and texts in the form that every store can hold."""
+"""Files, documents, judgements and texts in the form that every store can hold."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from indexer.types import ParsedDocument
 
 if TYPE_CHECKING:
-    from indexer.types import FileRecord
+    from indexer.types import FileRecord, Judgement
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -32,6 +32,16 @@ def storable_file(file: FileRecord) -> FileRecord:
         root=storable_path(file.root),
         reason=None if file.reason is None else storable(file.reason),
         warnings=tuple(map(storable, file.warnings)),
+    )
+
+
+def storable_judgement(judgement: Judgement) -> Judgement:
+    """Return the judgement with text that can be stored."""
+    return replace(
+        judgement,
+        query=storable(judgement.query),
+        path=storable_path(judgement.path),
+        record=None if judgement.record is None else storable(judgement.record),
     )
 
 

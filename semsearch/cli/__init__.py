@@ -26,6 +26,7 @@ COMMANDS = {
     "collection": "List, rename and delete collections.",
     "embed": "Turn lines of text into vectors.",
     "model": "List, show, fetch, compare and export models.",
+    "judge": "Say which hits are right or wrong; evaluation and training go by it.",
     "eval": "Measure embedding and search quality, and gate on it.",
     "train": "Fine-tune a model's vectors with a recipe; the result is an adapter.",
     "reindex": "Embed a collection anew with another encoder, beside it, and swap.",

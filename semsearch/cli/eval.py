@@ -108,8 +108,9 @@ def own_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """What the commands take, beside ``task_options``, that can judge a collection of the user's."""
     options = [
         click.option("--collection", "-c", metavar="[NAME]", is_flag=False, flag_value="",
-                     help="This collection of yours instead, with --judgements."),
-        click.option("--judgements", type=FILE, help="Lines of query<TAB>relevant path[<TAB>grade]."),
+                     help="This collection of yours instead."),
+        click.option("--judgements", type=FILE, help="Lines of query<TAB>relevant path[<TAB>grade] "
+                     "[default: the collection's own: semsearch judge]."),
         home_option,
     ]  # fmt: skip
     for option in reversed(options):
@@ -208,7 +209,7 @@ def retrieval(setup: Setup, tasks: list[str], collection: str | None, judgements
     """nDCG@10, AP, RR and recall of dense, lexical and hybrid search, side by side, with latencies.
 
     Over collections in BEIR layout (--data; --tasks names some of several, or one of the hub's), or over a collection
-    of your own with your judgements.
+    of your own with your judgements: those kept with it, or a file.
     """
     with setup.evaluation(sparse) as evaluation:
         if collection is not None or judgements is not None:
@@ -233,7 +234,7 @@ def tune(
     """
     own = collection is not None or judgements is not None
     if save and not own:
-        raise UsageError("--save keeps weights with a collection of yours; name it with --collection and --judgements")
+        raise UsageError("--save keeps weights with a collection of yours; name it with --collection")
 
     from semsearch.evaluation import tune
 

@@ -60,6 +60,7 @@ class _Run:
 
     data: Path
     judgements: Path | None = None
+    no_judgements: bool = False
     out: Path | None = None
     resume: bool = False
     dry_run: bool = False
@@ -84,8 +85,10 @@ RUN = [
     click.option(
         "--judgements",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="With --collection: lines of query<TAB>relevant path[<TAB>grade].",
+        help="With --collection: lines of query<TAB>relevant path[<TAB>grade] "
+        "[default: the collection's own, where 30 queries or more are judged].",
     ),
+    click.option("--no-judgements", is_flag=True, help="With --collection: train on its texts alone."),
     click.option(
         "--data",
         type=click.Path(path_type=Path, file_okay=False),
@@ -137,8 +140,9 @@ def command(
     Stopped with Ctrl-C or killed, it goes on from its last checkpoint with --resume.
 
     With --collection NAME the encoder of that collection is trained further on pairs made of its own texts, and of
-    --judgements where there are some. The result is compared with the present encoder on pairs held out; only where
-    it is not worse, re-indexing with it is offered. That embeds the collection anew beside the live one and swaps.
+    queries that people have judged (semsearch judge, or --judgements) where there are enough. The result is compared
+    with the present encoder on pairs held out; only where it is not worse, re-indexing with it is offered. That embeds
+    the collection anew beside the live one and swaps.
     """
     if listing:
         return _list()
@@ -194,8 +198,10 @@ def _recipe(path: Path | None, changes: _Changes, how: _Run, of_collection: bool
     """Return the recipe that was named, by file or preset."""
     from semsearch.training import recipe as recipes
 
-    if not of_collection and (how.judgements is not None or how.yes):
-        raise UsageError("--judgements and --yes belong to --collection NAME")
+    if not of_collection and (how.judgements is not None or how.no_judgements or how.yes):
+        raise UsageError("--judgements, --no-judgements and --yes belong to --collection NAME")
+    if how.judgements is not None and how.no_judgements:
+        raise UsageError("--judgements FILE and --no-judgements contradict each other; give one of them")
     if of_collection and (changes.model is not None or changes.layers is not None):
         raise UsageError("a collection's own encoder is trained; leave out --model and --layers, or --collection")
     preset = changes.preset
@@ -213,7 +219,9 @@ def _prepare(chosen: Recipe, changes: _Changes, how: _Run, of: Settings | None, 
     from semsearch.training import adapt, trainer
 
     if of is not None:
-        adaptation = adapt.prepare(of, chosen, how.judgements, how.data, changes.override)
+        judgements: Any = "none" if how.no_judgements else how.judgements or "own"
+        adaptation = adapt.prepare(of, chosen, judgements, how.data, changes.override)
+        output.LOG.info("trained on: %s", adaptation.judged)
         output.LOG.info("held out for the gate: %s", adaptation.held)
         if adaptation.sts is None:
             output.LOG.info("%s is not checked: no data at hand (--data or SEMSEARCH_DATA)", adapt.STS)

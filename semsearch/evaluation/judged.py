@@ -6,11 +6,13 @@ import codecs
 import gzip
 import hashlib
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from indexer.errors import DataError
+from indexer.judgements import FILE, judgement_of, line
+from indexer.types import Judgement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,6 +45,81 @@ class Judged:
     """Queries that are documents of the corpus too, under the same identifier: what a query must not find."""
     notes: tuple[str, ...] = ()
     """Remarks on the data that a reader of the figures must know."""
+    records: frozenset[str] = frozenset()
+    """Files whose records are judged one by one; others are judged as wholes."""
+    wrong: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Query → documents that a person looked at and called wrong."""
+
+    def document(self, path: str, record: str | None) -> str:
+        """Return the judged document that a passage belongs to, by its file and its record there."""
+        if self.corpus is not None:
+            return record or ""
+        return named(path, record) if path in self.records else path
+
+
+def named(path: str, record: str | None) -> str:
+    """Return the name of a document of a person's collection."""
+    return path if record is None else f"{path} record {record}"
+
+
+def own_judgements(judgements: Sequence[Judgement], collection: str, mending: str) -> Judged:
+    """Return what people said of a collection's answers as judged queries.
+
+    A document is as relevant as its best passage was called. Of a file whose records were judged one by one, a
+    judgement of the whole says nothing more.
+
+    Args:
+        judgements: Those that count.
+        collection: Its name, for messages.
+        mending: The option that names it in a command, with a blank before it.
+
+    Raises:
+        DataError: Nothing was called right.
+    """
+    records = frozenset(each.path for each in judgements if each.record is not None)
+    grades: dict[str, dict[str, int]] = {}
+    for each in judgements:
+        document, value = named(each.path, each.record), each.grade or 0
+        if each.record is not None or each.path not in records:
+            row = grades.setdefault(each.query, {})
+            row[document] = max(value, row.get(document, 0))
+    relevant = positive(grades)
+    if not relevant:
+        said = f"{len(judgements):,} judgements call nothing right" if judgements else "nothing has been judged"
+        raise DataError(
+            f"collection {collection!r}: {said}; judge hits on the page of `semsearch serve`, or with: "
+            f"semsearch judge add{mending} QUERY PATH:LINE, or give a file of judgements with --judgements FILE"
+        )
+    content = "".join(map(line, judgements)).encode()
+    return Judged(
+        collection,
+        {query: query for query in relevant},
+        relevant,
+        "judgements",
+        None,
+        {FILE: hashlib.sha256(content).hexdigest()},
+        records=records,
+        wrong={query: frozenset(d for d, value in row.items() if not value) for query, row in grades.items()},
+    )
+
+
+def judgements_of_file(path: Path, documents: Sequence[str], roots: Sequence[str]) -> list[Judgement]:
+    """Read judgements that are to be kept: lines of JSON, as an export has them, or those of ``read_judgements``.
+
+    Raises:
+        DataError: A line does not fit, or names what is not in the collection.
+    """
+    lines = list(text_lines(path))
+    if not lines or not lines[0][1].lstrip().startswith("{"):
+        grades = read_grades(path, documents, roots)
+        return [Judgement(query, document, value) for query, row in grades.items() for document, value in row.items()]
+    found = []
+    for number, text in lines:
+        try:
+            found.append(judgement_of(text))
+        except ValueError as error:
+            raise DataError(f"{path} line {number} is no judgement: {error}") from error
+    return found
 
 
 def read_judgements(path: Path, documents: Sequence[str], roots: Sequence[str]) -> Judged:
@@ -57,14 +134,24 @@ def read_judgements(path: Path, documents: Sequence[str], roots: Sequence[str]) 
     Raises:
         DataError: A path is not in the collection, a line does not fit, or nothing is called relevant.
     """
+    grades = read_grades(path, documents, roots)
+    relevant = positive(grades)
+    if not relevant:
+        raise DataError(f"{path} calls nothing relevant; {_FORM}")
+    wrong = {query: frozenset(d for d, value in row.items() if value <= 0) for query, row in grades.items()}
+    texts = {query: query for query in grades if query in relevant}
+    return Judged(path.stem, texts, relevant, "judgements", None, {path.name: digest(path)}, wrong=wrong)
+
+
+def read_grades(path: Path, documents: Sequence[str], roots: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Read query → document → grade, also of what is not relevant; arguments and errors as ``read_judgements``."""
     known = set(documents)
     folders = [root if root not in known else str(Path(root).parent) for root in roots]
     bases = [*folders, str(path.absolute().parent)]
-    queries: dict[str, None] = {}
     grades: dict[str, dict[str, int]] = {}
     unknown: list[str] = []
-    for number, line in text_lines(path):
-        columns = line.rstrip("\r").split("\t")
+    for number, text in text_lines(path):
+        columns = text.rstrip("\r").split("\t")
         if len(columns) < 2:
             raise DataError(f"{path} line {number} has 1 tab-separated column where 2 are needed; {_FORM}")
         query = columns[0].strip()
@@ -74,16 +161,10 @@ def read_judgements(path: Path, documents: Sequence[str], roots: Sequence[str]) 
         if document is None:
             unknown.append(f"line {number} {columns[1].strip()!r}")
             continue
-        queries[query] = None
         grades.setdefault(query, {})[document] = grade(path, number, columns[2]) if len(columns) > 2 else 1
     if unknown:
         raise DataError(f"{path}: not in the collection: {shortened(unknown)}; {_FORM}")
-    relevant = positive(grades)
-    if not relevant:
-        raise DataError(f"{path} calls nothing relevant; {_FORM}")
-    return Judged(
-        path.stem, {q: q for q in queries if q in relevant}, relevant, "judgements", None, {path.name: digest(path)}
-    )
+    return grades
 
 
 def _located(named: str, bases: Iterable[str], known: set[str]) -> str | None:

@@ -16,9 +16,10 @@ import numpy as np
 
 from indexer.corpus.readers import ReadOptions
 from indexer.progress import Planned, TextsEmbedded
+from semsearch import stores
 from semsearch.collection import Collection
 from semsearch.evaluation import vector_cache
-from semsearch.evaluation.judged import Judged, digest, read_judgements
+from semsearch.evaluation.judged import Judged, digest, own_judgements, read_judgements
 from semsearch.evaluation.progress import Progress, silent
 from semsearch.search.asked import Need, read
 from semsearch.search.retrieve import RETRIEVERS, retrieve
@@ -81,10 +82,9 @@ class JudgedCollection:
     def __init__(self, judged: Judged, docs: Collection) -> None:
         """Judge what ``docs`` finds."""
         self.judged, self.docs = judged, docs
-        by_record = judged.corpus is not None
         with docs.view() as view:
             rows = [row for each in view.snapshot.documents() for row in each.passages]
-        self.owners = {row.id: (row.record if by_record else row.path) or "" for row in rows}
+        self.owners = {row.id: judged.document(row.path, row.record) for row in rows}
         """Passage → the document that is judged: its record, or the file where a person judged files."""
 
     def __enter__(self) -> JudgedCollection:
@@ -146,23 +146,24 @@ def indexed(
 
 
 @contextmanager
-def existing(judgements: Path, settings: Settings, overrides: EncoderOverrides) -> Iterator[JudgedCollection]:
-    """Open the collection of the settings with a person's judgements of its files.
+def existing(judgements: Path | None, settings: Settings, overrides: EncoderOverrides) -> Iterator[JudgedCollection]:
+    """Open the collection of the settings with a file of judgements, or its own.
 
     Raises:
         CollectionNotFound: There is no such collection.
-        DataError: The judgements do not belong to it.
+        DataError: The judgements do not belong to it, or there are none.
     """
     with Collection(settings=settings, encoder=overrides) as docs:
         yield judged_by(judgements, docs)
 
 
 def reindexed(
-    judgements: Path, settings: Settings, encoder: Encoder, cache: Path, progress: Progress = silent
+    judgements: Path | None, settings: Settings, encoder: Encoder, cache: Path, progress: Progress = silent
 ) -> JudgedCollection:
     """Index the roots of the settings' collection again, read in the same way, with another encoder, in ``cache``."""
     with Collection(settings=settings) as docs, docs.view() as view:
         manifest, roots = view.snapshot.manifest, view.snapshot.roots()
+        judged = judgements_for(docs, judgements)
     path = cache / f"{settings.collection}-{vector_cache.key(encoder, 'indexer/corpus')}"
     shutil.rmtree(path, ignore_errors=True)
     other = _opened(path, encoder)
@@ -176,18 +177,29 @@ def reindexed(
             force=True,
             progress=_Told(Path(root).name, progress),
         )
-    return judged_by(judgements, other)
+    return JudgedCollection(judged, other)
 
 
-def judged_by(judgements: Path, docs: Collection) -> JudgedCollection:
-    """Return a collection that is open with a person's judgements of its files.
+def judged_by(judgements: Path | None, docs: Collection) -> JudgedCollection:
+    """Return a collection that is open with a file of judgements, or its own.
 
     Raises:
-        DataError: The judgements do not belong to it.
+        DataError: The judgements do not belong to it, or there are none.
     """
+    return JudgedCollection(judgements_for(docs, judgements), docs)
+
+
+def judgements_for(docs: Collection, file: Path | None) -> Judged:
+    """Return the judgements in a file; None: those that are kept with the collection.
+
+    Raises:
+        DataError: The judgements do not belong to the collection, or nothing was called right.
+    """
+    if file is None:
+        return own_judgements(docs.judgements(), docs.name, stores.option(docs.settings))
     with docs.view() as view:
-        files, roots = [file.path for file in view.snapshot.files("indexed")], sorted(view.snapshot.roots())
-    return JudgedCollection(read_judgements(judgements, files, roots), docs)
+        files, roots = [each.path for each in view.snapshot.files("indexed")], sorted(view.snapshot.roots())
+    return read_judgements(file, files, roots)
 
 
 def _opened(path: Path, encoder: Encoder) -> Collection:

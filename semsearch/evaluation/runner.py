@@ -151,16 +151,16 @@ class Evaluation:
         return self._judge(judge, judged, indexed, lambda: self._open(spec))
 
     def own(self, collection: str | None, judgements: Path | None, judge: Judge = SCORE) -> Outcome:
-        """Judge a collection that exists by a person's judgements; with ``spec`` its files are indexed anew, aside.
+        """Judge a collection that exists; with ``spec`` its files are indexed anew, aside.
+
+        Args:
+            collection: Its name; None: that of the settings.
+            judgements: A file of judgements; None: those that are kept with the collection.
+            judge: What is done with them.
 
         Raises:
-            UsageError: No judgements are given.
-            DataError: The judgements do not belong to the collection.
+            DataError: The judgements do not belong to the collection, or there are none.
         """
-        if judgements is None:
-            raise UsageError(
-                "a collection is judged with --judgements FILE: lines of query<TAB>relevant path[<TAB>grade]"
-            )
         settings = self._settings.override({"collection": collection or None})
         if self._spec is None:
             with judged_collection.existing(judgements, settings, self._flags) as found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from indexer import embedding
 from indexer.embedding.weights import models
@@ -11,6 +11,7 @@ from indexer.errors import DataError, UsageError
 from indexer.progress import Progress, silent
 from semsearch.collection import Collection
 from semsearch.evaluation import gate, runner
+from semsearch.evaluation.judged_collection import judgements_for
 from semsearch.evaluation.task_data import Data, find_downstream
 from semsearch.making import Runtime
 from semsearch.training import collection_pairs, trainer
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from indexer.embedding.encoder import Encoder
     from indexer.embedding.spec import EncoderSpec
     from semsearch.evaluation.gate import Verdict
+    from semsearch.evaluation.judged import Judged
     from semsearch.evaluation.metrics import Score
     from semsearch.results import Reindexed
     from semsearch.settings import Settings
@@ -48,12 +50,14 @@ class Adaptation:
     before: Score
     sts: Data | None
     sts_before: Score | None
+    judged: str = ""
+    """How many judged queries there are, in words."""
 
 
 def prepare(
     settings: Settings,
     recipe: Recipe,
-    judgements: Path | None,
+    judgements: Path | Literal["own", "none"],
     data: Path,
     override: Callable[[Recipe], Recipe] = lambda recipe: recipe,
 ) -> Adaptation:
@@ -62,7 +66,8 @@ def prepare(
     Args:
         settings: Say which collection.
         recipe: What to make of it.
-        judgements: Judged queries; None: texts alone.
+        judgements: A file of judged queries; "own": those kept with the collection, where they are enough; "none":
+            texts alone.
         data: The folder of the recipe's other sources.
         override: Puts in what a person asked for, after the recipe was cut to the number of pairs.
 
@@ -84,14 +89,30 @@ def prepare(
                 "with `semsearch index` first"
             )
         encoder = docs.encoder
-        material = collection_pairs.gather(view.snapshot, encoded(encoder), judgements, recipe.train.seed)
+        judged, said = _judged(docs, judgements)
+        material = collection_pairs.gather(view.snapshot, encoded(encoder), judged, recipe.train.seed)
     chosen = override(collection_pairs.recipe_for(started, material))
     prepared = trainer.prepare(chosen, data, material.rows, settings.device)
     sts = sts_data(settings.data, data)
     return Adaptation(
         prepared, present, material.held, material.held.score(encoded(encoder)), sts,
-        None if sts is None else runner.score([sts], encoder)[0],
+        None if sts is None else runner.score([sts], encoder)[0], said,
     )  # fmt: skip
+
+
+def _judged(docs: Collection, judgements: Path | Literal["own", "none"]) -> tuple[Judged | None, str]:
+    """Return the judged queries to train on, None for texts alone; and what they are, in words."""
+    if judgements == "none":
+        return None, "the collection's texts alone"
+    if judgements != "own":
+        judged = judgements_for(docs, judgements)
+        return judged, f"{len(judged.queries)} judged queries of {judgements}"
+    if not any(each.grade for each in docs.judgements()):
+        return None, "the collection's texts alone: nothing has been judged (semsearch judge)"
+    judged, needed = judgements_for(docs, None), collection_pairs.MIN_QUERIES
+    if len(collection_pairs.different_queries(judged)) < needed:
+        return None, f"the collection's texts alone: {len(judged.queries)} queries are judged, {needed} are needed"
+    return judged, f"{len(judged.queries)} judged queries"
 
 
 def judge(adaptation: Adaptation, settings: Settings, folder: Path, max_drop: float) -> dict[str, Verdict]:

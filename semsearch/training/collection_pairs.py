@@ -17,14 +17,12 @@ import numpy as np
 from indexer.corpus.headings import SEPARATOR, find_headings
 from indexer.errors import DataError
 from semsearch.evaluation import retrieval
-from semsearch.evaluation.judged import Judged, read_judgements
+from semsearch.evaluation.judged import Judged
 from semsearch.evaluation.metrics import Score
 from semsearch.training.clean import distinct, key, words
 from semsearch.training.training_rows import Row
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from indexer.storage.store import Snapshot
     from indexer.types import StoredDocument, StoredPassage
     from semsearch.training.recipe import Recipe, Train
@@ -100,17 +98,17 @@ class Material:
     held: HeldOut
 
 
-def gather(snapshot: Snapshot, encode: Encode, judgements: Path | None, seed: int) -> Material:
+def gather(snapshot: Snapshot, encode: Encode, judged: Judged | None, seed: int) -> Material:
     """Return pairs to train on and to hold out; the same ones for the same collection and seed.
 
     Args:
         snapshot: The collection, all of it embedded.
         encode: Its encoder.
-        judgements: A file of lines of query, relevant path and, where given, grade; None: texts alone.
+        judged: Queries that people have judged; None: texts alone.
         seed: Of all draws.
 
     Raises:
-        DataError: There are too few pairs, or the judgements do not belong to the collection.
+        DataError: There are too few pairs or judged queries.
     """
     random = np.random.default_rng([seed, 41])
     stored = list(snapshot.documents())
@@ -118,10 +116,8 @@ def gather(snapshot: Snapshot, encode: Encode, judgements: Path | None, seed: in
     documents = _documents(stored, random)
     single = [passage for document in documents for passage in document.passages]
     clozes = [(p, *parts) for p in single if (parts := _cloze(p.passage.text, random)) is not None]
-    if judgements is not None:
-        files = [file.path for file in snapshot.files("indexed")]
-        judged = read_judgements(judgements, files, sorted(snapshot.roots()))
-        train, dev, gate = _split(judged, judgements, random)
+    if judged is not None:
+        train, dev, gate = _split(judged, random)
         rows = {
             JUDGEMENTS: _judged_rows(snapshot, passages, judged, train, encode, BEST),
             HELD: _judged_rows(snapshot, passages, judged, dev, encode, 1),
@@ -133,7 +129,7 @@ def gather(snapshot: Snapshot, encode: Encode, judgements: Path | None, seed: in
             raise DataError(
                 f"the collection gives {len(clozes)} pairs of a sentence and the rest of its passage, without near "
                 f"duplicates; {4 * MIN_PAIRS} are needed to train on some and judge the result by others: index "
-                "more texts, or train on judgements of your own (--judgements FILE)"
+                "more texts, or judge hits (on the page of `semsearch serve`, or with `semsearch judge add`)"
             )
         clozes = [clozes[i] for i in random.permutation(len(clozes))]
         held = _held_sentences(clozes[:tested], single, len(passages), random)
@@ -268,29 +264,33 @@ def _judged_rows(
 ) -> list[Row]:
     """Return each query with the ``limit`` nearest passages of each relevant document, and with a hard negative.
 
-    That is the nearest passage of a document that is not called relevant, unless it is so near that it may be an
-    answer too. With a limit of 1 there is one passage a query, and no hard negative.
+    That is the nearest passage of a document that was called wrong, else of one that is not called relevant, unless it
+    is so near that it may be an answer too. With a limit of 1 there is one passage a query, and no hard negative.
     """
-    by_path: dict[str, list[StoredPassage]] = {}
+    by_document: dict[str, list[StoredPassage]] = {}
     for passage in passages:
-        by_path.setdefault(passage.path, []).append(passage)
+        by_document.setdefault(judged.document(passage.path, passage.record), []).append(passage)
     vectors = encode([judged.queries[query] for query in queries], True)
     found = snapshot.dense(vectors, 50)
     rows = []
     for query, vector, ids, scores in zip(queries, vectors, found.ids, found.scores, strict=True):
         relevant = judged.relevant[query]
-        others = [p for p in snapshot.get(ids[ids >= 0]) if p.path not in relevant]
+        others = [p for p in snapshot.get(ids[ids >= 0]) if judged.document(p.path, p.record) not in relevant]
+        wrong = [p for name in sorted(judged.wrong.get(query, ())) for p in by_document.get(name, [])]
+        if wrong:
+            wrong = [wrong[i] for i in np.argsort(-(snapshot.vectors([p.id for p in wrong]) @ vector), kind="stable")]
         near = dict(zip(ids.tolist(), scores.tolist(), strict=True))
-        for path in sorted(relevant, key=lambda path: -relevant[path])[: None if limit > 1 else 1]:
-            own = [p for p in by_path.get(path, []) if p.passage.text.strip()]
+        for document in sorted(relevant, key=lambda name: -relevant[name])[: None if limit > 1 else 1]:
+            own = [p for p in by_document.get(document, []) if p.passage.text.strip()]
             if not own:
                 continue
             values = snapshot.vectors([p.id for p in own]) @ vector
             answers = {key(p.passage.text) for p in own}
             for i in np.argsort(-values, kind="stable")[:limit]:
                 hard = next(
-                    (p.passage.text for p in others
-                     if near[p.id] < CEILING * values[i] and key(p.passage.text) not in answers), None
+                    (p.passage.text for p in (*wrong, *(p for p in others if near[p.id] < CEILING * values[i]))
+                     if key(p.passage.text) not in answers),
+                    None,
                 )  # fmt: skip
                 rows.append(Row(judged.queries[query], own[i].passage.text, (hard,) if hard and limit > 1 else ()))
     return rows
@@ -304,17 +304,22 @@ def _size(total: int, share: float, low: int, high: int) -> int:
     return min(max(low, int(share * total)), high)
 
 
-def _split(judged: Judged, path: Path, random: np.random.Generator) -> tuple[list[str], list[str], list[str]]:
-    """Return the queries of (train, dev, gate); those that differ in case or punctuation only stay together."""
+def different_queries(judged: Judged) -> list[list[str]]:
+    """Return the queries in groups; those of one group differ in case or punctuation only."""
     alike: dict[str, list[str]] = {}
     for query, text in judged.queries.items():
         alike.setdefault(key(text) or text, []).append(query)
-    groups = list(alike.values())
+    return list(alike.values())
+
+
+def _split(judged: Judged, random: np.random.Generator) -> tuple[list[str], list[str], list[str]]:
+    """Return the queries of (train, dev, gate); those that differ in case or punctuation only stay together."""
+    groups = different_queries(judged)
     if len(groups) < MIN_QUERIES:
         raise DataError(
-            f"{path} judges {len(groups)} different queries; {MIN_QUERIES} are needed: {GATE[1]} are held out for "
-            f"the gate, {DEV[1]} choose the checkpoint, and the rest is trained on; judge more, or leave --judgements "
-            "out to train on the collection's texts alone"
+            f"{judged.name} judges {len(groups)} different queries; {MIN_QUERIES} are needed: {GATE[1]} are held out "
+            f"for the gate, {DEV[1]} choose the checkpoint, and the rest is trained on; judge more, or train on the "
+            "collection's texts alone (--no-judgements)"
         )
     gate, dev = _size(len(groups), *GATE), _size(len(groups), *DEV)
     order = [groups[i] for i in random.permutation(len(groups))]
@@ -333,9 +338,11 @@ def _held_queries(
         queries={query: judged.queries[query] for query in queries},
         relevant={query: judged.relevant[query] for query in queries},
     )
-    wanted = {path for documents in part.relevant.values() for path in documents}
-    pool = [p for p in passages if p.path in wanted] + _some([p for p in passages if p.path not in wanted], random)
-    return HeldOut(part, tuple(p.path for p in pool), tuple(p.passage.text for p in pool), len(passages))
+    wanted = {document for documents in part.relevant.values() for document in documents}
+    owners = {p.id: judged.document(p.path, p.record) for p in passages}
+    others = _some([p for p in passages if owners[p.id] not in wanted], random)
+    pool = [p for p in passages if owners[p.id] in wanted] + others
+    return HeldOut(part, tuple(owners[p.id] for p in pool), tuple(p.passage.text for p in pool), len(passages))
 
 
 def _held_sentences(

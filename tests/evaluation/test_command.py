@@ -116,7 +116,7 @@ def test_the_gate_of_a_collection(tmp_path: Path, capsys) -> None:
         (["sts", "--tasks", "STS99"], "no task is named STS99"),
         (["sts", "--tasks", ","], "names no task"),
         (["gate"], "one of --baseline FILE, --against ENCODER and --record FILE"),
-        (["gate", "--collection", "x", "--record", "f.json"], "--judgements FILE"),
+        (["gate", "--collection", "x", "--record", "f.json"], "there is no collection 'x'"),
         (["retrieval", "--tasks", "nowhere"], "no task or collection is named nowhere"),
         (["gate", "--record", "f.json", "--tasks", "STS12,med"], "mixes tasks with retrieval"),
         (["plot", "tasks", "--output", "x.svg"], "a figure needs results"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from indexer.embedding.hash_encoder import HashEncoder
 from indexer.errors import DataError
 from indexer.storage.store import Snapshot
 from indexer.types import Document, ParsedDocument, Passage, StoredPassage
+from semsearch import Collection
 from semsearch.cli import run
-from semsearch.evaluation.judged import Judged
+from semsearch.evaluation.judged import Judged, read_judgements
 from semsearch.training import collection_pairs
 from semsearch.training.clean import distinct, key, words
 from semsearch.training.recipe import Recipe, Train
@@ -75,7 +77,10 @@ def every(snapshot: Snapshot, path: str | None = None) -> list[StoredPassage]:
 
 
 def gathered(snapshot: Snapshot, judgements: Path | None = None, seed: int = 1) -> collection_pairs.Material:
-    return collection_pairs.gather(snapshot, encode, judgements, seed)
+    judged = None
+    if judgements is not None:
+        judged = read_judgements(judgements, [file.path for file in snapshot.files("indexed")], [])
+    return collection_pairs.gather(snapshot, encode, judged, seed)
 
 
 @pytest.fixture
@@ -245,6 +250,20 @@ def keys(texts: set[str]) -> set[str]:
     return {key(text) for text in texts}
 
 
+def test_what_was_called_wrong_is_a_hard_negative(snapshot, judgements):
+    """However near it is: a person has looked at it."""
+    shown = every(snapshot)
+    [answer] = [p for p in shown if "number9 " in p.passage.text and p.path == "/data/1.txt"][:1]
+    nearest = next(p for p in shown if p.path == "/data/2.txt")
+    judged = Judged(
+        "j", {"q": answer.passage.text}, {"q": {answer.path: 1}}, "", wrong={"q": frozenset([nearest.path])}
+    )
+    rows = collection_pairs._judged_rows(snapshot, shown, judged, ["q"], encode, 2)
+    assert rows
+    wrong = {p.passage.text for p in shown if p.path == nearest.path}
+    assert all(set(row.negatives) <= wrong and row.negatives for row in rows)
+
+
 def test_what_cannot_be_trained_on_is_said(snapshot, judgements, tmp_path):
     few = tmp_path / "few.tsv"
     few.write_text("".join(judgements.read_text().splitlines(keepends=True)[:29]))
@@ -374,3 +393,23 @@ def test_a_dry_run_with_judgements(home, folder, tmp_path, capsys):
     assert "collection:judgements" in output.err
     assert "10 held-out queries" in output.err
     assert json.loads(output.out)["steps"] >= 10
+
+
+def test_the_collections_own_judgements_train_where_they_are_enough(home, folder, tmp_path, capsys):
+    with Collection(home=home) as docs:
+        for n in range(40):
+            docs.judge(f"number{9 * n} {NOUNS[n % 12]}", folder / f"{n}.txt")
+    assert train(home, tmp_path / "run", "--dry-run") == 0
+    said = capsys.readouterr().err
+    assert "trained on: 40 judged queries" in said
+    assert "10 held-out queries" in said
+    assert train(home, tmp_path / "run", "--dry-run", "--no-judgements") == 0
+    said = capsys.readouterr().err
+    assert "trained on: the collection's texts alone\n" in said
+    assert "held-out sentences" in said
+    with Collection(home=home) as docs:
+        docs.keep_judgements([replace(each, grade=None) for each in docs.judgements()[:11]])
+    assert train(home, tmp_path / "run", "--dry-run") == 0
+    assert "texts alone: 29 queries are judged, 30 are needed" in capsys.readouterr().err
+    assert train(home, tmp_path / "run", "--no-judgements", "--judgements", "x.tsv") == 2
+    assert "contradict" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from indexer.errors import CorruptError, LockedError, StoreError
-from indexer.storage.judgements import FILE, judgement_of, line
+from indexer.judgements import FILE, judgement_of, line
 from indexer.storage.local.files import sync_folder, write_bytes
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import OperationalError
 
 from indexer.errors import CorruptError, StoreError
-from indexer.storage.judgements import latest, storable_judgement
+from indexer.judgements import latest
 from indexer.storage.local import replacing
 from indexer.storage.local.files import WriterLock, sync_folder, write_bytes
 from indexer.storage.local.fts import words_of_version
@@ -30,6 +30,7 @@ from indexer.storage.local.writer import LocalWriter
 from indexer.storage.sql.reading import CatalogReader
 from indexer.storage.sql.schema import sparse
 from indexer.storage.sql.snapshot import version_of
+from indexer.storage.storable import storable_judgement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

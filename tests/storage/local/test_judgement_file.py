@@ -10,8 +10,8 @@ import time
 import pytest
 
 from indexer.errors import CollectionNotFound, CorruptError, StoreError
+from indexer.judgements import line
 from indexer.storage import open_store
-from indexer.storage.judgements import line
 from indexer.storage.local import judgement_file, replacing
 from indexer.storage.local.judgement_file import JudgementFile
 from tests.storage.contract.test_judgements import judged

@@ -7,10 +7,9 @@ this form; fields that a later version adds are passed over.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
-from indexer.storage.storable import storable, storable_path
 from indexer.types import Judgement
 
 if TYPE_CHECKING:
@@ -19,16 +18,6 @@ if TYPE_CHECKING:
 FILE = "judgements.jsonl"
 """Name of the file of lines, in a folder of a collection and in an export."""
 _FIELDS = frozenset(field.name for field in fields(Judgement))
-
-
-def storable_judgement(judgement: Judgement) -> Judgement:
-    """Return the judgement with text that can be stored, its path as stores write the paths of files."""
-    return replace(
-        judgement,
-        query=storable(judgement.query),
-        path=storable_path(judgement.path),
-        record=None if judgement.record is None else storable(judgement.record),
-    )
 
 
 def latest(judgements: Iterable[Judgement]) -> list[Judgement]:
