@@ -1,4 +1,7 @@
-"""Score tasks with one encoder, as the commands, the gate and the study all do."""
+"""Score tasks with one encoder, as the commands, the gate and the study all do.
+
+Collections are imported where they are judged: tasks are scored without a database, FAISS and readers of files.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from indexer import embedding
 from indexer.embedding.weights import packaged
 from indexer.errors import DataError, UsageError
 from semsearch import encoders
-from semsearch.evaluation import beir, judged_collection, result_files, retrieval, sts, task_data, transfer_tasks
+from semsearch.evaluation import beir, result_files, sts, task_data, transfer_tasks
 from semsearch.evaluation.metrics import Score
 from semsearch.evaluation.progress import Progress, silent
 from semsearch.evaluation.qrels import HOW_TO_FETCH
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
     from semsearch.settings import Settings
 
 Result = dict[str, Any]
-SCORE: Judge = retrieval.result
 Outcome = tuple[Result, list[Score]]
 """The result as in ``results``, and the scores with their items."""
 
@@ -132,7 +134,7 @@ class Evaluation:
             progress=self._progress,
         )
 
-    def retrieval(self, names: Sequence[str] = (), judge: Judge = SCORE) -> Outcome:
+    def retrieval(self, names: Sequence[str] = (), judge: Judge | None = None) -> Outcome:
         """Judge collections in BEIR's layout by name; all that the data folder holds where none is named.
 
         Raises:
@@ -144,13 +146,15 @@ class Evaluation:
             raise DataError(f"{self._settings.data or 'no data folder'}: no collection in BEIR layout; {HOW_TO_FETCH}")
         spec = self._chosen("search")
 
+        from semsearch.evaluation import judged_collection
+
         def indexed(each: Judged) -> JudgedCollection:
             cache = self._cache / "collections"
             return judged_collection.indexed(each, self._open(spec), cache, self._progress, sparse=self._sparse)
 
         return self._judge(judge, judged, indexed, lambda: self._open(spec))
 
-    def own(self, collection: str | None, judgements: Path | None, judge: Judge = SCORE) -> Outcome:
+    def own(self, collection: str | None, judgements: Path | None, judge: Judge | None = None) -> Outcome:
         """Judge a collection that exists; with ``spec`` its files are indexed anew, aside.
 
         Args:
@@ -161,6 +165,8 @@ class Evaluation:
         Raises:
             DataError: The judgements do not belong to the collection, or there are none.
         """
+        from semsearch.evaluation import judged_collection
+
         settings = self._settings.override({"collection": collection or None})
         if self._spec is None:
             with judged_collection.existing(judgements, settings, self._flags) as found:
@@ -238,9 +244,13 @@ class Evaluation:
 
     def _judge(
         self,
-        judge: Judge,
+        judge: Judge | None,
         judged: Sequence[Judged],
         opened: Callable[[Judged], JudgedCollection],
         encoder: Callable[[], Encoder],
     ) -> Outcome:
+        if judge is None:
+            from semsearch.evaluation import retrieval
+
+            judge = retrieval.result
         return judge(judged, opened, encoder, batch_tokens=self._settings.batch_tokens, progress=self._progress)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -260,10 +260,21 @@ def _finish(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"platform": platform.machine(), "processor": _processor(), "cores": os.cpu_count(),
                     "threads": torch.get_num_threads(), "processes": ranks.world, **student.notes},
-        "versions": {name: version(name) for name in ("semsearch", "torch", "transformers", "peft", "tokenizers")},
+        "versions": _versions("semsearch", "torch", "transformers", "peft", "tokenizers"),
     })  # fmt: skip
     folder.text("curves.svg", card.curves(entries))
     folder.text("README.md", card.card(recipe, prepared.sources, result.best_step, result.first, scores))
+
+
+def _versions(*packages: str) -> dict[str, str | None]:
+    """Return the versions of packages; None: it runs from a checkout and is not installed."""
+    found: dict[str, str | None] = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
 
 
 def _processor() -> str:
