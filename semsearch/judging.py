@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from indexer.errors import CorruptError, StoreError, UsageError
 from indexer.judgements import FILE, judgement_of, line
@@ -12,12 +12,12 @@ from semsearch.search import places
 from semsearch.search.hits import Hit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from indexer.storage.store import Snapshot
 
-__all__ = ["FILE", "judgement", "read", "write"]
+__all__ = ["FILE", "check_known", "judgement", "now", "read", "write"]
 
 
 def judgement(snapshot: Snapshot, name: str, query: str, place: str | Hit, grade: int | None) -> Judgement:
@@ -44,6 +44,24 @@ def judgement(snapshot: Snapshot, name: str, query: str, place: str | Hit, grade
         )
     except ValueError as error:
         raise UsageError(f"this is no judgement: {error}") from error
+
+
+def now(values: Mapping[str, Any]) -> Judgement:
+    """Return a judgement that is made now, of the values of its other fields.
+
+    Raises:
+        TypeError: A field is missing.
+        ValueError: A value cannot be.
+    """
+    return Judgement(**values, at=moment())
+
+
+def check_known(snapshot: Snapshot, name: str, said: Judgement) -> None:
+    """Raise UsageError where a judgement is of a file or record that the collection does not have."""
+    documents = [each.document for each in snapshot.documents(said.path)]
+    if not any(each.record == said.record for each in documents):
+        what = said.path if said.record is None else f"{said.path} record {said.record}"
+        raise UsageError(f"{what!r} is not in collection {name!r}; judge what a search of it shows")
 
 
 def _found(snapshot: Snapshot, name: str, text: str) -> tuple[str, str | None, int | None, int | None]:

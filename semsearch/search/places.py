@@ -74,6 +74,20 @@ def find(snapshot: Snapshot, place: str, name: str) -> Place:
     raise UsageError(_why_not(snapshot, both[1] if both else place, name))
 
 
+def at_path(snapshot: Snapshot, path: str, lines: tuple[int, int] | None, name: str) -> Place:
+    """Return a file, or some lines of it, by its path as it is stored: nothing outside the collection is looked at.
+
+    Raises:
+        UsageError: There is no such file in the collection, or it has no such lines.
+    """
+    documents = list(snapshot.documents(path))
+    if not documents:
+        raise UsageError(f"{path!r} is no file of collection {name!r}; hits show the paths of those that are")
+    if lines is not None:
+        return _on_lines(documents, path, *lines)
+    return Place(path, documents, [row for each in documents for row in each.passages])
+
+
 def passage(snapshot: Snapshot, number: int, name: str) -> Place:
     """Return the place of one passage.
 

@@ -10,6 +10,6 @@ if TYPE_CHECKING:
 
 def table() -> tuple[Route, ...]:
     """Return all routes that the server describes."""
-    from semsearch.service.routes import health, openapi, search
+    from semsearch.service.routes import health, judgements, maps, openapi, reading, search
 
-    return (*search.ROUTES, *health.ROUTES, *openapi.routes(table))
+    return (*search.ROUTES, *reading.ROUTES, *judgements.ROUTES, *maps.ROUTES, *health.ROUTES, *openapi.routes(table))
