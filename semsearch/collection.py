@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from indexer.embedding.spec import EncoderSpec
     from indexer.pipeline import Report
     from indexer.progress import Progress
+    from indexer.storage import Kept
     from indexer.storage.manifest import Manifest
     from indexer.types import Filter, Judgement
-    from semsearch.held import Kept
     from semsearch.search.rerank import Reranker
 
 Place = str | int | Hit | os.PathLike[str]
@@ -360,7 +360,7 @@ class Collection(InParts):
         before = reindexing.reindex(self._kept, lambda: self._runtime.open(spec), progress)
         settings = self.settings.override({"collection": before})
         self._reopen(self.settings)
-        return Reindexed(self.name, self.spec, before, settings.place(), weighed)
+        return Reindexed(self.name, self.spec, before, settings.shown_place(), weighed)
 
     # Look after
 

@@ -8,7 +8,7 @@ import tempfile
 import threading
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from indexer import storage
 from indexer.closing import Closing
@@ -26,14 +26,12 @@ if TYPE_CHECKING:
 
     from indexer.embedding.encoder import Encoder as Backend
     from indexer.embedding.spec import EncoderSpec
-    from indexer.storage.store import Maintenance, Store
+    from indexer.storage import Kept
+    from indexer.storage.store import Store
     from semsearch.encoder import Encoder as PeoplesEncoder
     from semsearch.search.rerank import Reranker
     from semsearch.search.view import View
     from semsearch.settings import Settings
-
-    class Kept(Store, Maintenance, Protocol):
-        """A store that lies somewhere."""
 
 
 _LOG = logging.getLogger(__name__)
@@ -147,7 +145,7 @@ class Held(Closing):
 
     @property
     def _place(self) -> str:
-        return "" if not hasattr(self.store, "sizes") else self.settings.place()
+        return "" if not hasattr(self.store, "sizes") else self.settings.shown_place()
 
     @property
     def _kept(self) -> Kept:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_config_path, user_data_path
 
 from indexer.errors import ConfigError, UsageError
+from indexer.storage.places import is_url, place_in, without_password
 from semsearch.nearest import hint
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class Settings:
 
     home: Path | None = None
     """Folder of the collections; None: the user's data folder."""
+    store: str | None = field(default=None, repr=False)
+    """URL of a database that keeps the collections instead of a folder; it may hold a password."""
     collection: str = "default"
     data: Path | None = None
     """Folder of evaluation data in SentEval or BEIR layout."""
@@ -60,18 +63,35 @@ class Settings:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise ConfigError(f"setting {name} is {value!r}; it is text, in quotes")
+        if self.store is not None and not is_url(self.store):
+            raise ConfigError(
+                f"setting store is {self.store.partition(':')[0]}…; it is postgresql://USER@HOST/DATABASE "
+                "(for a folder, set home)"
+            )
 
     def override(self, values: Mapping[str, Any]) -> Settings:
-        """Return these settings with every value that is not None put over them."""
-        return replace(self, **{name: value for name, value in values.items() if value is not None})
+        """Return these settings with every value that is not None put over them.
+
+        A home that is named without a store is where the collections are, also where a store was named before.
+        """
+        given = {name: value for name, value in values.items() if value is not None}
+        if "home" in given and "store" not in given:
+            given["store"] = None
+        return replace(self, **given)
 
     def place(self, name: str | None = None) -> str:
-        """Return where a collection is kept: the path of its folder, whether or not it exists.
+        """Return where a collection is kept, whether or not it exists: a folder's path, or a URL with its name.
 
         Raises:
-            UsageError: The name is no folder name.
+            UsageError: The name cannot be one.
         """
+        if self.store is not None:
+            return place_in(self.store, self._checked(name))
         return str(self.collection_path(name))
+
+    def shown_place(self, name: str | None = None) -> str:
+        """Return where a collection is kept, without a password."""
+        return without_password(self.place(name))
 
     def collection_path(self, name: str | None = None) -> Path:
         """Return the folder of a collection, whether or not it exists.
@@ -79,10 +99,28 @@ class Settings:
         Raises:
             UsageError: The name is no folder name.
         """
+        return self.root / self._checked(name)
+
+    def _checked(self, name: str | None) -> str:
         name = self.collection if name is None else name
         if not name or name.startswith(".") or any(c in name for c in "/\\\0\n") or len(name.encode()) > 200:
             raise UsageError(f"{name!r} cannot name a collection; a name has no slash, no line end and no leading dot")
-        return self.root / name
+        return name
+
+    @property
+    def kept_in(self) -> str:
+        """What holds the collections: the store, or the folder's path."""
+        return self.store if self.store is not None else str(self.root)
+
+    @property
+    def shown_home(self) -> str:
+        """What holds the collections, without a password."""
+        return without_password(self.kept_in)
+
+    @property
+    def shown_store(self) -> str | None:
+        """The store without its password; None where a folder holds the collections."""
+        return None if self.store is None else without_password(self.store)
 
     @property
     def root(self) -> Path:

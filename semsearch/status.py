@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from indexer.errors import SemsearchError
@@ -32,6 +32,8 @@ class Status:
     roots: tuple[str, ...]
     problems: tuple[FileRecord, ...]
     """Files that failed, then files that were skipped."""
+    engines: Mapping[str, str] = field(default_factory=dict)
+    """Part → what searches it, in which version; "warning" where there is one."""
     partial: tuple[FileRecord, ...] = ()
     """Indexed files of which a part was left out, with ``warnings``."""
 
@@ -49,7 +51,7 @@ def status_of(store: Store, place: str) -> Status:
     """Return the state of a collection that is open."""
     with store.snapshot() as snapshot:
         files = list(snapshot.files())
-        sizes = getattr(store, "sizes", None)  # of stores that lie somewhere: see Maintenance
+        sizes, engines = (getattr(store, name, None) for name in ("sizes", "engines"))  # see Maintenance
         return Status(
             name=store.name,
             place=place,
@@ -57,6 +59,7 @@ def status_of(store: Store, place: str) -> Status:
             counts=snapshot.counts(),
             sizes=sizes() if sizes is not None else {},
             roots=tuple(sorted(snapshot.roots())),
+            engines=engines() if engines is not None else {},
             problems=(
                 *(each for each in files if each.status == "failed"),
                 *(each for each in files if each.status == "skipped"),
@@ -78,11 +81,11 @@ def statuses(settings: Settings, names: Sequence[str] = ()) -> list[Status | Unr
         try:
             store = stores.open_collection(each)
             try:
-                found.append(status_of(store, each.place()))
+                found.append(status_of(store, each.shown_place()))
             finally:
                 store.close()
         except SemsearchError as error:
             if names and not stores.exists(each):
                 raise
-            found.append(Unreadable(name, each.place(), error))
+            found.append(Unreadable(name, each.shown_place(), error))
     return found

@@ -35,12 +35,12 @@ def open_collection(settings: Settings, index_device: str = "cpu") -> Store:
 
 
 def names(settings: Settings) -> list[str]:
-    """Return the names of all collections in the settings' home, also of those that cannot be opened.
+    """Return the names of all collections in the settings' home or store, also of those that cannot be opened.
 
     Raises:
         StoreError: The home cannot be read.
     """
-    return storage.list_stores(settings.root)
+    return storage.list_stores(settings.kept_in)
 
 
 def not_found(settings: Settings) -> str:
@@ -51,7 +51,7 @@ def not_found(settings: Settings) -> str:
         there = []
     known = f" Collections are {choices(settings.collection, there)}." if there else ""
     return (
-        f"there is no collection {settings.collection!r} in {settings.root}.{known} Make it with: "
+        f"there is no collection {settings.collection!r} in {settings.shown_home}.{known} Make it with: "
         f"semsearch index{option(settings)} FOLDER"
     )
 

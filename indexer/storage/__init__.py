@@ -1,40 +1,53 @@
-"""Collections: open, make and list them by their place, which is the path of a folder."""
+"""Collections: open, make and list them by their place: the path of a folder, or a database's URL with ``#NAME``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from indexer.errors import StoreError
+from indexer.storage.places import is_url, name_in
 
 if TYPE_CHECKING:
-    from indexer.storage.local.store import LocalStore
     from indexer.storage.manifest import Manifest
+    from indexer.storage.store import Maintenance, Store
+
+    class Kept(Store, Maintenance, Protocol):
+        """A store that lies somewhere."""
 
 
-def open_store(place: str | Path, *, index_device: str = "cpu") -> LocalStore:
+def open_store(place: str | Path, *, index_device: str = "cpu") -> Kept:
     """Open the collection at a place.
 
     Args:
-        place: Path of its folder.
-        index_device: Where the index is searched: "cpu" or "cuda".
+        place: Path of its folder, or URL of its database with ``#NAME``.
+        index_device: Where the index of a folder is searched: "cpu" or "cuda".
 
     Raises:
         CollectionNotFound: There is none.
         CorruptError: It is damaged.
         FormatError: A newer version of semsearch wrote it.
+        StoreError: The database cannot be reached or used.
     """
+    if isinstance(place, str) and is_url(place):
+        from indexer.storage.postgres.store import PostgresStore
+
+        return PostgresStore(place, name_in(place))
     from indexer.storage.local.store import LocalStore
 
     return LocalStore(place, index_device)
 
 
-def create_store(place: str | Path, manifest: Manifest, *, index_device: str = "cpu") -> LocalStore:
+def create_store(place: str | Path, manifest: Manifest, *, index_device: str = "cpu") -> Kept:
     """Make a new, empty collection at a place.
 
     Raises:
         StoreError: There is one already, or the place cannot be written.
     """
+    if isinstance(place, str) and is_url(place):
+        from indexer.storage.postgres.store import PostgresStore
+
+        return PostgresStore.create(place, name_in(place), manifest)
     from indexer.storage.local.store import LocalStore
 
     return LocalStore.create(place, manifest, index_device)
@@ -44,8 +57,12 @@ def exists(place: str | Path) -> bool:
     """Tell whether there is a collection at a place, sound or not.
 
     Raises:
-        StoreError: The place may not be looked into.
+        StoreError: The place may not be looked into, or the database cannot be reached.
     """
+    if isinstance(place, str) and is_url(place):
+        from indexer.storage.postgres import store
+
+        return store.exists(place, name_in(place))
     from indexer.storage.local.manifest_file import NAME
 
     try:
@@ -55,11 +72,15 @@ def exists(place: str | Path) -> bool:
 
 
 def list_stores(home: str | Path) -> list[str]:
-    """Return the names of the collections in a folder, sorted; also of those that cannot be opened.
+    """Return the names of the collections in a folder or database, sorted; also of those that cannot be opened.
 
     Raises:
-        StoreError: The folder may not be listed.
+        StoreError: The folder may not be listed, or the database cannot be reached.
     """
+    if isinstance(home, str) and is_url(home):
+        from indexer.storage.postgres import store
+
+        return store.names(home)
     try:
         folders = sorted(entry for entry in Path(home).iterdir() if entry.is_dir())
     except FileNotFoundError:

@@ -296,6 +296,10 @@ class Maintenance(Protocol):
         """Return bytes on disk by part: catalog, vectors, index, and terms where there is a sparse index."""
         ...
 
+    def engines(self) -> dict[str, str]:
+        """Return what searches the collection, in which versions, for people: part → description; "warning" is one."""
+        ...
+
     def examine(self, *, mend: bool, open_encoder: Callable[[EncoderSpec], Encoder] | None = None) -> list[Problem]:
         """Return what is wrong, and with ``mend`` put right what can be; with an encoder, embed a sample again."""
         ...

@@ -17,6 +17,7 @@ from semsearch.cli.options import (
     encoder_options,
     home_option,
     index_device_option,
+    store_option,
     with_options,
 )
 from semsearch.encoders import NOTHING, EncoderOverrides
@@ -125,7 +126,7 @@ class Asked(Closing):
 def _served(settings: Settings) -> Served | None:
     """Return the settings' collection as a running server has it; None where there is no server that would do."""
     server = running.find(settings.root)
-    if server is None or not server.serves(settings.collection):
+    if server is None or server.store != settings.shown_store or not server.serves(settings.collection):
         return None
     if any(
         said not in (None, its)
@@ -149,12 +150,17 @@ def asked_options(*, encoder: bool = False, index_device: bool = False) -> Decor
         encoder: Whether the command takes the options of encoders.
         index_device: Whether it takes --index-device.
     """
-    options: list[Option] = [home_option, collection_option, *([index_device_option] if index_device else [])]
+    options: list[Option] = [
+        home_option,
+        store_option,
+        collection_option,
+        *([index_device_option] if index_device else []),
+    ]
 
     def decorate(function: F) -> F:
         @wraps(function)
         def command(*args: Any, **values: Any) -> Any:
-            settings = load_settings().override({name: values.pop(name) for name in ("home", "collection")})
+            settings = load_settings().override({name: values.pop(name) for name in ("home", "store", "collection")})
             overrides = values.pop("overrides") if encoder else NOTHING
             device = values.pop("index_device") if index_device else "cpu"
             with Asked(settings, overrides, device, alone=values.pop("no_server")) as docs:

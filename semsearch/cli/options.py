@@ -86,12 +86,15 @@ def complete_collection(
     """Return the collections whose names begin so, for a shell."""
     from semsearch import stores
 
-    settings = load_settings().override({"home": context.params.get("home")})
+    settings = load_settings().override({name: context.params.get(name) for name in ("home", "store")})
     return [CompletionItem(name) for name in stores.names(settings) if name.startswith(incomplete)]
 
 
 home_option = click.option(
     "--home", type=click.Path(path_type=Path, file_okay=False), help="Folder of the collections [SEMSEARCH_HOME]."
+)
+store_option = click.option(
+    "--store", metavar="URL", help="Database that keeps the collections: postgresql://USER@HOST/NAME [SEMSEARCH_STORE]."
 )
 collection_option = click.option(
     "--collection", "-c", metavar="NAME", shell_complete=complete_collection, help="Collection [default: default]."
@@ -116,10 +119,10 @@ def _settings(**said: Any) -> Settings:
     return load_settings().override(said)
 
 
-settings_options = gather("settings", _settings, [home_option, collection_option])
-"""The command gets ``settings``, with --home and --collection put over those of files and environment."""
-home_settings = gather("settings", _settings, [home_option])
-"""The command gets ``settings``, with --home put over those of files and environment."""
+settings_options = gather("settings", _settings, [home_option, store_option, collection_option])
+"""The command gets ``settings``, with --home, --store and --collection put over those of files and environment."""
+home_settings = gather("settings", _settings, [home_option, store_option])
+"""The command gets ``settings``, with --home and --store put over those of files and environment."""
 
 
 def collection_options(*, create: bool = False, encoder: bool = False, index_device: bool = False) -> Decorator[Any]:
@@ -130,7 +133,7 @@ def collection_options(*, create: bool = False, encoder: bool = False, index_dev
         encoder: Whether the command takes the options of encoders.
         index_device: Whether it takes --index-device.
     """
-    options: list[Option] = [home_option, collection_option]
+    options: list[Option] = [home_option, store_option, collection_option]
     options += [index_device_option] if index_device else []
 
     def decorate(function: F) -> F:
@@ -138,7 +141,7 @@ def collection_options(*, create: bool = False, encoder: bool = False, index_dev
         def command(*args: Any, **values: Any) -> Any:
             from semsearch.collection import Collection
 
-            said = {name: values.pop(name) for name in ("home", "collection")}
+            said = {name: values.pop(name) for name in ("home", "store", "collection")}
             how = {"index_device": values.pop("index_device")} if index_device else {}
             if encoder:
                 how["encoder"] = values.pop("overrides")

@@ -64,6 +64,7 @@ def command(
             pid=os.getpid(),
             collections=allowed or None,
             reranker=rerank,
+            store=settings.shown_store,
             device=settings.device,
             batch_tokens=settings.batch_tokens,
         )

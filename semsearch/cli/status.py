@@ -35,5 +35,5 @@ def command(
     elif found:
         click.echo(render.statuses(found, every_file=files))
     else:
-        output.LOG.info("no collections in %s; make one with: semsearch index FOLDER", settings.root)
+        output.LOG.info("no collections in %s; make one with: semsearch index FOLDER", settings.shown_home)
     return 2 if any(isinstance(each, Unreadable) for each in found) else 0

@@ -41,6 +41,8 @@ class Running:
     """Names of those that may be asked; None: all of the home."""
     reranker: str | None = None
     """The one cross-encoder that it lets hits be read again by."""
+    store: str | None = None
+    """The database that keeps its collections, without a password; None: the home itself."""
     device: str | None = None
     """What it was told of where models run; None: nothing."""
     batch_tokens: int | None = None
@@ -48,7 +50,7 @@ class Running:
     def __post_init__(self) -> None:
         """Check every value: the file may be another's, or of another version."""
         texts = (self.host, self.token, self.version)
-        optional = (self.reranker, self.device)
+        optional = (self.reranker, self.store, self.device)
         named = self.collections
         if (
             not all(isinstance(each, str) for each in texts)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sqlalchemy import text
 
-from indexer.errors import CorruptError, MismatchError, ModelError, StoreError
+from indexer.errors import CorruptError
+from indexer.storage.embedded_again import embedded_again
 from indexer.storage.local import shards as shard_files
 from indexer.storage.local.files import sha256
 from indexer.storage.local.fts import words_of_version
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
     from indexer.storage.local.store import LocalStore
     from indexer.storage.local.writer import LocalWriter
     from indexer.storage.sql.writing import CatalogWriter
-
-SAMPLES = 16
-MIN_COSINE = 0.98
-"""Between a stored vector and the same text embedded again: below it another model or template made it. Two runs
-in bf16 with other batch sizes stay above 0.995."""
 
 _CHECKS = {
     "documents count their waiting passages wrongly": (
@@ -87,11 +83,8 @@ def examine(
     except CorruptError as error:
         return [*found, Problem("catalog", str(error), False, RESTORE)]
     if open_encoder is not None and not found:
-        try:
-            encoder = open_encoder(store.manifest.spec)
-        except (ModelError, MismatchError) as error:
-            return [Problem("encoder", str(error), False, "make the model available again, or check without it")]
-        found += _samples(store, encoder)
+        with store.snapshot() as snapshot:
+            found += embedded_again(snapshot, snapshot.live(), open_encoder)
     return found
 
 
@@ -233,32 +226,4 @@ def _index(writer: LocalWriter) -> list[Problem]:
             sample = np.random.default_rng(0).choice(expected, min(len(expected), 1000), replace=False)
             if not np.array_equal(saved.reconstruct(sample), writer.raw(sample).astype(np.float32)):
                 return [Problem("index", "its vectors are not those of the shards")]
-    return []
-
-
-def _samples(store: LocalStore, encoder: Encoder) -> list[Problem]:
-    """Embed some passages again: a store that was made by another encoder than it says cannot be mended."""
-    if encoder.spec.fingerprint != store.manifest.fingerprint:
-        raise StoreError(
-            f"the encoder is {encoder.spec.fingerprint}, the collection was made by {store.manifest.fingerprint}; "
-            "check it with its own"
-        )
-    with store.snapshot() as snapshot:
-        live = snapshot.live()
-        if not len(live):
-            return []
-        sample = np.random.default_rng(0).choice(live, min(len(live), SAMPLES), replace=False)
-        texts = [found.passage.text for found in snapshot.get(sample)]
-        stored = snapshot.vectors(sample)
-    cosines = (encoder.encode(texts) * stored).sum(axis=1)
-    if (wrong := cosines < MIN_COSINE).any():
-        return [
-            Problem(
-                "vectors",
-                f"{wrong.sum()} of {len(sample)} sampled passages got another vector when embedded again "
-                f"(least cosine {cosines.min():.3f})",
-                False,
-                "index anew: the vectors were made by another model or on faulty hardware",
-            )
-        ]
     return []

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import threading
 import time
 from contextlib import contextmanager
@@ -372,6 +373,10 @@ class LocalStore:
                 connection.close()
             sizes["catalog"] -= sizes["terms"]
         return sizes
+
+    def engines(self) -> dict[str, str]:
+        """Return what searches the collection, for people."""
+        return {"words": f"BM25, SQLite {sqlite3.sqlite_version} FTS5"}
 
     def examine(self, *, mend: bool, open_encoder: Callable[[EncoderSpec], Encoder] | None = None) -> list[Problem]:
         """Return what is wrong, and with ``mend`` put right what can be; with an encoder, embed a sample again."""

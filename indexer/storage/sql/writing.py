@@ -43,6 +43,8 @@ class StagedRows:
     """Passage that waits → older passage of the same text that has a vector."""
     new: tuple[Row, ...]
     """The rows of the passages that were not there before."""
+    titles: dict[int, str]
+    """Document that was not there before → its title."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,9 @@ class CatalogWriter(CatalogReader):
         if same:
             mine = self.dialect.among(passages.c.document_id, same)
             kept = self.connection.execute(select(func.count()).where(mine, passages.c.embedded > 0)).scalar_one()
-        return StagedRows(total, kept, self.twins([row["id"] for row in new_passages]), tuple(new_passages))
+        twins = self.twins([row["id"] for row in new_passages])
+        titles = {row["id"]: row["title"] or "" for row in new_documents}
+        return StagedRows(total, kept, twins, tuple(new_passages), titles)
 
     def load(self, table: Table, rows: Sequence[Row]) -> None:
         """Insert many rows."""

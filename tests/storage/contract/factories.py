@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from indexer.storage import create_store, open_store
 from indexer.storage.local import writer
 from indexer.storage.memory import MemoryStore
+from tests.postgres_servers import PLAIN, TEXTSEARCH, Kind, url_of
 from tests.storage.contract.values import manifest
 
 if TYPE_CHECKING:
@@ -52,6 +53,37 @@ def _small_files() -> Iterator[None]:
             setattr(writer, name, value)
 
 
+@contextmanager
+def _small_database() -> Iterator[None]:
+    """Let a database index four vectors, compare one by one where a filter leaves two, and keep dead passages."""
+    from indexer.storage.postgres import nearest
+    from indexer.storage.postgres import writer as postgres_writer
+
+    with ExitStack() as stack:
+        for module, name, value in (
+            (nearest, "INDEX_FROM", 4),
+            (nearest, "FEW", 2),
+            (postgres_writer, "TOMBSTONES", 2.0),
+        ):
+            stack.callback(setattr, module, name, getattr(module, name))
+            setattr(module, name, value)
+        yield
+
+
+def _postgres(kind: Kind) -> Factory:
+    def make(folder: Path, manifest: Manifest) -> Store:
+        from indexer.storage.postgres.store import PostgresStore
+
+        return PostgresStore.create(url_of(kind), str(folder), manifest)
+
+    def reopen(folder: Path) -> Store:
+        from indexer.storage.postgres.store import PostgresStore
+
+        return PostgresStore(url_of(kind), str(folder))
+
+    return Factory(kind.name, make, reopen, _small_database, writers=4)
+
+
 FACTORIES = [
     Factory("memory", lambda _, manifest: MemoryStore(manifest)),
     Factory(
@@ -60,6 +92,8 @@ FACTORIES = [
         lambda folder: open_store(folder / "collection"),
         _small_files,
     ),
+    _postgres(PLAIN),
+    _postgres(TEXTSEARCH),
 ]
 
 

@@ -1,0 +1,1 @@
+"""Collections in PostgreSQL with pgvector: many writers and readers, on many machines."""
