@@ -14,6 +14,7 @@
     │   ├── LockedError                another process is writing
     │   ├── CorruptError               disk, database and index disagree: `semsearch doctor`
     │   └── FormatError                written by a newer version
+    ├── ClusterError          exit 2   machines that share a run: Ray that is not installed, not reached, or fails
     ├── DataError             exit 2   evaluation or training data that is missing or malformed
     ├── TrainingError         exit 2   a run that cannot go on (NaN loss, missing gradients)
     └── GateFailed            exit 5   quality dropped
@@ -91,6 +92,10 @@ class CorruptError(StoreError):
 
 class FormatError(StoreError):
     """A newer version wrote the collection."""
+
+
+class ClusterError(SemsearchError):
+    """Machines that share the work of a run and cannot be had, or fail."""
 
 
 class DataError(SemsearchError):

@@ -57,7 +57,9 @@ class Job:
         return SECONDS + self.file.size / BYTES_PER_SECOND
 
 
-def read_files(jobs: Sequence[Job], splitter: Splitter, workers: int | None = None) -> Generator[Parsed | None]:
+def read_files(
+    jobs: Sequence[Job], splitter: Splitter, workers: int | None = None, apart: bool = False
+) -> Generator[Parsed | None]:
     """Yield what each file holds, in the order of the jobs; None for one whose digest is the known one.
 
     Whatever goes wrong with a file makes it a failed one, with the reason; it ends nothing else.
@@ -66,9 +68,10 @@ def read_files(jobs: Sequence[Job], splitter: Splitter, workers: int | None = No
         jobs: The files.
         splitter: Cuts documents into passages.
         workers: Processes; None: as many as there are cores, and none beside this one for few files.
+        apart: Let also a single worker be a process of its own, that can die without this one.
     """
     count = _workers(jobs) if workers is None else workers
-    made = _pickled(splitter) if count > 1 else None
+    made = _pickled(splitter) if count > 1 or apart else None
     if made is None:
         return (read_file(job, splitter) for job in jobs)
     return _in_processes(jobs, _Pool(splitter, made, min(count, len(jobs))))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from indexer.corpus.formats import ReadOptions
     from indexer.embedding.spec import EncoderSpec
     from indexer.errors import (
+        ClusterError,
         CollectionNotFound,
         ConfigError,
         CorruptError,
@@ -56,8 +57,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ERRORS = (
-    "CollectionNotFound ConfigError CorruptError DataError FormatError GateFailed LockedError MismatchError "
-    "MissingExtra ModelError NothingToRead PrecisionError ReadError SemsearchError StoreError TrainingError UsageError"
+    "ClusterError CollectionNotFound ConfigError CorruptError DataError FormatError GateFailed LockedError "
+    "MismatchError MissingExtra ModelError NothingToRead PrecisionError ReadError SemsearchError StoreError "
+    "TrainingError UsageError"
 ).split()
 _MODULES = {
     "Answer": "semsearch.search.hits",
@@ -86,6 +88,7 @@ _MODULES = {
 
 __all__ = [
     "Answer",
+    "ClusterError",
     "Collection",
     "CollectionNotFound",
     "ConfigError",

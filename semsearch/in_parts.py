@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,18 +19,21 @@ from semsearch.held import Held
 from semsearch.results import Merged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from indexer.corpus.formats import ReadOptions
+    from indexer.corpus.splitter import Splitter
     from indexer.embedding.encoder import Encoder as Backend
     from indexer.parts.folder import ShardFolder
-    from indexer.parts.produce import PartReport
+    from indexer.parts.part import Part
+    from indexer.parts.produce import PartReport, Workers
     from indexer.progress import Progress
     from indexer.storage.manifest import Manifest
-    from indexer.storage.store import Snapshot
 
-SHARDS = ".shards"
-"""Folder within the home that has the shards of each collection, unless they are kept elsewhere."""
+SHARDS, ON_RAY = ".shards", ".ray"
+"""Folders within the home that have the shards of each collection, unless they are kept elsewhere."""
+
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 class InParts(Held):
@@ -36,7 +41,7 @@ class InParts(Held):
 
     def index_part(
         self,
-        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        paths: Paths,
         part: str,
         *,
         shards: str | os.PathLike[str] | None = None,
@@ -69,20 +74,65 @@ class InParts(Held):
             StoreError: The folder cannot be written.
         """
         from indexer.parts.part import Part
-        from indexer.parts.produce import ThisProcess, make_part
-        from indexer.plan import take_walk
+        from indexer.parts.produce import ThisProcess
 
-        chosen = Part.parse(part)
-        folder = self.shards(shards)
-        roots = [os.fspath(each) for each in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
-        self._check_new(roots)
-        manifest, open_encoder = self._made_with(folder, passage_tokens, sparse)
-        with self._seen(manifest) as snapshot:
-            exclude = [os.fspath(self.settings.root), os.fspath(folder.path)]
-            walk = take_walk(snapshot, roots, options, force=force, exclude=exclude)
-            splitter = making.splitter_for(manifest.spec, making.passage_tokens_of(manifest))
-            workers = ThisProcess(folder, chosen, manifest, splitter, open_encoder)
-            return make_part(folder, chosen, walk, snapshot, workers, checksum=checksum, progress=progress)
+        chosen, folder = Part.parse(part), self.shards(shards)
+        manifest, open_encoder = self._made_with(folder, paths, passage_tokens, sparse)
+        workers = ThisProcess(folder, chosen, manifest, _splitter(manifest), open_encoder)
+        return self._make(folder, chosen, manifest, paths, workers, options, force, checksum, progress)
+
+    def index_on_ray(
+        self,
+        paths: Paths = (),
+        address: str | None = None,
+        *,
+        shards: str | os.PathLike[str] | None = None,
+        options: ReadOptions | None = None,
+        passage_tokens: int | None = None,
+        sparse: bool = False,
+        force: bool = False,
+        checksum: bool = False,
+        progress: Progress = silent,
+    ) -> Merged:
+        """Do what ``index`` does on the machines of a Ray cluster: an encoder on each GPU, or on each core.
+
+        Files and shards lie in the same places on all machines. What is written when a run breaks off is taken up by
+        the next.
+
+        Args:
+            paths: As for ``index``.
+            address: The cluster: HOST:PORT, ray://HOST:PORT, or auto for the one that this machine belongs to; None:
+                that of RAY_ADDRESS, else a Ray on this machine alone.
+            shards: Folder in which shards are kept; None: one within the home, deleted in the end.
+            options: As for ``index``; so are all that follow.
+            passage_tokens: Most tokens of a passage, for a new collection.
+            sparse: Give a new collection a sparse index of the model's terms.
+            force: Index ``/`` or the home folder all the same.
+            checksum: Look at the bytes of every file.
+            progress: Called with what happens.
+
+        Raises:
+            ClusterError: Ray is not installed or cannot be reached, or workers fail again and again.
+            UsageError: As for ``index``.
+            MismatchError: As for ``index``.
+            LockedError: Another process writes to the collection.
+        """
+        from indexer import embedding
+        from indexer.parts.part import WHOLE
+        from indexer.parts.ray_run import RayWorkers, Task
+
+        folder = self.shards(self.settings.root / ON_RAY / self.name if shards is None else shards)
+        manifest, _ = self._made_with(folder, paths, passage_tokens, sparse)
+        spec, run = manifest.spec, self._runtime
+        encoder = partial(embedding.open_encoder, spec, device=run.device, batch_tokens=run.batch_tokens)
+        splitter = partial(making.splitter_for, spec, making.passage_tokens_of(manifest))
+        gpu = run.device is None or run.device.startswith("cuda")
+        workers = RayWorkers(Task(folder.path, WHOLE, manifest, splitter, encoder, gpu), address)
+        made = self._make(folder, WHOLE, manifest, paths, workers, options, force, checksum, progress)
+        merged = self.merge(folder.path, progress=progress)
+        if shards is None:
+            folder.delete()
+        return replace(merged, report=replace(merged.report, embedded=made.embedded, tokens=made.tokens))
 
     def merge(self, shards: str | os.PathLike[str] | None = None, *, progress: Progress = silent) -> Merged:
         """Take the shards of all finished parts into the collection, which is made where there is none.
@@ -124,10 +174,33 @@ class InParts(Held):
         path = self.settings.root / SHARDS / self.name if folder is None else Path(folder).expanduser()
         return ShardFolder(path.absolute())
 
+    def _make(
+        self,
+        folder: ShardFolder,
+        part: Part,
+        manifest: Manifest,
+        paths: Paths,
+        workers: Workers,
+        options: ReadOptions | None,
+        force: bool,
+        checksum: bool,
+        progress: Progress,
+    ) -> PartReport:
+        """Make a part beside what the collection shows; nothing, where it is yet to be made."""
+        from indexer.parts.produce import make_part
+        from indexer.plan import take_walk
+
+        exclude = [os.fspath(self.settings.root), os.fspath(folder.path)]
+        store = MemoryStore(manifest) if self._store is None else self._store
+        with store.snapshot() as snapshot:
+            walk = take_walk(snapshot, _roots(paths), options, force=force, exclude=exclude)
+            return make_part(folder, part, walk, snapshot, workers, checksum=checksum, progress=progress)
+
     def _made_with(
-        self, folder: ShardFolder, passage_tokens: int | None, sparse: bool
+        self, folder: ShardFolder, paths: Paths, passage_tokens: int | None, sparse: bool
     ) -> tuple[Manifest, Callable[[], Backend]]:
         """Return what shards are made with: as the collection, else the folder, else as a new collection would be."""
+        self._check_new(_roots(paths))
         if self._store is not None:
             made, open_encoder = self._store.manifest, self._open_encoder
         elif (head := folder.head()) is not None:
@@ -145,6 +218,10 @@ class InParts(Held):
             )
         return made, open_encoder
 
-    def _seen(self, manifest: Manifest) -> Snapshot:
-        """Return what the collection shows; nothing where it is yet to be made."""
-        return MemoryStore(manifest).snapshot() if self._store is None else self._store.snapshot()
+
+def _roots(paths: Paths) -> list[str]:
+    return [os.fspath(each) for each in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+
+
+def _splitter(manifest: Manifest) -> Splitter:
+    return making.splitter_for(manifest.spec, making.passage_tokens_of(manifest))

@@ -10,6 +10,7 @@ from indexer import errors
 
 NAMES = [
     "Answer",
+    "ClusterError",
     "Collection",
     "CollectionNotFound",
     "ConfigError",
@@ -77,7 +78,7 @@ def loaded(code):
     return set(out.split())
 
 
-HEAVY = {"torch", "transformers", "faiss", "sqlalchemy", "numpy", "rich", "click"}
+HEAVY = {"torch", "transformers", "faiss", "sqlalchemy", "numpy", "rich", "click", "ray"}
 
 
 def test_importing_semsearch_imports_nothing_heavy():

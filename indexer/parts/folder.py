@@ -7,6 +7,7 @@ shards lie beside them.
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +134,10 @@ class ShardFolder:
     def finish(self, listing: Listing) -> None:
         """Note that a part is done."""
         write_listing(self.path, listing)
+
+    def delete(self) -> None:
+        """Delete the folder with all shards in it, of which a collection has everything."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def gather(self) -> Gathered:
         """Read what all finished parts found, and verify every shard that they name.

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from semsearch.collection import Collection
 
 
+HERE = "here"
+"""Value of --ray without an address."""
+
+
 @dataclass(frozen=True)
 class _How:
     """How a new collection is made, and what of it is done now."""
@@ -33,6 +37,7 @@ class _How:
     dry_run: bool = False
     shard: str | None = None
     shards: Path | None = None
+    ray: str | None = None
 
 
 HOW_OPTIONS = [
@@ -48,6 +53,13 @@ HOW_OPTIONS = [
         "--shard",
         metavar="I/N",
         help="Read and embed part I of N of the files into shards; `semsearch merge` takes all parts in.",
+    ),
+    click.option(
+        "--ray",
+        metavar="[ADDRESS]",
+        is_flag=False,
+        flag_value=HERE,
+        help="Read and embed on a Ray cluster (HOST:PORT, ray://HOST:PORT, auto), or with several processes here.",
     ),
     shards_option,
 ]
@@ -68,6 +80,8 @@ def command(docs: Collection, paths: tuple[str, ...], options: ReadOptions | Non
     _check(paths, how)
     if how.shard is not None:
         return _part(docs, paths, options, how, how.shard, as_json)
+    if how.ray is not None:
+        return _on_ray(docs, paths, options, how, None if how.ray == HERE else how.ray, as_json)
     if "-" in paths and len(paths) > 1:
         raise click.UsageError("standard input (-) is indexed alone; name files and folders in another run")
     with Reporter() as progress:
@@ -78,10 +92,20 @@ def command(docs: Collection, paths: tuple[str, ...], options: ReadOptions | Non
 
 
 def _check(paths: tuple[str, ...], how: _How) -> None:
-    if how.shards is not None and how.shard is None:
-        raise click.UsageError("--shards is the folder of shards; make some with --shard I/N")
-    if how.shard is not None and (how.dry_run or "-" in paths):
-        raise click.UsageError("--shard goes neither with --dry-run nor with standard input (-)")
+    """Refuse options that do not go together."""
+    if how.shard is not None and how.ray is not None:
+        raise click.UsageError("--shard makes one part in this process, --ray all of them on a cluster: give one")
+    if how.shard is None and how.ray is None:
+        if how.shards is not None:
+            raise click.UsageError("--shards is the folder of shards; make some with --shard I/N or --ray")
+        return
+    if how.dry_run or "-" in paths:
+        raise click.UsageError("--shard and --ray go neither with --dry-run nor with standard input (-)")
+    if how.ray not in (None, HERE, "auto") and ":" not in str(how.ray):
+        raise click.UsageError(
+            f"{how.ray!r} is no address of a Ray cluster (HOST:PORT, ray://HOST:PORT, auto); to use this machine "
+            "alone, put --ray behind the paths"
+        )
 
 
 def _part(
@@ -106,6 +130,26 @@ def _part(
             "%d files could not be read, or not wholly; after the merge see: semsearch status", report.failed
         )
     return 4 if report.failed else 0
+
+
+def _on_ray(
+    docs: Collection, paths: tuple[str, ...], options: ReadOptions | None, how: _How, address: str | None, as_json: bool
+) -> int:
+    """Do everything on a cluster."""
+    with Reporter() as progress:
+        merged = docs.index_on_ray(
+            paths,
+            address,
+            shards=how.shards,
+            options=options,
+            passage_tokens=how.passage_tokens,
+            sparse=how.sparse,
+            force=how.force,
+            checksum=how.checksum,
+            progress=progress,
+        )
+    output.value(render.report_value(merged.report, dry_run=False), render.report(merged.report), as_json)
+    return summary.warn_of_merge(merged)
 
 
 def _run(

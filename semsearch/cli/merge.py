@@ -28,16 +28,7 @@ def command(docs: Collection, shards: Path | None, as_json: bool) -> int:
     """
     with Reporter() as progress:
         merged = docs.merge(shards, progress=progress)
-    report = merged.report
-    unfinished = [str(part) for part in merged.unfinished]
-    value = render.report_value(report, dry_run=False) | {"unfinished_parts": unfinished}
-    output.value(value, render.report(report, "taken in"), as_json)
-    if unfinished:
-        output.LOG.warning(
-            "parts %s are not finished: make them (semsearch index --shard I/N) and merge again; until then nothing "
-            "that is gone leaves the collection",
-            ", ".join(unfinished),
-        )
-    if merged.pending:
-        output.LOG.warning("%d passages from other runs wait for vectors; finish with: semsearch index", merged.pending)
-    return summary.warn(report) or (4 if unfinished else 0)
+    value = render.report_value(merged.report, dry_run=False)
+    value["unfinished_parts"] = [str(part) for part in merged.unfinished]
+    output.value(value, render.report(merged.report, "taken in"), as_json)
+    return summary.warn_of_merge(merged)

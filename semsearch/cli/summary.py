@@ -8,6 +8,7 @@ from semsearch.cli import output
 
 if TYPE_CHECKING:
     from indexer.pipeline import Report
+    from semsearch.results import Merged
 
 MAX_WARNINGS = 5
 """Files read in part that a run names; ``semsearch status`` names all."""
@@ -26,3 +27,16 @@ def warn(report: Report) -> int:
     if report.failed:
         output.LOG.warning("%d files could not be read; see: semsearch status", report.failed)
     return 4 if report.failed or report.vanished else 0
+
+
+def warn_of_merge(merged: Merged) -> int:
+    """Say what a person should know of a merge. Return its exit code."""
+    if merged.unfinished:
+        output.LOG.warning(
+            "parts %s are not finished: make them (semsearch index --shard I/N) and merge again; until then nothing "
+            "that is gone leaves the collection",
+            ", ".join(map(str, merged.unfinished)),
+        )
+    if merged.pending:
+        output.LOG.warning("%d passages of other runs wait for vectors; finish with: semsearch index", merged.pending)
+    return warn(merged.report) or (4 if merged.unfinished else 0)

@@ -149,7 +149,7 @@ def test_help_is_light(command):
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     loaded = set(out.split())
     assert "click" in loaded
-    for heavy in ("torch", "transformers", "faiss", "sqlalchemy", "numpy", "rich"):
+    for heavy in ("torch", "transformers", "faiss", "sqlalchemy", "numpy", "rich", "ray"):
         assert heavy not in loaded
 
 

@@ -1,0 +1,327 @@
+"""Read and embed on the machines of a Ray cluster, or in several processes of this one. Ray lives here.
+
+Tasks read files and split them; actors, one a GPU or a core, hold an encoder each, embed, and write the shards. What is
+lost with a worker is done again by another one: a shard's name is its content, so that nothing is there twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import socket
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from indexer import errors
+from indexer.corpus.formats import ReadOptions
+from indexer.embedder import EncoderEmbedder
+from indexer.errors import ClusterError, SemsearchError
+from indexer.parsing import Job, read_files
+from indexer.parts import pieces as lines
+from indexer.parts.durable import ASIDE
+from indexer.parts.produce import SHARD, Written, read_pieces, write_pieces
+from indexer.types import FileRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    import numpy as np
+
+    from indexer.corpus.splitter import Splitter
+    from indexer.embedding.encoder import Encoder
+    from indexer.parts.part import Part
+    from indexer.parts.pieces import Piece
+    from indexer.storage.manifest import Manifest
+
+FILES, BYTES = 64, 4 << 20
+"""A task reads so many files, of so many bytes together, or one that is larger."""
+TRIES = 3
+"""Times that an encoder may die of the same passages before the run is given up. Ray itself begins again for ever."""
+SECONDS = 10.0
+"""A cluster has to answer in so many."""
+OBJECTS = 512 << 20
+"""Bytes that a Ray of this run alone may keep between its workers: what waits to be embedded, and little else."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every worker has to know. It is sent to them, so that all in it can be pickled."""
+
+    folder: Path
+    """Where shards are kept: the same place on all machines."""
+    part: Part
+    manifest: Manifest
+    open_splitter: Callable[[], Splitter]
+    open_encoder: Callable[[], Encoder]
+    gpu: bool
+    """Whether encoders run on GPUs."""
+
+    @property
+    def limit(self) -> int:
+        """Passages of a shard."""
+        return SHARD["cuda" if self.gpu else "cpu"]
+
+
+class RayWorkers:
+    """Reads and embeds with Ray."""
+
+    def __init__(self, task: Task, address: str | None = None):
+        """Take the task and the cluster's address; None: that of RAY_ADDRESS, else a Ray of this run's own.
+
+        Raises:
+            ClusterError: Ray is not installed.
+        """
+        self._task, self._address = task, address
+        _ray()
+
+    def run(self, jobs: Sequence[Job]) -> Generator[Written]:
+        """Yield shards as they are written, in any order.
+
+        Raises:
+            ClusterError: The cluster cannot be reached, or its workers fail again and again.
+        """
+        if not jobs:
+            return
+        with _connected(self._address) as ray, _translated(ray):
+            for row in self._rows(ray, jobs).iter_rows():
+                yield _written(json.loads(row["written"]))
+
+    def _rows(self, ray: Any, jobs: Sequence[Job]) -> Any:
+        """Return the data set whose rows are what the actors have written."""
+        resources = ray.cluster_resources()
+        gpus = int(resources.get("GPU", 0)) if self._task.gpu else 0
+        task = replace(self._task, gpu=gpus > 0)
+        cores = max(1, int(resources.get("CPU", 1)))
+        groups = [{"jobs": _write_jobs(group)} for group in _groups(jobs)]
+        return (
+            ray.data.from_items(groups, override_num_blocks=len(groups))
+            .flat_map(
+                _read,
+                fn_args=(task,),
+                num_cpus=1 if gpus else 0,  # where encoders take all cores, none would be left to feed them
+                concurrency=max(1, cores // 2),
+            )
+            .map_batches(
+                _Encoder,
+                fn_constructor_args=(task,),
+                batch_size=1,
+                compute=ray.data.ActorPoolStrategy(size=min(gpus or cores, len(groups))),
+                num_gpus=1 if gpus else 0,
+                num_cpus=0 if gpus else 1,
+            )
+        )
+
+
+def _read(row: dict[str, bytes], task: Task) -> Iterator[dict[str, bytes]]:
+    """Read and split a group of files, and yield their pieces in bundles, each for one shard.
+
+    It is done in a process apart: one that dies of a file costs that file alone.
+    """
+    jobs = _read_jobs(row["jobs"])
+    same: list[str] = []
+    try:
+        with closing(read_files(jobs, task.open_splitter(), workers=1, apart=True)) as results:
+            for bundle in lines.bundles(read_pieces(jobs, results, task.limit, same), task.limit):
+                heads, documents = lines.write_pieces(bundle)
+                yield {"heads": heads, "documents": documents, "rest": b""}
+        rest = asdict(Written(None, same=tuple(same)))
+    except Exception as error:  # which would lose its class on the way
+        rest = _failure(error)
+    yield {"heads": b"", "documents": b"", "rest": json.dumps(rest).encode()}
+
+
+class _Encoder:
+    """Holds an encoder, embeds bundles of pieces and writes each as a shard."""
+
+    def __init__(self, task: Task):
+        self._task = task
+        self._embedder: EncoderEmbedder | None = None
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[str]]:
+        """Return what was written for each bundle, or why nothing was, as JSON."""
+        rows = zip(batch["heads"], batch["documents"], batch["rest"], strict=True)
+        return {"written": [rest.decode() if rest else self._safely(heads, texts) for heads, texts, rest in rows]}
+
+    def _safely(self, heads: bytes, documents: bytes) -> str:
+        try:
+            return json.dumps(asdict(self._write(heads, documents)))
+        except Exception as error:
+            return json.dumps(_failure(error))
+
+    def _write(self, heads: bytes, documents: bytes) -> Written:
+        pieces = [lines.read_piece(entry, documents[entry.start : entry.end]) for entry in lines.read_entries(heads)]
+        if self._embedder is None:
+            self._embedder = EncoderEmbedder(self._task.open_encoder(), self._task.manifest.sparse)
+        with self._counted(hashlib.sha256(heads).hexdigest(), pieces):
+            return write_pieces(self._task.folder, self._task.manifest, self._task.part, pieces, self._embedder)
+
+    @contextmanager
+    def _counted(self, name: str, pieces: Sequence[Piece]) -> Iterator[None]:
+        """Count how often these pieces were begun, and give up where encoders die of them again and again.
+
+        Raises:
+            ClusterError: They were begun too often.
+        """
+        begun = self._task.folder / f".{name}{ASIDE}"
+        with begun.open("ab") as stream:
+            stream.write(b".")
+        if begun.stat().st_size > TRIES:
+            begun.unlink()
+            paths = ", ".join(sorted({piece.parsed.file.path for piece in pieces})[:TRIES])
+            raise ClusterError(
+                f"{TRIES} workers have died while they embedded {paths} or files beside them: look at their memory; a "
+                "smaller --batch-tokens needs less"
+            )
+        yield
+        begun.unlink(missing_ok=True)
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    """Return an error as a value: as an exception it would come out of Ray as one of Ray's, with a page of text."""
+    if isinstance(error, SemsearchError):
+        return {"error": error.kind, "message": str(error)}
+    return {"error": ClusterError.__name__, "message": f"a worker failed: {type(error).__name__}: {error}"}
+
+
+def _written(values: dict[str, Any]) -> Written:
+    """Return what a worker has written.
+
+    Raises:
+        SemsearchError: What went wrong there.
+    """
+    if "error" in values:
+        raise getattr(errors, values["error"], ClusterError)(values["message"])
+    values["pieces"] = tuple(map(tuple, values["pieces"]))
+    return Written(**values | {"same": tuple(values["same"])})
+
+
+def _groups(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    """Yield files together that one task reads."""
+    group: list[Job] = []
+    size = 0
+    for job in jobs:
+        if group and (len(group) >= FILES or size + job.file.size > BYTES):
+            yield group
+            group, size = [], 0
+        group.append(job)
+        size += job.file.size
+    if group:
+        yield group
+
+
+def _write_jobs(jobs: Sequence[Job]) -> bytes:
+    values = [{"file": asdict(job.file), "options": job.options.to_dict(), "known": job.known} for job in jobs]
+    return json.dumps(values).encode()
+
+
+def _read_jobs(text: bytes) -> list[Job]:
+    return [
+        Job(
+            FileRecord(**values["file"] | {"warnings": tuple(values["file"]["warnings"])}),
+            ReadOptions.from_dict(values["options"]),
+            values["known"],
+        )
+        for values in json.loads(text)
+    ]
+
+
+# Ray
+
+
+def _ray() -> Any:
+    """Return the library.
+
+    Raises:
+        ClusterError: It is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a run is reported to anybody
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise ClusterError(
+            "Ray is not installed; install it with: pip install 'semsearch[ray]'; without it several processes share a "
+            "run by: semsearch index --shard I/N, and semsearch merge"
+        ) from error
+    return ray
+
+
+@contextmanager
+def _connected(address: str | None) -> Iterator[Any]:
+    """Give the library, connected: to the cluster of this program, if it has one, else to the one of the address.
+
+    Raises:
+        ClusterError: It cannot be reached, or none be started.
+    """
+    ray = _ray()
+    ours = not ray.is_initialized()
+    if ours:
+        place = address or os.environ.get("RAY_ADDRESS")
+        own = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECTS, "num_cpus": _cores()}
+        try:
+            if place:
+                _check_reachable(place)
+            ray.init(**({"address": place} if place else own), log_to_driver=False, logging_level=logging.ERROR)
+        except Exception as error:  # Ray raises what it likes here
+            raise ClusterError(
+                f"{f'there is no Ray cluster at {place}' if place else 'no Ray can be started here'}: {error}; an "
+                "address is HOST:PORT, ray://HOST:PORT, or auto for the cluster that this machine belongs to; without "
+                "one a Ray is started on this machine"
+            ) from error
+    try:
+        with _settings(ray):
+            yield ray
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _settings(ray: Any) -> Iterator[None]:
+    """Let every bundle be handed on by itself, and Ray be silent."""
+    context = ray.data.DataContext.get_current()
+    wanted = {"target_max_block_size": 1, "enable_progress_bars": False, "print_on_execution_start": False}
+    before = {name: getattr(context, name) for name in wanted}
+    log = logging.getLogger("ray.data")
+    level = log.level
+    try:
+        log.setLevel(logging.ERROR)
+        for name, value in wanted.items():
+            setattr(context, name, value)
+        yield
+    finally:
+        log.setLevel(level)
+        for name, value in before.items():
+            setattr(context, name, value)
+
+
+@contextmanager
+def _translated(ray: Any) -> Iterator[None]:
+    """Raise Ray's own errors as ours."""
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        raise ClusterError(
+            f"the Ray cluster failed: {type(error).__name__}: {error}; what its workers have written is kept: run the "
+            "same command again to go on from there"
+        ) from error
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse an address where nobody listens: Ray would try for minutes, and then end the process.
+
+    Raises:
+        OSError: Nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS).close()
