@@ -52,6 +52,11 @@ class Encoder(Protocol):
     """Where it runs: cpu, cuda:0, mps."""
     stats: EncodeStats
 
+    @property
+    def exact(self) -> bool:
+        """Whether a text's vector has the same bits alone, in any batch and after any other; else it may be rounded."""
+        ...
+
     def encode(self, texts: Sequence[str], role: Role = "passage", normalize: bool = True) -> Vectors:
         """Return one vector a text.
 

@@ -28,6 +28,8 @@ class HashEncoder:
     Texts that share words are near. Tests and crash tests use it in place of a language model.
     """
 
+    exact = True
+
     def __init__(self, spec: EncoderSpec | None = None, dim: int = 64) -> None:
         """Make the encoder of a spec with model ``hash:D``, or of ``dim`` dimensions where no spec is given.
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock, RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -39,6 +39,8 @@ SIF = 1e-3
 ZIPF_SHIFT = 100
 """Tokens at the head of a vocabulary that are about equally frequent."""
 
+Prefix = tuple[int, ...] | None
+"""Tokens with which all prompts of a batch begin, and which are run apart; None: the forward decides."""
 Rows = list[list[int]]
 """For each vector of a batch the positions of its texts: several where texts are equal."""
 
@@ -52,11 +54,20 @@ class _Window:
     truncated: int
 
 
+class _Batch(NamedTuple):
+    """Prompts that are run together."""
+
+    rows: list[int]
+    """Their places in the window."""
+    ids: list[list[int]]
+    prefix: Prefix
+
+
 class HFEncoder:
     """An Encoder around a transformers model. Safe to call from several threads at once.
 
     Vectors are float32 whatever the model computes in. A text's vector does not depend on the texts beside it, but
-    for rounding (in fp32 about 1e-6, in bf16 about 1e-2 relative to length 1).
+    for rounding (in fp32 about 1e-6, in bf16 about 1e-2 relative to length 1); to the last digit where it is ``exact``.
 
     On a CPU the batches of a list are run by workers, a thread of one core each; a single batch, as of a query, by all
     cores as one team. Callers that have one batch take turns.
@@ -102,6 +113,8 @@ class HFEncoder:
         self._counted: dict[int, int] = {}
         """Identity of a forward → how many of its tokens ``stats`` has."""
         self._primed: set[Role] = set()
+        self._prefixes: dict[PromptTemplate, tuple[int, ...]] = {}
+        """Template → tokens with which all its prompts begin, where the forward is exact."""
         located = models.locate(spec)
         self._located = located
         self.tokens = tokens.load(located.model)
@@ -163,6 +176,11 @@ class HFEncoder:
             own = [texts[positions[0]] for positions in rows]
             weighted = vocabulary.weigh(values, head, own, max_terms, self.spec.max_tokens)
             yield where, _vectors(values, normalize)[which], [weighted[i] for i in which]
+
+    @property
+    def exact(self) -> bool:
+        """Whether a text's vector has the same bits alone, in any batch and after any other."""
+        return _exact(self._forward(self.spec.pooling))
 
     def count_tokens(self, texts: Sequence[str]) -> Positions:
         """Return (n,) int64: the tokens of each text alone."""
@@ -238,7 +256,12 @@ class HFEncoder:
     def _encoded(self, texts: Sequence[str], role: Role) -> Iterator[tuple[Rows, Tensor]]:
         """Yield as ``_run`` does, with the role's prompt and the spec's pooling."""
         template, forward = PromptTemplate.of(self.spec, role), self._forward(self.spec.pooling)
-        if self.stats.texts and role not in self._primed and isinstance(forward, LastTokenForward):
+        if (
+            self.stats.texts
+            and role not in self._primed
+            and isinstance(forward, LastTokenForward)
+            and not _exact(forward)
+        ):
             # Batches keep their shared prefix by themselves; single queries, one after another, have it kept here.
             self._primed.add(role)
             with self._running:
@@ -284,10 +307,12 @@ class HFEncoder:
         ids = self.tokens.prompts(template, ["a", "Z", "0", "("], self.spec.max_tokens).ids
         return ids[0][: shared_prefix(ids)]
 
-    def _compute(self, forward: Forward, ids: list[list[int]]) -> Tensor:
+    def _compute(self, forward: Forward, ids: list[list[int]], prefix: Prefix = None) -> Tensor:
         """Run one batch, in halves where it does not fit into the GPU's memory."""
         try:
             with self._running:
+                if isinstance(forward, LastTokenForward):
+                    return forward.run(ids, forward.plan(ids, prefix=prefix))
                 return forward(ids)
         except torch.OutOfMemoryError as error:
             if len(ids) == 1:
@@ -298,34 +323,55 @@ class HFEncoder:
         torch.cuda.empty_cache()  # outside the handler, which holds on to the tensors of the failed try
         self.batch_tokens = max(1, self.batch_tokens // 2)
         half = len(ids) // 2
-        return torch.cat([self._compute(forward, ids[:half]), self._compute(forward, ids[half:])])
+        return torch.cat([self._compute(forward, each, prefix) for each in (ids[:half], ids[half:])])
 
     def _run(self, texts: Sequence[str], template: PromptTemplate, forward: Forward) -> Iterator[tuple[Rows, Tensor]]:
         """Run each distinct text once: yield rows and (b, d), longest texts first within a window."""
         for window in self._windows(texts, template):
             self._count(truncated=window.truncated)
-            shared = 0
-            if isinstance(forward, LastTokenForward) and len(window.ids) > 1:
-                shared = shared_prefix(window.ids)  # run once, so it fills no batch
-            lists = list(batches([max(1, len(ids) - shared) for ids in window.ids], self.batch_tokens))
-            for rows, vectors in self._batches(forward, [(rows, [window.ids[i] for i in rows]) for rows in lists]):
+            work = [
+                _Batch(rows, [window.ids[i] for i in rows], prefix)
+                for prefix, shared, alike in self._alike(window.ids, template, forward)
+                for rows in _rows(
+                    alike, batches([max(1, len(window.ids[i]) - shared) for i in alike], self.batch_tokens)
+                )
+            ]
+            for rows, vectors in self._batches(forward, work):
                 self._count(forward, texts=sum(len(window.positions[i]) for i in rows))
                 yield [window.positions[i] for i in rows], vectors
 
-    def _batches(
-        self, forward: Forward, work: Sequence[tuple[list[int], list[list[int]]]]
-    ) -> Iterator[tuple[list[int], Tensor]]:
-        """Run batches of (rows, ids), side by side where there are several and the CPU runs them."""
+    def _alike(
+        self, ids: Sequence[list[int]], template: PromptTemplate, forward: Forward
+    ) -> list[tuple[Prefix, int, list[int]]]:
+        """Return (the prefix to run apart, the length of what is run once and fills no batch, rows).
+
+        An exact forward uses the template's prefix wherever it can, also for a single text.
+        """
+        every = list(range(len(ids)))
+        if not isinstance(forward, LastTokenForward):
+            return [(None, 0, every)]
+        if not forward.exact:
+            return [(None, shared_prefix(ids) if len(ids) > 1 else 0, every)]
+        prefix = self._prefixes.get(template)
+        if prefix is None:
+            prefix = self._prefixes.setdefault(template, tuple(self._shared(template)))
+        size = len(prefix)
+        with_it = [i for i in every if len(ids[i]) > size and tuple(ids[i][:size]) == prefix]
+        bare = sorted(set(every) - set(with_it))  # their first token swallowed the template's last
+        return [each for each in ((prefix, size, with_it), ((), 0, bare)) if each[2]]
+
+    def _batches(self, forward: Forward, work: Sequence[_Batch]) -> Iterator[tuple[list[int], Tensor]]:
+        """Run batches, side by side where there are several and the CPU runs them."""
         if self.device != "cpu" or len(work) < 2 or not runs_beside_itself(forward):
-            for rows, ids in work:
-                yield rows, self._compute(forward, ids)
+            for each in work:
+                yield each.rows, self._compute(forward, each.ids, each.prefix)
             return
         team = pool.workers(self.workers)
 
         def tasks() -> Iterator[tuple[list[int], Callable[[], Tensor]]]:
-            for rows, ids in work:
+            for rows, ids, prefix in work:
                 if isinstance(forward, LastTokenForward):
-                    yield rows, partial(forward.run, ids, forward.plan(ids, team.call))
+                    yield rows, partial(forward.run, ids, forward.plan(ids, team.call, prefix))
                 else:
                     yield rows, partial(forward, ids)
 
@@ -364,9 +410,19 @@ class HFEncoder:
                 self._counted[id(forward)] = total
 
 
+def _exact(forward: Forward) -> bool:
+    return isinstance(forward, LastTokenForward) and forward.exact
+
+
 def runs_beside_itself(forward: Forward) -> bool:
     """Return whether several threads may run a forward at once."""
     return isinstance(forward, LastTokenForward) or (isinstance(forward, PlainForward) and forward.concurrent)
+
+
+def _rows(of: list[int], places: Iterator[list[int]]) -> Iterator[list[int]]:
+    """Yield what stands in ``of`` at each list of places."""
+    for each in places:
+        yield [of[place] for place in each]
 
 
 def _copies(rows: Rows) -> Positions:

@@ -39,6 +39,10 @@ class Attention(Protocol):
 class Grouped:
     """Attention of sequences of equal length together.
 
+    A product over several matrices may round otherwise than the same product over one, so that a sequence's last digits
+    depend on how many of its length there are. With ``apart`` each sequence has products of its own, and the same
+    result in any batch.
+
     Flash attention spends its time on bookkeeping at a sentence's length. Here the queries of the heads that share a
     key are one matrix, and blocks of queries skip the keys that come after them. Scores are rounded to the dtype of q
     before the softmax, which is computed in fp32 (as transformers' eager attention does).
@@ -47,11 +51,11 @@ class Grouped:
     QUERIES = 64
     """Rows of a block: fewer skip more of the future, more make better matrices. 64 measured best from 128 tokens."""
 
-    def __init__(self, lengths: Sequence[int], prefix: int) -> None:
+    def __init__(self, lengths: Sequence[int], prefix: int, apart: bool = False) -> None:
         """Prepare for sequences of these lengths, ascending and without the prefix."""
         self.groups: list[tuple[int, int]] = []  # (sequences, tokens of each)
         for length in lengths:
-            if self.groups and self.groups[-1][1] == length:
+            if not apart and self.groups and self.groups[-1][1] == length:
                 self.groups[-1] = (self.groups[-1][0] + 1, length)
             else:
                 self.groups.append((1, length))

@@ -66,7 +66,8 @@ class Plan:
 class LastTokenForward:
     """Token ids to the hidden state of each last token, after the final norm. Built by ``fast_forward``.
 
-    The same sequence gives the same vector in any batch up to the rounding of the matrix products (1e-5 in fp32).
+    The same sequence gives the same vector in any batch up to the rounding of the matrix products (1e-5 in fp32); to
+    the last digit where the forward is ``exact`` and the same prefix is named.
     """
 
     PREFIXES = 8
@@ -83,6 +84,7 @@ class LastTokenForward:
         wide: torch.dtype,
         interleaved: bool,
         attention: Callable[[Sequence[int], int], Attention],
+        exact: bool = False,
     ) -> None:
         """Take a model's parts.
 
@@ -93,6 +95,7 @@ class LastTokenForward:
             wide: dtype of the residual stream.
             interleaved: Whether rotary pairs stand side by side.
             attention: Makes an Attention from lengths (ascending) and the prefix's length.
+            exact: Whether every part of it gives a sequence the same bits in any batch.
         """
         self.decoder = decoder
         self.device = device
@@ -100,6 +103,7 @@ class LastTokenForward:
         self.wide = wide
         self.interleaved = interleaved
         self.attention = attention
+        self.exact = exact
         self.reuse = True
         """Whether shared prefixes are used."""
         self.batch_tokens = 1024 if device.type == "cpu" else 65536
@@ -119,13 +123,18 @@ class LastTokenForward:
         """Return (b, e) float32 on the model's device, in the order given; no sequence may be empty."""
         return self.run(sequences, self.plan(sequences))
 
-    def plan(self, sequences: Sequence[Ids], call: Caller | None = None) -> Plan:
+    def plan(self, sequences: Sequence[Ids], call: Caller | None = None, prefix: tuple[int, ...] | None = None) -> Plan:
         """Return the prefix to use for a batch; compute it where it is new and worth it.
 
         Args:
             sequences: The batch.
             call: Runs a function, if it has to run; None: in this thread.
+            prefix: The one to use, with which all of them begin; None: the longest that is worth it, which depends on
+                the batch and on those before it.
         """
+        if prefix is not None:
+            with self._lock:
+                return Plan(len(prefix), self._keep(prefix, call) if prefix else None)
         if not self.reuse:
             return Plan(0, None)
         first, last = min(sequences), max(sequences)  # what these two share, all share
@@ -326,11 +335,12 @@ def _build(
     if decoder is None:
         return None
     make.finish()
-    attention: Callable[[Sequence[int], int], Attention] = Grouped
+    exact = mode == "packed" and dtype == torch.float32  # Packed's product gives a row the same bits beside any others
+    attention: Callable[[Sequence[int], int], Attention] = partial(Grouped, apart=exact)
     kernel = flash_kernel(device, dtype, decoder.blocks[0].head_dim)
     if kernel is not None:
         attention = partial(Varlen, device=device, kernel=kernel)
     forward = LastTokenForward(
-        decoder, device=device, dtype=dtype, wide=wide, interleaved=interleaved, attention=attention
+        decoder, device=device, dtype=dtype, wide=wide, interleaved=interleaved, attention=attention, exact=exact
     )
     return forward, make

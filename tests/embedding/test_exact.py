@@ -1,0 +1,65 @@
+"""An exact encoder: a text's vector has the same bits alone, in any batch, on one core or several, after any other."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from indexer.embedding import open_encoder
+from indexer.embedding.forward.linear import Packed
+from indexer.embedding.hash_encoder import HashEncoder
+from indexer.embedding.hf_encoder import HFEncoder
+from indexer.embedding.spec import EncoderSpec
+
+Tiny = Callable[[str], Path]
+WORDS = "the man walks his dogs along a street and sees two horses on the market".split()
+TEXTS = [
+    "",
+    "a",
+    '"quoted',
+    "...",
+    *(" ".join((WORDS * 9)[i : i + n]) for n in (1, 2, 2, 3, 7, 7, 7, 40, 90) for i in (0, 3)),
+]
+"""Lengths that occur once and several times; texts that may run into the template's quotation mark."""
+DEMONSTRATED = {"demonstrations": [["A jockey riding a horse.", "Equestrian"]]}
+
+
+def exact(folder: Path, **fields: object) -> HFEncoder:
+    if not Packed.works(torch.float32):
+        pytest.skip("the machine has no packed products")
+    made = open_encoder(EncoderSpec.from_dict({"model": str(folder), "precision": "fp32", **fields}), device="cpu")
+    assert isinstance(made, HFEncoder)
+    assert made.exact
+    return made
+
+
+@pytest.mark.parametrize("family", ["llama", "opt"])
+@pytest.mark.parametrize("fields", [{}, DEMONSTRATED], ids=["short prefix", "demonstration"])
+def test_alone_and_in_any_batch(tiny: Tiny, family: str, fields: dict) -> None:
+    folder = tiny(family)
+    encoder = exact(folder, **fields)
+    first = exact(folder, **fields).encode([TEXTS[-1]])
+    together = encoder.encode(TEXTS)
+    alone = np.concatenate([encoder.encode([text]) for text in TEXTS])
+    np.testing.assert_array_equal(alone, together)
+    np.testing.assert_array_equal(encoder.encode(TEXTS[::-1])[::-1], together)
+    np.testing.assert_array_equal(encoder.encode(TEXTS[3:9]), together[3:9])
+    np.testing.assert_array_equal(first, together[-1:])
+    small = HFEncoder(encoder.spec, device="cpu", batch_tokens=64, workers=2)
+    np.testing.assert_array_equal(small.encode(TEXTS), together)
+
+
+def test_texts_that_begin_alike_leave_no_trace(tiny: Tiny) -> None:
+    """A beginning that several texts share is not kept and used for a later one."""
+    encoder = exact(tiny("llama"))
+    [before] = encoder.encode(["the man walks his dogs home"])
+    encoder.encode([f"the man walks his dogs along {word} street and sees two horses" for word in WORDS * 8])
+    np.testing.assert_array_equal(encoder.encode(["the man walks his dogs home"])[0], before)
+
+
+def test_who_does_not_promise_it(tiny: Tiny) -> None:
+    assert HashEncoder().exact
+    spec = EncoderSpec.from_dict({"model": str(tiny("bert")), "precision": "fp32", "pooling": "mean"})
+    assert not open_encoder(spec, device="cpu").exact
