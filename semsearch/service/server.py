@@ -94,7 +94,7 @@ class _Server(uvicorn.Server):
         """Let a model answer, from time to time until one does."""
         while not self._service.ready:
             with contextlib.suppress(SemsearchError):
-                await self._service.run(self._service.warm)
+                await asyncio.to_thread(self._service.warm)
             if not self._service.ready:
                 await asyncio.sleep(RETRY_SECONDS)
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
 from indexer.closing import Closing
 from indexer.errors import SemsearchError
+from semsearch.service.batching import Batcher, BatchingEncoder, gone
+from semsearch.service.caller import CALLER, Caller
+from semsearch.service.collections import Collections
+from semsearch.service.faults import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from starlette.requests import Request
+
+    from indexer.embedding.encoder import Encoder
     from semsearch.collection import Collection
-    from semsearch.service.collections import Collections
+    from semsearch.settings import Settings
 
 T = TypeVar("T")
 
@@ -30,44 +38,97 @@ class Limits:
     """For an answer to be made."""
     k: int = 1_000
     """Hits of one answer."""
+    texts: int = 2_048
+    """Texts of one request for vectors."""
     threads: int = 32
-    """Requests that are worked on at once; others wait."""
+    """Requests that are worked on at once."""
+    waiting: int = 512
+    """Requests that wait for a thread."""
 
 
-@dataclass
 class Service(Closing):
-    """One server's collections and limits. Routes get it; so does whatever else is mounted beside them."""
+    """One server's collections, its encoding thread and its limits.
 
-    collections: Collections
-    token: str | None = None
-    """What callers must show, where anything but this machine can reach the server."""
-    limits: Limits = field(default_factory=Limits)
-    reranker: str | None = None
-    """The cross-encoder that requests may ask for."""
-    ready: bool = False
-    """Whether a model has answered."""
+    Routes get it, and so does whatever else is mounted beside them.
+    """
 
-    def __post_init__(self) -> None:
-        """Make the room for work outside the event loop."""
+    def __init__(
+        self,
+        settings: Settings,
+        allowed: Sequence[str] = (),
+        *,
+        token: str | None = None,
+        reranker: str | None = None,
+        limits: Limits | None = None,
+        batcher: Batcher | None = None,
+    ):
+        """Offer the collections in the settings' home; nothing is opened yet.
+
+        Args:
+            settings: Where the collections are, which is the default, and how encoders run.
+            allowed: Names of the collections that may be asked; none: all.
+            token: What callers must show; None: nothing.
+            reranker: The cross-encoder that requests may ask for.
+            limits: Of one caller.
+            batcher: The thread that encodes.
+        """
+        self.token = token
+        self.reranker = reranker
+        self.limits = limits or Limits()
+        self.batcher = batcher or Batcher()
+        self.collections = Collections(settings, allowed, self._batched)
+        self.ready = False
+        """Whether a model has answered."""
         self._threads = CapacityLimiter(self.limits.threads)
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Return what ``work`` returns, called in a thread."""
-        return await to_thread.run_sync(work, limiter=self._threads)
+    def _batched(self, encoder: Encoder) -> Encoder:
+        return BatchingEncoder(encoder, self.batcher)
 
-    async def ask(self, name: str | None, question: Callable[[Collection], T]) -> T:
-        """Return what a collection answers, asked in a thread; None: the default collection."""
-        return await self.run(lambda: self.collections.ask(name, question))
+    async def run(self, request: Request, work: Callable[[], T]) -> T:
+        """Return what ``work`` returns, called in a thread, in the name of the request's client.
+
+        Raises:
+            Refusal: Too many wait; the client has gone, and what it asked was dropped; or it took too long.
+        """
+        if self._threads.statistics().tasks_waiting >= self.limits.waiting:
+            raise Refusal(429, "Busy", "too many requests wait; ask again in 1 s", {"retry-after": "1"})
+        caller = Caller()
+
+        def named() -> T:
+            CALLER.set(caller)  # of this thread's copy of the context
+            if caller.gone:
+                raise gone()
+            return work()
+
+        late = asyncio.get_running_loop().call_later(self.limits.seconds, caller.leave)
+        watching = asyncio.create_task(_watch(request, caller))
+        try:
+            return await to_thread.run_sync(named, limiter=self._threads)
+        except Refusal as refusal:
+            if refusal.kind == "ClientGone" and not watching.done():
+                seconds = self.limits.seconds
+                raise Refusal(503, "TooSlow", f"no answer within {seconds:g} s; ask for less at once") from refusal
+            raise
+        finally:
+            late.cancel()
+            watching.cancel()
+
+    async def ask(self, request: Request, name: str | None, question: Callable[[Collection], T]) -> T:
+        """Return what a collection answers, asked in a thread; None: the default collection.
+
+        Raises:
+            SemsearchError: As ``Collections.ask`` and ``run``.
+        """
+        return await self.run(request, lambda: self.collections.ask(name, question))
 
     def warm(self) -> None:
         """Let a model answer once: that of the first collection that can be asked."""
         usual = self.collections.default
         for name in sorted(self.collections.names(), key=lambda each: each != usual):
             try:
-                self.collections.open(name).encoder.encode(["ready?"], "query")
+                self._answer_once(name)
             except SemsearchError:
                 continue
-            self.ready = True
             return
 
     def preload(self) -> None:
@@ -77,9 +138,20 @@ class Service(Closing):
             SemsearchError: One of them cannot be opened, or its model not be loaded.
         """
         for name in self.collections.names():
-            self.collections.open(name).encoder.encode(["ready?"], "query")
-            self.ready = True
+            self._answer_once(name)
+
+    def _answer_once(self, name: str) -> None:
+        self.collections.open(name).encoder.encode(["ready?"], "query")
+        self.ready = True
 
     def close(self) -> None:
-        """Let go of the collections."""
+        """End the encoding thread and let go of the collections."""
+        self.batcher.close()
         self.collections.close()
+
+
+async def _watch(request: Request, caller: Caller) -> None:
+    """Wait until the client goes away, and tell so."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    caller.leave()

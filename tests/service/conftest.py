@@ -16,7 +16,6 @@ import pytest
 
 from semsearch.collection import Collection
 from semsearch.encoders import EncoderOverrides
-from semsearch.service.collections import Collections
 from semsearch.service.server import bind, serve
 from semsearch.service.service import Limits, Service
 from semsearch.settings import Settings
@@ -99,12 +98,12 @@ Start = Callable[..., Served]
 @pytest.fixture
 def start(home: Path) -> Iterator[Start]:
     """Start servers on ports of their own; they are stopped at the end."""
-    running: list[tuple[Any, threading.Thread]] = []
+    running: list[tuple[Any, threading.Thread, Service]] = []
 
     def begin(
         allowed: tuple[str, ...] = (), token: str | None = None, limits: Limits | None = None, **service: Any
     ) -> Served:
-        made = Service(Collections(Settings(home=home), allowed), token=token, limits=limits or Limits(), **service)
+        made = Service(Settings(home=home), allowed, token=token, limits=limits, **service)
         listening, up = bind("127.0.0.1", 0, token), threading.Event()
         port = listening.getsockname()[1]
         servers: list[Any] = []
@@ -116,7 +115,7 @@ def start(home: Path) -> Iterator[Start]:
         thread = threading.Thread(target=serve, args=(made, listening, started), daemon=True)
         thread.start()
         assert up.wait(20)
-        running.append((servers[0], thread))
+        running.append((servers[0], thread, made))
         served = Served(made, port, token)
         until = time.monotonic() + 20
         while not made.ready and time.monotonic() < until:
@@ -124,11 +123,12 @@ def start(home: Path) -> Iterator[Start]:
         return served
 
     yield begin
-    for server, _ in running:
+    for server, *_ in running:
         server.should_exit = True
-    for _, thread in running:
+    for _, thread, service in running:
         thread.join(20)
         assert not thread.is_alive()
+        service.close()
 
 
 @pytest.fixture
