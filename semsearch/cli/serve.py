@@ -48,11 +48,7 @@ def command(
         from semsearch.service.server import address_of, bind, serve
     except ModuleNotFoundError as error:
         raise UsageError(f"the server needs {error.name}; install it with: pip install 'semsearch[server]'") from error
-<<<<<<< HEAD
     from semsearch.service import running
-    from semsearch.service.collections import Collections
-=======
->>>>>>> d33e96b (One thread encodes for all callers: what waits is read together, queries before documents)
     from semsearch.service.service import Service
 
     listening = bind(host, port, token := None if token_file is None else read_token(token_file))

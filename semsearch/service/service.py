@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,7 +17,7 @@ from semsearch.service.collections import Collections
 from semsearch.service.faults import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from starlette.requests import Request
 
@@ -84,42 +85,55 @@ class Service(Closing):
     def _batched(self, encoder: Encoder) -> Encoder:
         return BatchingEncoder(encoder, self.batcher)
 
-    async def run(self, request: Request, work: Callable[[], T]) -> T:
-        """Return what ``work`` returns, called in a thread, in the name of the request's client.
+    @asynccontextmanager
+    async def waited_for(self, request: Request) -> AsyncIterator[None]:
+        """Let the work in the block be dropped when the client goes away, or when it takes too long.
+
+        The request's body must have been read.
 
         Raises:
-            Refusal: Too many wait; the client has gone, and what it asked was dropped; or it took too long.
+            Refusal: The client has gone, or it took too long.
         """
-        if self._threads.statistics().tasks_waiting >= self.limits.waiting:
-            raise Refusal(429, "Busy", "too many requests wait; ask again in 1 s", {"retry-after": "1"})
         caller = Caller()
-
-        def named() -> T:
-            CALLER.set(caller)  # of this thread's copy of the context
-            if caller.gone:
-                raise gone()
-            return work()
-
+        before = CALLER.set(caller)
         late = asyncio.get_running_loop().call_later(self.limits.seconds, caller.leave)
         watching = asyncio.create_task(_watch(request, caller))
         try:
-            return await to_thread.run_sync(named, limiter=self._threads)
+            yield
         except Refusal as refusal:
-            if refusal.kind == "ClientGone" and not watching.done():
-                seconds = self.limits.seconds
-                raise Refusal(503, "TooSlow", f"no answer within {seconds:g} s; ask for less at once") from refusal
-            raise
+            if refusal.kind != "ClientGone" or watching.done():
+                raise
+            said = f"no answer within {self.limits.seconds:g} s; ask for less at once"
+            raise Refusal(503, "TooSlow", said) from refusal
         finally:
             late.cancel()
             watching.cancel()
+            CALLER.reset(before)
 
-    async def ask(self, request: Request, name: str | None, question: Callable[[Collection], T]) -> T:
+    async def run(self, work: Callable[[], T]) -> T:
+        """Return what ``work`` returns, called in a thread.
+
+        Raises:
+            Refusal: Too many wait, or whoever asked has gone.
+        """
+        if self._threads.statistics().tasks_waiting >= self.limits.waiting:
+            raise Refusal(429, "Busy", "too many requests wait; ask again in 1 s", {"retry-after": "1"})
+
+        def wanted() -> T:
+            caller = CALLER.get()
+            if caller is not None and caller.gone:
+                raise gone()
+            return work()
+
+        return await to_thread.run_sync(wanted, limiter=self._threads)
+
+    async def ask(self, name: str | None, question: Callable[[Collection], T]) -> T:
         """Return what a collection answers, asked in a thread; None: the default collection.
 
         Raises:
             SemsearchError: As ``Collections.ask`` and ``run``.
         """
-        return await self.run(request, lambda: self.collections.ask(name, question))
+        return await self.run(lambda: self.collections.ask(name, question))
 
     def warm(self) -> None:
         """Let a model answer once: that of the first collection that can be asked."""

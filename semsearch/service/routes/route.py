@@ -45,7 +45,9 @@ class Route:
         """Return the route as the application takes it."""
 
         async def endpoint(request: Request) -> Response:
-            return await self.handler(service, request)
+            await request.body()  # all of it: what comes in afterwards is that the client has gone
+            async with service.waited_for(request):
+                return await self.handler(service, request)
 
         return Mounted(self.path, endpoint, methods=[self.method], name=f"{self.method} {self.path}")
 

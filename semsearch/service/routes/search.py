@@ -28,13 +28,13 @@ async def search(service: Service, request: Request) -> Response:
     name, asked = _read(SearchRequest, await body_of(request), service.limits)
     if asked.rerank is not None:
         check_reranker(service, asked.rerank)
-    return await _answered(service, request, name, lambda docs: docs.search(asked))
+    return await _answered(service, name, lambda docs: docs.search(asked))
 
 
 async def similar(service: Service, request: Request) -> Response:
     """Answer a SimilarRequest."""
     name, asked = _read(SimilarRequest, await body_of(request), service.limits)
-    return await _answered(service, request, name, lambda docs: docs.similar(asked))
+    return await _answered(service, name, lambda docs: docs.similar(asked))
 
 
 def check_reranker(service: Service, name: object) -> None:
@@ -65,13 +65,11 @@ def collection_of(body: dict[str, Any]) -> str | None:
     return name
 
 
-async def _answered(
-    service: Service, request: Request, name: str | None, question: Callable[[Collection], Answer]
-) -> Response:
+async def _answered(service: Service, name: str | None, question: Callable[[Collection], Answer]) -> Response:
     def ask(docs: Collection) -> tuple[str, Answer]:
         return docs.name, question(docs)
 
-    collection, found = await service.ask(request, name, ask)
+    collection, found = await service.ask(name, ask)
     return answer(answer_value(collection, found))
 
 
