@@ -110,7 +110,7 @@ def update(
                 take_in(writer, plan, results, (lambda: None) if dry_run else writer.commit, report, progress)
             _embed(store, writer, open_encoder, dry_run, report, progress)
             if not dry_run:
-                writer.finish()
+                writer.finish(progress)
         except KeyboardInterrupt:
             if not dry_run:
                 writer.commit()  # of a step that was broken off nothing is left, so this is whole
@@ -147,7 +147,7 @@ def update_from_stream(
         writer.commit()
         try:
             _embed(store, writer, open_encoder, False, report, progress)
-            writer.finish()
+            writer.finish(progress)
         except KeyboardInterrupt:
             writer.commit()
             raise

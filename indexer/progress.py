@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from indexer.types import IndexReport
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,29 @@ class ShardWritten:
     tokens: int
 
 
-Event: TypeAlias = FileRead | Planned | TextsEmbedded | ShardWritten
+@dataclass(frozen=True)
+class IndexPlanned:
+    """The index of the vectors is about to be built."""
+
+    factory: str
+    """FAISS's name of it."""
+    rows: int
+    """Passages that go into it."""
+    bytes: int
+    """Predicted, of its file."""
+    seconds: float
+    """Predicted, of building it."""
+    why: str
+
+
+@dataclass(frozen=True)
+class IndexBuilt:
+    """The index of the vectors is built, and what it finds is measured."""
+
+    report: IndexReport
+
+
+Event: TypeAlias = FileRead | Planned | TextsEmbedded | ShardWritten | IndexPlanned | IndexBuilt
 Progress: TypeAlias = Callable[[Event], None]
 
 

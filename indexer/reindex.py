@@ -62,7 +62,7 @@ def reindex(store: Replaceable, open_encoder: Callable[[], Encoder], progress: P
                 with new.snapshot() as begun:
                     _copy(snapshot, begun, writer)
                 embed_waiting(writer, EncoderEmbedder(encoder, snapshot.manifest.sparse), progress)
-                writer.finish()
+                writer.finish(progress)
             _compare(snapshot, new)
             return store.replace(new, snapshot.version)
         finally:
@@ -71,7 +71,9 @@ def reindex(store: Replaceable, open_encoder: Callable[[], Encoder], progress: P
 
 def _manifest(old: Manifest, encoder: Encoder) -> Manifest:
     """Return the new collection's: a collection of the newest format that is split like the old one."""
-    return replace(old, spec=encoder.spec, dim=encoder.dim, words=WORDS, format=FORMAT, created=moment())
+    plan = old.index_plan if encoder.dim == old.dim else None  # turns and codes may be of a number of dimensions
+    new = replace(old, spec=encoder.spec, dim=encoder.dim, index_plan=plan)
+    return replace(new, words=WORDS, format=FORMAT, created=moment())
 
 
 def _check(snapshot: Snapshot, encoder: Encoder, name: str) -> None:

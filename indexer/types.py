@@ -313,3 +313,25 @@ class Facets:
     """Kind → documents of that kind."""
     fields: Mapping[str, int]
     """Name of a record field → documents that have it."""
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """The index that a collection has, with what was measured of it."""
+
+    factory: str
+    rows: int
+    """Passages in it."""
+    bytes: int
+    """Of the file."""
+    why: str
+    search: Mapping[str, float]
+    """How hard a search tries: efSearch or nprobe, and refine, how many times k are scored by the raw vectors."""
+    asked: float
+    """The recall@10 that was asked for."""
+    recall: float | None
+    """The recall@10 that was measured; None: it has not been."""
+    sampled: int
+    """Passages whose neighbours it was measured by."""
+    seconds: float
+    """How long it took to build."""

@@ -229,6 +229,8 @@ class Collection(InParts):
         force: bool = False,
         checksum: bool = False,
         dry_run: bool = False,
+        index_plan: str | None = None,
+        index_recall: float | None = None,
         progress: Progress = silent,
     ) -> Report:
         """Index files and folders, or bring the collection up to date with them.
@@ -243,6 +245,9 @@ class Collection(InParts):
             force: Index ``/`` or the home folder all the same.
             checksum: Look at the bytes of every file, also where size, times and inode say that it has not changed.
             dry_run: Read and split only, and change nothing.
+            index_plan: Index of the vectors by FAISS's name, such as HNSW32,SQ8, from now on; "auto": chosen by size
+                and memory. None: as it was said last.
+            index_recall: Share of the ten nearest that a search is to find, from now on; None: as it was said last.
             progress: Called with what happens: a file was read, so much is to embed, so many texts have vectors.
 
         Raises:
@@ -255,7 +260,10 @@ class Collection(InParts):
         named = [paths] if isinstance(paths, str | os.PathLike) else paths
         roots = [os.fspath(each) for each in named]
         self._check_new(roots)
+        making.check_index(index_plan)
         with self._to_write(passage_tokens, sparse, dry_run) as store:
+            if not dry_run:
+                making.ask_for_index(store, index_plan, index_recall)
             return pipeline.update(
                 store,
                 roots,
@@ -277,12 +285,16 @@ class Collection(InParts):
         options: ReadOptions | None = None,
         passage_tokens: int | None = None,
         sparse: bool = False,
+        index_plan: str | None = None,
+        index_recall: float | None = None,
         progress: Progress = silent,
     ) -> Report:
         """Index the bytes of a stream as the file ``name``, in place of what that name held before."""
         from indexer import pipeline
 
+        making.check_index(index_plan)
         with self._to_write(passage_tokens, sparse, dry_run=False) as store:
+            making.ask_for_index(store, index_plan, index_recall)
             return pipeline.update_from_stream(
                 store,
                 stream,

@@ -57,7 +57,7 @@ class Held(Closing):
         encoder: EncoderOverrides | Backend | PeoplesEncoder | None = None,
         device: str | None = None,
         batch_tokens: int | None = None,
-        index_device: str = "cpu",
+        index_device: str = "auto",
         settings: Settings | None = None,
         open_encoder: Callable[[EncoderSpec], Backend] | None = None,
         note: Callable[[str], None] = _LOG.warning,
@@ -73,7 +73,7 @@ class Held(Closing):
                 must be the one that made it.
             device: Where the model runs: cpu, cuda, cuda:1, mps; None: the best there is.
             batch_tokens: Most tokens of one batch, padding included; None: what suits the device.
-            index_device: Where vectors are searched, cpu or cuda.
+            index_device: Where vectors are searched: auto, cpu or cuda.
             settings: Instead of those of the environment and the settings files.
             open_encoder: Loads the encoder of a resolved spec, in place of the collection; whoever holds several
                 collections can give one encoder to all of them.

@@ -9,12 +9,14 @@ from indexer import embedding
 from indexer.corpus.splitter import Splitter
 from indexer.embedding.encoder import MAX_TERMS, Encoder
 from indexer.embedding.prompts.prompt import PromptTemplate
-from indexer.errors import UsageError
+from indexer.errors import StoreError, UsageError
+from indexer.storage import planner
 from indexer.storage.manifest import Manifest
 from semsearch import encoders, stores
 
 if TYPE_CHECKING:
     from indexer.embedding.spec import EncoderSpec
+    from indexer.storage.store import Store
     from semsearch.encoders import EncoderOverrides
     from semsearch.settings import Settings
 
@@ -27,7 +29,7 @@ class Runtime:
 
     device: str | None = None
     batch_tokens: int | None = None
-    index_device: str = "cpu"
+    index_device: str = "auto"
 
     def open(self, spec: EncoderSpec) -> Encoder:
         """Return the encoder of a spec, loaded."""
@@ -91,6 +93,29 @@ def check_made_so(settings: Settings, manifest: Manifest, passage_tokens: int | 
             f"collection {settings.collection!r} was made without a sparse index, and one was asked for; "
             f"{mend(settings)}"
         )
+
+
+def check_index(plan: str | None) -> None:
+    """Raise UsageError where no index can be built by this plan, before anything is done."""
+    if plan is not None and plan != planner.AUTO:
+        planner.Shape.of(plan)
+
+
+def ask_for_index(store: Store, plan: str | None, recall: float | None) -> None:
+    """Let a store have the index that a person asks for; None changes nothing.
+
+    Raises:
+        UsageError: The plan does not fit its vectors.
+        StoreError: It has no index that could be chosen.
+    """
+    if plan is None and recall is None:
+        return
+    ask = getattr(store, "ask_for_index", None)  # of stores that lie somewhere: see Maintenance
+    if ask is None:
+        raise StoreError(
+            f"collection {store.name!r} compares all its vectors; leave --index-plan and --index-recall out"
+        )
+    ask(plan, recall)
 
 
 def mend(settings: Settings) -> str:

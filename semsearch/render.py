@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from indexer.parts.produce import PartReport
     from indexer.pipeline import Report
-    from indexer.types import FileRecord, Problem
+    from indexer.types import FileRecord, IndexReport, Problem
     from semsearch.search.explain import Explanation, Words
     from semsearch.search.hits import Duplicate, Hit
     from semsearch.search.sentences import Span
@@ -246,11 +246,27 @@ def status_value(status: Status | Unreadable) -> dict[str, Any]:
         },
         "bytes": dict(status.sizes),
         "engines": dict(status.engines),
+        "index": None if status.index is None else index_value(status.index),
         "roots": list(status.roots),
         "failed": [_problem(each) for each in status.problems if each.status == "failed"],
         "skipped": [_problem(each) for each in status.problems if each.status == "skipped"],
         "warnings": [{"path": each.path, "warnings": list(each.warnings)} for each in status.partial],
     }
+
+
+def index_value(report: IndexReport) -> dict[str, Any]:
+    """Return an index as JSON shows it. A recall that was not measured is null."""
+    values = asdict(report)
+    return {"plan": values.pop("factory"), **values}
+
+
+def index(report: IndexReport) -> str:
+    """Return an index in one line: what it is, how hard it is searched, and the recall that was measured, if any."""
+    tried = [f"{name} {number:g}" for name, number in report.search.items() if name != "refine" or number > 1]
+    parts = [f"{report.factory} of {report.rows:,} passages", *tried]
+    if report.recall is not None:
+        parts.append(f"recall@10 {report.recall:.3f} on {report.sampled} sampled passages (asked for {report.asked:g})")
+    return ", ".join(parts) + (f": {report.why}" if report.why else "")
 
 
 def statuses(found: Iterable[Status | Unreadable], every_file: bool = False) -> str:
@@ -280,6 +296,7 @@ def _status(status: Status | Unreadable, every_file: bool) -> str:
         f"  encoder   {spec.model}{adapter}, {spec.precision}, fingerprint {spec.fingerprint}",
         *([f"  size      {sizes}"] if sizes else []),
         *(f"  {part:<9} {said}" for part, said in status.engines.items()),
+        *([f"  index     {index(status.index)}"] if status.index is not None else []),
         *(f"  root      {root}" for root in status.roots),
         *(f"  failed    {each.path}: {each.reason}" for each in failed),
         *(f"  in part   {each.path}: {'; '.join(each.warnings)}" for each in status.partial),

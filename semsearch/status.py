@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from indexer.embedding.spec import EncoderSpec
     from indexer.storage.store import Store
-    from indexer.types import Counts, FileRecord
+    from indexer.types import Counts, FileRecord, IndexReport
     from semsearch.settings import Settings
 
 
@@ -34,6 +34,8 @@ class Status:
     """Files that failed, then files that were skipped."""
     engines: Mapping[str, str] = field(default_factory=dict)
     """Part → what searches it, in which version; "warning" where there is one."""
+    index: IndexReport | None = None
+    """The index of its vectors, with what was measured of it."""
     partial: tuple[FileRecord, ...] = ()
     """Indexed files of which a part was left out, with ``warnings``."""
 
@@ -51,7 +53,7 @@ def status_of(store: Store, place: str) -> Status:
     """Return the state of a collection that is open."""
     with store.snapshot() as snapshot:
         files = list(snapshot.files())
-        sizes, engines = (getattr(store, name, None) for name in ("sizes", "engines"))  # see Maintenance
+        sizes, engines, index = (getattr(store, name, None) for name in ("sizes", "engines", "index_report"))
         return Status(
             name=store.name,
             place=place,
@@ -60,6 +62,7 @@ def status_of(store: Store, place: str) -> Status:
             sizes=sizes() if sizes is not None else {},
             roots=tuple(sorted(snapshot.roots())),
             engines=engines() if engines is not None else {},
+            index=index() if index is not None else None,
             problems=(
                 *(each for each in files if each.status == "failed"),
                 *(each for each in files if each.status == "skipped"),

@@ -22,7 +22,7 @@ def exists(settings: Settings) -> bool:
     return storage.exists(settings.place())
 
 
-def open_collection(settings: Settings, index_device: str = "cpu") -> Store:
+def open_collection(settings: Settings, index_device: str = "auto") -> Store:
     """Return the store of the settings' collection.
 
     Raises:

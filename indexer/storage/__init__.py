@@ -16,12 +16,12 @@ if TYPE_CHECKING:
         """A store that lies somewhere."""
 
 
-def open_store(place: str | Path, *, index_device: str = "cpu") -> Kept:
+def open_store(place: str | Path, *, index_device: str = "auto") -> Kept:
     """Open the collection at a place.
 
     Args:
         place: Path of its folder, or URL of its database with ``#NAME``.
-        index_device: Where the index of a folder is searched: "cpu" or "cuda".
+        index_device: Where the index of a folder is searched: "auto", "cpu" or "cuda".
 
     Raises:
         CollectionNotFound: There is none.
@@ -38,7 +38,7 @@ def open_store(place: str | Path, *, index_device: str = "cpu") -> Kept:
     return LocalStore(place, index_device)
 
 
-def create_store(place: str | Path, manifest: Manifest, *, index_device: str = "cpu") -> Kept:
+def create_store(place: str | Path, manifest: Manifest, *, index_device: str = "auto") -> Kept:
     """Make a new, empty collection at a place.
 
     Raises:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from indexer.embedding.spec import EncoderSpec
 from indexer.errors import FormatError, SemsearchError, StoreError
+from indexer.storage.planner import RECALL, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FORMAT = 3
+FORMAT = 4
 """Raised when a collection written by this version could not be read by an older one."""
 WORDS = 2
 """The analysis of words that new collections are made with, see ``Manifest.words``."""
@@ -34,7 +35,10 @@ class Manifest:
     dim: int
     vector_dtype: VectorDtype = "fp16"
     splitter: Mapping[str, object] = field(default_factory=dict)
-    index_kind: str = "flat"
+    index_plan: str | None = None
+    """Factory of the vectors' index that a person has asked for; None: it is planned, see ``planner``."""
+    index_recall: float = RECALL
+    """The recall@10 that the index is to have."""
     sparse: int | None = None
     """Most terms of a passage in the sparse index; None: there is none."""
     words: int = WORDS
@@ -50,6 +54,7 @@ class Manifest:
 
         Raises:
             StoreError: One of them cannot be.
+            UsageError: The index plan is none.
         """
         if not isinstance(self.dim, int) or self.dim < 1:
             raise StoreError(f"dim is {self.dim!r}; it is a whole number from 1 up")
@@ -57,6 +62,10 @@ class Manifest:
             raise StoreError(f"sparse is {self.sparse!r}; it is a whole number from 1 up, or nothing")
         if self.vector_dtype not in ("fp16", "fp32"):
             raise StoreError(f"vector dtype is {self.vector_dtype!r}; it is fp16 or fp32")
+        if self.index_plan is not None:
+            Shape.of(self.index_plan, self.dim)
+        if not isinstance(self.index_recall, float) or not 0 < self.index_recall <= 1:
+            raise StoreError(f"index recall is {self.index_recall!r}; it is a number above 0 and at most 1, as in 0.95")
         if self.words not in (1, 2):
             raise StoreError(f"words is {self.words!r}; it is 1 or 2")
 
@@ -81,7 +90,8 @@ class Manifest:
             "metric": self.metric,
             "vector_dtype": self.vector_dtype,
             "splitter": dict(self.splitter),
-            "index_kind": self.index_kind,
+            "index_plan": self.index_plan,
+            "index_recall": self.index_recall,
             "sparse": self.sparse,
             "words": self.words,
         }
@@ -108,7 +118,8 @@ class Manifest:
                 dim=values["dim"],
                 vector_dtype=values["vector_dtype"],
                 splitter=dict(values["splitter"]),
-                index_kind=str(values["index_kind"]),
+                index_plan=values.get("index_plan"),
+                index_recall=values.get("index_recall", RECALL),
                 sparse=values.get("sparse"),
                 words=values.get("words", 1),
                 metric=str(values["metric"]),

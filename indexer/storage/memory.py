@@ -16,6 +16,7 @@ import numpy as np
 from indexer.closing import Closing
 from indexer.errors import LockedError, StoreError
 from indexer.judgements import latest
+from indexer.progress import silent
 from indexer.storage.memory_snapshot import MemorySnapshot, State
 from indexer.storage.storable import storable_document, storable_file, storable_judgement, storable_path
 from indexer.storage.vectors import check
@@ -24,6 +25,7 @@ from indexer.types import Staged, StoredDocument, StoredPassage, Waiting, Work
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from indexer.progress import Progress
     from indexer.storage.manifest import Manifest
     from indexer.types import Document, Embedded, FileRecord, Judgement, Parsed, ParsedDocument
 
@@ -272,7 +274,7 @@ class MemoryWriter(Closing):
         self._claimed.clear()
         self._begin()
 
-    def finish(self) -> None:
+    def finish(self, progress: Progress = silent) -> None:  # noqa: ARG002 - there is no index to tell of
         """Commit."""
         self.commit()
 

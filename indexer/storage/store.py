@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from indexer.embedding.encoder import Encoder
     from indexer.embedding.spec import EncoderSpec
+    from indexer.progress import Progress
     from indexer.storage.manifest import Manifest
     from indexer.types import (
         Counts,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         Facets,
         FileRecord,
         Filter,
+        IndexReport,
         Judgement,
         Neighbours,
         Parsed,
@@ -274,8 +276,8 @@ class Writer(Protocol):
         """Undo everything since the last commit and give claimed work back."""
         ...
 
-    def finish(self) -> None:
-        """Commit, and bring derived files and indexes up to date."""
+    def finish(self, progress: Progress = ...) -> None:
+        """Commit, and bring derived files and indexes up to date; ``progress`` hears of an index that is built."""
         ...
 
     def close(self) -> None:
@@ -298,6 +300,23 @@ class Maintenance(Protocol):
 
     def engines(self) -> dict[str, str]:
         """Return what searches the collection, in which versions, for people: part → description; "warning" is one."""
+        ...
+
+    def index_report(self) -> IndexReport | None:
+        """Return which index the vectors have and what was measured of it; None where there is none."""
+        ...
+
+    def ask_for_index(self, plan: str | None, recall: float | None) -> None:
+        """Remember which index a person wants; the next ``finish`` of a writer makes it. None changes nothing.
+
+        Args:
+            plan: A factory of FAISS, see ``planner.Shape``, or "auto".
+            recall: The recall@10 that it is to have, above 0 and at most 1.
+
+        Raises:
+            UsageError: The plan is none.
+            StoreError: The store makes its index in a way of its own.
+        """
         ...
 
     def examine(self, *, mend: bool, open_encoder: Callable[[EncoderSpec], Encoder] | None = None) -> list[Problem]:

@@ -35,6 +35,8 @@ class _How:
     force: bool = False
     checksum: bool = False
     dry_run: bool = False
+    index_plan: str | None = None
+    index_recall: float | None = None
     shard: str | None = None
     shards: Path | None = None
     ray: str | None = None
@@ -48,6 +50,16 @@ HOW_OPTIONS = [
     click.option("--sparse", is_flag=True, help="Make the collection with a sparse index of the model's terms too."),
     click.option("--force", is_flag=True, help="Index / or the home folder all the same."),
     click.option("--checksum", is_flag=True, help="Look at the bytes of every file, whatever size and times say."),
+    click.option(
+        "--index-plan",
+        metavar="FACTORY",
+        help="Index of the vectors, by FAISS's name, as HNSW32,SQ8; auto [default]: chosen by size and memory.",
+    ),
+    click.option(
+        "--index-recall",
+        type=click.FloatRange(min=0, max=1, min_open=True),
+        help="Share of the ten nearest that a search is to find [default: 0.95].",
+    ),
     click.option("--dry-run", is_flag=True, help="Read and split only: passages, tokens and the time it would take."),
     click.option(
         "--shard",
@@ -162,6 +174,8 @@ def _run(
             options=options,
             passage_tokens=how.passage_tokens,
             sparse=how.sparse,
+            index_plan=how.index_plan,
+            index_recall=how.index_recall,
             progress=progress,
         )
     return docs.index(
@@ -172,5 +186,7 @@ def _run(
         force=how.force,
         checksum=how.checksum,
         dry_run=how.dry_run,
+        index_plan=how.index_plan,
+        index_recall=how.index_recall,
         progress=progress,
     )

@@ -108,10 +108,10 @@ shards_option = click.option(
 )
 index_device_option = click.option(
     "--index-device",
-    type=Choice(["cpu", "cuda"]),
-    default="cpu",
+    type=Choice(["auto", "cpu", "cuda"]),
+    default="auto",
     show_default=True,
-    help="Where FAISS builds and searches; the file is the same.",
+    help="Where FAISS builds and searches; auto: on a GPU where it works. The file is the same.",
 )
 
 

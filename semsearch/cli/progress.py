@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from indexer.progress import Event, FileRead, Planned, ShardWritten
+from indexer.progress import Event, FileRead, IndexBuilt, IndexPlanned, Planned, ShardWritten
 from semsearch import render
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 LOG_SECONDS = 10.0
+QUICK_SECONDS = 1.0
+"""Predicted time of building an index below which nothing is said of it."""
 LOG = logging.getLogger("semsearch.cli")
 
 
@@ -29,6 +31,7 @@ class Reporter:
         self._task: TaskID | None = None
         self._passages = self._tokens = 0
         self._total = 0
+        self._index_level = logging.DEBUG
         self._started = self._logged = time.monotonic()
 
     def __call__(self, event: Event) -> None:
@@ -41,8 +44,19 @@ class Reporter:
             self._planned(event)
         elif isinstance(event, ShardWritten):
             self._written(event)
+        elif isinstance(event, IndexPlanned):
+            self._index_planned(event)
+        elif isinstance(event, IndexBuilt):
+            LOG.log(self._index_level, "index: %s, built in %s", render.index(event.report),
+                    render.duration(event.report.seconds))  # fmt: skip
         else:
             self._embedded(event.texts, event.tokens)
+
+    def _index_planned(self, plan: IndexPlanned) -> None:
+        """Say which index will be built; of one that is there at once only a person who wants to hear everything."""
+        self._index_level = logging.INFO if plan.seconds >= QUICK_SECONDS else logging.DEBUG
+        LOG.log(self._index_level, "index: building %s of %d passages, about %s and %s: %s", plan.factory, plan.rows,
+                render.size(plan.bytes), render.duration(plan.seconds), plan.why)  # fmt: skip
 
     def _planned(self, plan: Planned) -> None:
         """Say how long a long run will take, and begin to show how far it is."""

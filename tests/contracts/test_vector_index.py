@@ -5,28 +5,52 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.errors import CorruptError, PrecisionError, StoreError
-from indexer.storage.local.faiss_index import FaissIndex
+from indexer.errors import CorruptError, StoreError, UsageError
+from indexer.storage.local.index.faiss_index import FaissIndex
+from indexer.storage.local.index.refined import Effort, RefinedIndex
 from indexer.storage.vectors import ExactIndex, LayeredIndex, VectorIndex, nearest, rescore
 
 DIM = 24
 
 
+class Raw:
+    """Raw vectors, as shards hold them."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, np.ndarray] = {}
+
+    def fetch(self, numbers: np.ndarray) -> np.ndarray:
+        return np.array([self.known[n] for n in numbers.tolist()], np.float32).reshape(len(numbers), DIM)
+
+
+class Kept(RefinedIndex):
+    """An index over raw vectors that are taken in with it."""
+
+    def __init__(self, factory: str, effort: Effort | None = None):
+        self.kept = Raw()
+        super().__init__(FaissIndex(DIM, factory), self.kept.fetch, effort)
+
+    def add(self, numbers: np.ndarray, vectors: np.ndarray) -> None:
+        super().add(numbers, vectors)
+        self.kept.known |= dict(zip(numbers.tolist(), vectors.astype(np.float32), strict=True))
+
+
 def layered() -> LayeredIndex:
-    base, changes = FaissIndex(DIM, dtype="fp32"), ExactIndex(DIM)
-    return LayeredIndex(base, changes)
+    return LayeredIndex(Kept("SQ8"), ExactIndex(DIM))
 
 
+HNSW, IVF, RABITQ = "HNSW32,SQ8", "IVF8,SQ8", f"RR{DIM},IVF8,RaBitQfs4"
 EXACT = {
     "exact": lambda: ExactIndex(DIM),
-    "flat fp32": lambda: FaissIndex(DIM, dtype="fp32"),
-    "flat fp16": lambda: FaissIndex(DIM, dtype="fp16"),
+    "flat fp32": lambda: RefinedIndex(FaissIndex(DIM, "Flat")),
+    "flat fp16": lambda: RefinedIndex(FaissIndex(DIM, "SQfp16")),
+    "sq8": lambda: Kept("SQ8"),
     "layered": layered,
 }
 APPROXIMATE = {
-    "hnsw": lambda: FaissIndex(DIM, "hnsw"),
-    "ivf": lambda: FaissIndex(DIM, "ivf", rows=600),
-    "sq8": lambda: FaissIndex(DIM, "sq8"),
+    "hnsw": lambda: Kept(HNSW, Effort({"efSearch": 128})),
+    "ivf": lambda: Kept(IVF, Effort({"nprobe": 6})),
+    "rabitq": lambda: Kept(RABITQ, Effort({"nprobe": 6}, 8.0)),
 }
 
 
@@ -147,36 +171,103 @@ class TestExact:
             assert len(index) == len(exact)
 
 
-@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf", "sq8"])
+FACTORIES = {"Flat": Effort(), "SQfp16": Effort(), "SQ8": Effort(), HNSW: Effort({"efSearch": 128}),
+             IVF: Effort({"nprobe": 6}), RABITQ: Effort({"nprobe": 6}, 8.0)}  # fmt: skip
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
 class TestSaved:
-    def test_comes_back(self, kind, tmp_path):
-        index, numbers, vectors = FaissIndex(DIM, kind, rows=600), ids(600), unit(600)
+    def test_comes_back(self, factory, tmp_path):
+        index, numbers, vectors = Kept(factory, FACTORIES[factory]), ids(600), unit(600)
         index.add(numbers, vectors)
         index.save(tmp_path / "i")
-        again = FaissIndex.load(tmp_path / "i", DIM, kind)
-        before, after = index.search(vectors[:9], 20), again.search(vectors[:9], 20)
-        np.testing.assert_array_equal(before.ids, after.ids)
-        np.testing.assert_array_equal(before.scores, after.scores)
-        assert again.ids.tolist() == numbers.tolist()
-        again.remove(numbers[:5])
-        assert not np.isin(again.search(vectors[:9], 600).ids, numbers[:5]).any()
+        for mapped in (True, False):
+            codes = FaissIndex.load(tmp_path / "i", DIM, factory, mapped)
+            again = RefinedIndex(codes, index.kept.fetch, FACTORIES[factory])
+            before, after = index.search(vectors[:9], 20), again.search(vectors[:9], 20)
+            np.testing.assert_array_equal(before.ids, after.ids)
+            np.testing.assert_array_equal(before.scores, after.scores)
+            assert codes.ids.tolist() == numbers.tolist()
 
-    def test_finds_nearly_all(self, kind, tmp_path):
-        index, exact, numbers, vectors = FaissIndex(DIM, kind, rows=3000), ExactIndex(DIM), ids(3000), unit(3000)
+    def test_finds_nearly_all(self, factory):
+        index, exact, numbers, vectors = Kept(factory, FACTORIES[factory]), ExactIndex(DIM), ids(3000), unit(3000)
         index.add(numbers, vectors)
         exact.add(numbers, vectors)
         allowed = numbers[::3]
         for only in (None, allowed):
             ours, theirs = index.search(unit(50, 9), 10, only), exact.search(unit(50, 9), 10, only)
             recall = np.mean([np.isin(a, b).mean() for a, b in zip(ours.ids, theirs.ids, strict=True)])
-            assert recall >= (0.75 if kind == "ivf" else 0.93)  # random directions are the worst case for cells
+            assert recall >= (0.93 if FACTORIES[factory].search else 1.0)
+            right = ours.ids == theirs.ids
+            np.testing.assert_array_equal(ours.scores[right], theirs.scores[right])
 
-    def test_removed_vectors_are_not_saved(self, kind, tmp_path):
-        index = FaissIndex(DIM, kind, rows=600)
-        index.add(ids(600), unit(600))
-        index.remove(ids(600)[:1])
-        with pytest.raises(StoreError, match="anew"):
-            index.save(tmp_path / "i")
+    def test_removed_vectors_stay_removed_and_more_can_come(self, factory, tmp_path):
+        index, numbers, vectors = Kept(factory, FACTORIES[factory]), ids(600), unit(600)
+        index.add(numbers[:500], vectors[:500])
+        index.remove(numbers[:5])
+        index.save(tmp_path / "i")
+        codes = FaissIndex.load(tmp_path / "i", DIM, factory, mapped=False)
+        assert (codes.dead, codes.ids.tolist()) == (5, numbers[5:500].tolist())
+        again = RefinedIndex(codes, index.kept.fetch, FACTORIES[factory])
+        index.kept.known |= dict(zip(numbers.tolist(), vectors, strict=True))
+        codes.add(numbers[500:], vectors[500:])
+        codes.add(numbers[:5], vectors[:5])  # under ids that were there before
+        codes.remove(numbers[5:9])
+        found = again.search(vectors, 600)
+        assert set(found.ids[0].tolist()) == {-1, *numbers[:5].tolist(), *numbers[9:].tolist()}
+        codes.save(tmp_path / "j")
+        assert FaissIndex.load(tmp_path / "j", DIM, factory).ids.tolist() == sorted({*numbers} - {*numbers[5:9]})
+
+    def test_as_many_results_as_there_are(self, factory):
+        """Also where the links of a graph lead nowhere, and where effort is small."""
+        vectors = np.repeat(unit(3), 200, axis=0)
+        index = Kept(factory, Effort({name: 1 for name in FACTORIES[factory].search}))
+        index.add(ids(600), vectors)
+        for k in (10, 300, 600):
+            assert (index.search(unit(4, 3), k).ids >= 0).all()
+            assert (index.search(unit(4, 3), k, ids(600)[::2]).ids[:, : min(k, 300)] >= 0).all()
+
+    def test_one_that_shares_its_vectors_changes_apart(self, factory):
+        index, numbers = Kept(factory, FACTORIES[factory]), ids(100)
+        index.add(numbers, unit(100))
+        apart = index.apart()
+        apart.remove(numbers[:1])
+        assert (len(index), len(apart)) == (100, 99)
+        assert index.search(unit(1), 1).ids[0, 0] == numbers[0]
+        assert apart.search(unit(1), 1).ids[0, 0] != numbers[0]
+
+
+def test_codes_of_bytes_never_miss_what_lies_outside_a_samples_range():
+    """The bound on their rounding holds only where no value is cut off."""
+    vectors = unit(2000)
+    vectors[7] = np.eye(DIM, dtype=np.float32)[3]  # one number far greater than any other
+    index, exact = Kept("SQ8"), ExactIndex(DIM)
+    for each in (index, exact):
+        each.add(ids(2000), vectors)
+    queries = np.concatenate([np.eye(DIM, dtype=np.float32), unit(200, 5)])
+    ours, theirs = index.search(queries, 30), exact.search(queries, 30)
+    np.testing.assert_array_equal(ours.ids, theirs.ids)
+    np.testing.assert_array_equal(ours.scores, theirs.scores)
+
+
+def test_one_query_on_all_cores_finds_the_same(monkeypatch):
+    import faiss
+
+    from indexer.storage.local.index import faiss_index
+
+    index, vectors = Kept("SQ8"), unit(3000)
+    index.add(ids(3000), vectors)
+    alone = index.search(vectors[:1], 20), index.search(vectors[:1], 20, ids(3000)[::3])
+    threads = faiss.omp_get_max_threads()
+    try:
+        faiss.omp_set_num_threads(3)
+        monkeypatch.setattr(faiss_index, "SCANNED_TOGETHER", 0)
+        shared = index.search(vectors[:1], 20), index.search(vectors[:1], 20, ids(3000)[::3])
+    finally:
+        faiss.omp_set_num_threads(threads)
+    for one, other in zip(alone, shared, strict=True):
+        np.testing.assert_array_equal(one.ids, other.ids)
+        np.testing.assert_array_equal(one.scores, other.scores)
 
 
 def test_another_dimension_or_no_index_at_all(tmp_path):
@@ -184,17 +275,15 @@ def test_another_dimension_or_no_index_at_all(tmp_path):
     index.add(ids(3), unit(3))
     index.save(tmp_path / "i")
     with pytest.raises(CorruptError, match="dimensions"):
-        FaissIndex.load(tmp_path / "i", DIM + 1, "flat")
+        FaissIndex.load(tmp_path / "i", DIM + 1, "SQfp16")
     (tmp_path / "j").write_bytes(b"no index")
     with pytest.raises(CorruptError, match="no FAISS index"):
-        FaissIndex.load(tmp_path / "j", DIM, "flat")
+        FaissIndex.load(tmp_path / "j", DIM, "SQfp16")
 
 
-def test_an_unknown_kind_or_device_is_refused():
-    with pytest.raises(StoreError, match="flat, sq8"):
+def test_an_unknown_factory_is_refused():
+    with pytest.raises(UsageError, match="'magic' is not known; it is auto or a factory"):
         FaissIndex(DIM, "magic")
-    with pytest.raises(PrecisionError, match="cpu or cuda"):
-        FaissIndex(DIM, device="tpu")
 
 
 def test_scores_do_not_depend_on_what_stands_beside():

@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import text
 
 from indexer.errors import CorruptError
-from indexer.storage.embedded_again import embedded_again
+from indexer.storage.embedded_again import MIN_COSINE, embedded_again
 from indexer.storage.local import shards as shard_files
 from indexer.storage.local.files import sha256
 from indexer.storage.local.fts import words_of_version
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from indexer.storage.local.store import LocalStore
     from indexer.storage.local.writer import LocalWriter
     from indexer.storage.sql.writing import CatalogWriter
+
+NOISE = 0.02
+"""Recall that two samples of 500 passages may differ by without anything being wrong."""
 
 _CHECKS = {
     "documents count their waiting passages wrongly": (
@@ -116,7 +119,7 @@ def _examine(writer: LocalWriter, mend: bool) -> list[Problem]:
             writer.save_index(force=True)
         remedy = "index built anew from the vectors" if mend else ""
         found += [replace(problem, mended=mend, remedy=remedy) for problem in index]
-    return found
+    return found or _recall(writer, mend)
 
 
 def _database(catalog: CatalogWriter) -> Iterator[Problem]:
@@ -194,10 +197,10 @@ def _recover(writer: LocalWriter, lost: np.ndarray, damaged: list[Shard]) -> str
     """Take lost vectors from the index, where it has them unrounded; let the rest be embedded anew."""
     with writer.catalog() as catalog:
         oldest = catalog.state()[1]
-    saved = PinnedIndex(writer.folder, writer.file.index).load(writer.file.manifest.dim, oldest, "cpu")
+    saved = PinnedIndex(writer.folder, writer.file.index).load(writer.file.manifest.dim, oldest)
     vectors = np.empty((0, writer.file.manifest.dim), np.float32)
     ids = lost[:0]
-    if saved is not None and saved.kind == "flat":
+    if saved is not None and saved.shape.scans and saved.shape.whole:
         ids = np.intersect1d(lost, saved.ids)
         vectors = saved.reconstruct(ids)
     documents = writer.replace_vectors(ids, vectors, [shard.name for shard in damaged], np.setdiff1d(lost, ids))
@@ -216,14 +219,41 @@ def _index(writer: LocalWriter) -> list[Problem]:
             return []  # yet to be built: indexing or a compaction was interrupted
         path = writer.folder / note.name
         whole = path.is_file() and sha256(path) == note.sha256
-        saved = PinnedIndex(writer.folder, note).load(writer.file.manifest.dim, oldest, "cpu") if whole else None
+        saved = PinnedIndex(writer.folder, note).load(writer.file.manifest.dim, oldest) if whole else None
         if saved is None:
             return [Problem("index", "the FAISS file is missing, damaged or of another generation")]
         expected = catalog.live(note.generation)
         if not np.array_equal(saved.ids, expected):
             return [Problem("index", f"it holds {len(saved.ids)} ids, the catalog {len(expected)} at its generation")]
-        if saved.kind == "flat" and len(expected):
+        if saved.shape.cells is None and len(expected):
             sample = np.random.default_rng(0).choice(expected, min(len(expected), 1000), replace=False)
-            if not np.array_equal(saved.reconstruct(sample), writer.raw(sample).astype(np.float32)):
+            coded, raw = saved.reconstruct(sample), writer.raw(sample).astype(np.float32)
+            same = np.array_equal(coded, raw) if saved.shape.scans and saved.shape.whole else _alike(coded, raw)
+            if not same:
                 return [Problem("index", "its vectors are not those of the shards")]
     return []
+
+
+def _alike(coded: np.ndarray, raw: np.ndarray) -> bool:
+    cosines = (coded * raw).sum(axis=1) / np.maximum(np.linalg.norm(coded, axis=1), 1e-6)
+    return bool((cosines > MIN_COSINE).all())
+
+
+def _recall(writer: LocalWriter, mend: bool) -> list[Problem]:
+    """Measure again how much of the truth the index finds; with ``mend``, keep it, and mend what finds too little."""
+    note = writer.file.index
+    if note is None or note.recall is None:
+        return []
+    now = writer.measure_index(seed=1)
+    if now is None or now.recall is None:
+        return []
+    short = now.recall < note.asked - NOISE
+    if mend:
+        if short:
+            writer.save_index(force=True)
+        else:
+            writer.keep_measured(now)
+    if not short:
+        return []
+    said = f"recall@10 is {now.recall:.3f} on {now.sampled} sampled passages, {note.asked} was asked for"
+    return [Problem("index", said, mend, "index built and measured anew" if mend else "")]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from sqlalchemy import select
 
-from indexer.errors import CorruptError, StoreError
+from indexer.errors import CorruptError, StoreError, UsageError
+from indexer.storage.local.index.devices import on_device
 from indexer.storage.local.postings import Postings
 from indexer.storage.local.shards import DTYPES, Shard, ShardSet
 from indexer.storage.local.vector_tables import shards as shards_table
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
     from pathlib import Path
 
-    from indexer.storage.local.faiss_index import FaissIndex
+    from indexer.storage.local.index.faiss_index import FaissIndex
+    from indexer.storage.local.index.refined import RefinedIndex
     from indexer.storage.local.manifest_file import IndexFile, ManifestFile
     from indexer.storage.sql.reading import CatalogReader
 
@@ -30,8 +32,6 @@ VECTORS = "vectors"
 BLOCK = 8_192
 LAYERED = 0.1
 """Share of changed passages up to which inverted lists are kept, and searched together with those of the changes."""
-SAMPLE = 65_536
-"""Vectors that an index's cells or ranges are fitted to."""
 
 T = TypeVar("T")
 
@@ -119,20 +119,27 @@ class Vectors:
                 f"staged vectors have a wrong length in {self._folder}; run `semsearch doctor`"
             ) from error
 
-    def build(
-        self, catalog: CatalogReader, ids: np.ndarray, manifest: ManifestFile, kind: str, device: str
-    ) -> FaissIndex:
-        """Return an index of these passages (n,) ascending."""
-        from indexer.storage.local.faiss_index import FaissIndex
+    def sealed(self, ids: np.ndarray) -> np.ndarray:
+        """Return (n, d) as stored, of passages whose vectors are in shards.
 
-        index = FaissIndex(self.dim, kind, manifest.manifest.vector_dtype, device, rows=len(ids))
-        if kind != "flat" and len(ids):
-            drawn = np.random.default_rng(0).choice(ids, min(len(ids), SAMPLE), replace=False)
-            index.train(self.raw(catalog, drawn))
+        Raises:
+            CorruptError: A shard is gone or altered.
+        """
+        present, vectors = self.shards.find(ids)
+        if not present.all():
+            raise CorruptError(f"{self._folder} lacks vectors that its index has; run `semsearch doctor`")
+        return vectors
+
+    def in_memory(self, catalog: CatalogReader, ids: np.ndarray) -> RefinedIndex:
+        """Return an index of these passages (n,), ascending, that holds their vectors as they are."""
+        from indexer.storage.local.index.faiss_index import FaissIndex
+        from indexer.storage.local.index.refined import RefinedIndex
+
+        index = FaissIndex(self.dim, "Flat" if self.dtype == DTYPES["fp32"] else "SQfp16")
         for start in range(0, len(ids), BLOCK):
             part = ids[start : start + BLOCK]
             index.add(part, self.raw(catalog, part))
-        return index
+        return RefinedIndex(index)
 
 
 class PinnedIndex:
@@ -156,10 +163,10 @@ class PinnedIndex:
                 os.close(descriptor)
         return True
 
-    def load(self, dim: int, oldest: int, device: str) -> FaissIndex | None:
+    def load(self, dim: int, oldest: int, mapped: bool = True) -> FaissIndex | None:
         """Return its index; None where it is not the one that was written, or of no use to this generation."""
-        from indexer.storage.local.faiss_index import FaissIndex
         from indexer.storage.local.files import unchanged
+        from indexer.storage.local.index.faiss_index import FaissIndex
 
         note = self.note
         if note is None or self._path is None or note.generation < oldest:
@@ -168,8 +175,8 @@ class PinnedIndex:
         if not unchanged(path, note.size, note.mtime_ns, note.sha256):
             return None
         try:
-            index = FaissIndex.load(path, dim, note.kind, device)
-        except CorruptError:
+            index = FaissIndex.load(path, dim, note.factory, mapped)
+        except (CorruptError, UsageError):
             return None
         return index if len(index) == note.rows else None
 
@@ -190,27 +197,29 @@ def index_of(
     device: str,
 ) -> VectorIndex:
     """Return the saved index, where it is whole, with what has changed since; else one made of the vectors."""
+    from indexer.storage.local.index.refined import Effort, RefinedIndex
+
     generation, oldest = state
     identity = (manifest.manifest.created, manifest.manifest.fingerprint)
+    note = pinned.note
 
     def base() -> FaissIndex | None:
-        return pinned.load(manifest.manifest.dim, oldest, device)
+        saved = pinned.load(manifest.manifest.dim, oldest)
+        return saved if saved is None else on_device(saved, vectors.sealed, device)
 
     def whole() -> VectorIndex:
-        saved = shared.get(
-            "saved index", (identity, pinned.note, (pinned.note.generation if pinned.note else 0) < oldest), base
-        )
-        since = pinned.note.generation if saved is not None and pinned.note is not None else 0
-        if saved is None:
-            return vectors.build(catalog, catalog.live(generation), manifest, "flat", device)
-        added, removed = catalog.changes(since, generation)
-        if not len(added) and not len(removed):
-            return saved
-        saved = saved.apart()
-        saved.remove(removed)
-        return LayeredIndex(saved, vectors.build(catalog, added, manifest, "flat", device))
+        key = (identity, None if note is None else note.name, (note.generation if note else 0) < oldest)
+        saved = shared.get("saved index", key, base)
+        if saved is None or note is None:
+            return vectors.in_memory(catalog, catalog.live(generation))
+        added, removed = catalog.changes(note.generation, generation)
+        if len(removed):
+            saved = saved.apart()
+            saved.remove(removed)
+        index = RefinedIndex(saved, vectors.sealed, Effort.from_dict(note.effort))
+        return LayeredIndex(index, vectors.in_memory(catalog, added)) if len(added) else index
 
-    return shared.get("index", (identity, generation, pinned.note), whole)
+    return shared.get("index", (identity, generation, None if note is None else note.name), whole)
 
 
 def postings_of(

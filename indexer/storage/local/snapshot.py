@@ -29,10 +29,16 @@ if TYPE_CHECKING:
     from indexer.storage.local.pinned import PinnedIndex, Shared, Vectors
     from indexer.storage.manifest import Manifest
     from indexer.storage.store import Terms
+    from indexer.storage.vectors import VectorIndex
     from indexer.types import Filter
 
-FEW = 4_096
-"""Allowed passages up to which the raw vectors are compared one by one, exact whatever the index's kind."""
+FEW = 50_000
+FEW_SHARE = 0.02
+"""Allowed passages, or their share of all, up to which the raw vectors are compared one by one."""
+DEEPER = 8
+"""Times k passages among which a filter that lets more through is first looked for."""
+SMALL = 20_000
+"""Passages up to which a sample is drawn from the list of all."""
 
 
 class LocalSnapshot(CatalogSnapshot):
@@ -83,12 +89,40 @@ class LocalSnapshot(CatalogSnapshot):
         k = min(k, self.counts().passages)
         if not k or not len(queries):
             return none(len(queries), k)
+        wanted = filter if restricts(filter) else None
         with self._reading() as catalog:
-            allowed = catalog.live(self.generation, filter) if restricts(filter) else None
-            if allowed is not None and len(allowed) <= FEW:
-                return nearest(allowed, lambda ids: self._vectors.raw(catalog, ids), queries, k)
+            if wanted is not None and (few := self._few(catalog, wanted)) is not None:
+                return nearest(few, lambda ids: self._vectors.raw(catalog, ids), queries, k)
             index = index_of(self._shared, self._pinned, self._vectors, catalog, self._file, self._state, self._device)
-        return index.search(queries, k, allowed)  # outside of the lock: others may read meanwhile
+        if wanted is None:
+            return index.search(queries, k)  # outside of the lock: others may read meanwhile
+        return self._filtered(index, queries, k, wanted)
+
+    def _few(self, catalog: CatalogReader, wanted: Filter) -> np.ndarray | None:
+        """Return the passages that a filter lets through, ascending; None where they are many."""
+
+        def look() -> np.ndarray | None:
+            most = max(FEW, int(FEW_SHARE * self.counts().passages))
+            found = catalog.live(self.generation, wanted, limit=most + 1)
+            return found if len(found) <= most else None
+
+        return self._shared.get("few", (self.version, wanted), look)
+
+    def _filtered(self, index: VectorIndex, queries: np.ndarray, k: int, wanted: Filter) -> Neighbours:
+        """Search where a filter lets many through: ask the catalog of the best few, and list all only if these fail."""
+        found = index.search(queries, min(DEEPER * k, self.counts().passages))
+        ids = np.unique(found.ids[found.ids >= 0])
+        with self._reading() as catalog:
+            passing = catalog.live(self.generation, wanted, among=ids)
+        kept = np.isin(found.ids, passing)
+        if (kept.sum(axis=1) >= k).all():
+            return best(np.where(kept, found.ids, -1), found.scores, k)
+
+        with self._reading() as catalog:  # before the lock of what is shared, as everywhere
+            allowed: np.ndarray = self._shared.get(
+                "allowed", (self.version, wanted), lambda: catalog.live(self.generation, wanted)
+            )
+        return index.search(queries, k, allowed)
 
     def lexical(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> Neighbours:  # noqa: A002
         """Return the best passages by BM25, with ``full``."""
@@ -109,22 +143,34 @@ class LocalSnapshot(CatalogSnapshot):
         check_queries(1, np.zeros((1, 1)), k)
         self._need_sparse()
         k = min(k, self.counts().passages)
+        wanted = filter if restricts(filter) else None
         with self._reading() as catalog:
-            allowed = catalog.live(self.generation, filter) if restricts(filter) else None
             base, changes, removed = postings_of(self._shared, catalog, self._file, self._state)
         found = [none(0, k)]
         for query in queries:
             pairs = zip(base.products(query), changes.products(query), strict=True)
             ids, products = (np.concatenate(pair) for pair in pairs)
             kept = ~np.isin(ids, removed)
-            if allowed is not None:
-                kept &= np.isin(ids, allowed)
-            ids, products = ids[kept], products[kept]
-            if len(ids) > k > 0:
-                good = products >= np.partition(products, len(ids) - k)[len(ids) - k]
-                ids, products = ids[good], products[good]
-            found.append(best(ids[None], products[None].astype(np.float32), k))
+            found.append(self._best_passing(ids[kept], products[kept].astype(np.float32), k, wanted))
         return stack(found)
+
+    def _best_passing(self, ids: np.ndarray, scores: np.ndarray, k: int, wanted: Filter | None) -> Neighbours:
+        """Return the (1, k) best that a filter lets through, the catalog asked of no more than that takes."""
+        depth, row = k if wanted is None else DEEPER * k, none(1, k)
+        while k:
+            least = np.partition(scores, len(ids) - depth)[len(ids) - depth] if len(ids) > depth else -np.inf
+            top = ids[scores >= least]
+            if wanted is None:
+                passing = top
+            else:
+                with self._reading() as catalog:
+                    passing = catalog.live(self.generation, wanted, among=top)
+            mine = np.isin(ids, passing) & (scores >= least)
+            row = best(ids[mine][None], scores[mine][None], k)
+            if len(passing) >= k or len(top) == len(ids):
+                break
+            depth *= DEEPER
+        return row
 
     def vectors(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return (n, d) float32 in the order of the ids."""
@@ -154,10 +200,26 @@ class LocalSnapshot(CatalogSnapshot):
 
     def sample(self, n: int, seed: int) -> np.ndarray:
         """Return (m, d) float32 vectors of different passages."""
+        draw = np.random.default_rng(seed)
         with self._reading() as catalog:
-            live = catalog.live(self.generation)
-            drawn = np.random.default_rng(seed).choice(live, min(n, len(live)), replace=False)
+            if max(self.counts().passages, 4 * n) <= SMALL:
+                live = catalog.live(self.generation)
+                drawn = draw.choice(live, min(n, len(live)), replace=False)
+            else:
+                drawn = self._drawn(catalog, n, draw)
             return self._vectors.raw(catalog, np.sort(drawn)).astype(np.float32)
+
+    def _drawn(self, catalog: CatalogReader, n: int, draw: np.random.Generator) -> np.ndarray:
+        """Return (m,) int64 passages with vectors, drawn by number, so that nobody has to list them all."""
+        last, found = catalog.last_passage(), np.empty(0, np.int64)
+        wanted = min(n, self.counts().embedded)
+        for _ in range(64):
+            if len(found) >= wanted:
+                break
+            tried = np.unique(draw.integers(1, last + 1, 4 * n))
+            fresh = catalog.live(self.generation, among=tried[~np.isin(tried, found)])
+            found = np.concatenate([found, draw.permutation(fresh)])
+        return found[:wanted]
 
     def close(self) -> None:
         """End the transaction and let the files go."""

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from indexer.embedding.spec import EncoderSpec
     from indexer.storage.local.shards import Shard
     from indexer.storage.manifest import Manifest
-    from indexer.types import Judgement, Problem
+    from indexer.types import IndexReport, Judgement, Problem
 
 CATALOG = "catalog.sqlite"
 SETTLED_NS = 100_000_000
@@ -52,12 +52,12 @@ PATIENCE_SECONDS = 10.0
 class LocalStore:
     """A collection in a folder; see ``Store`` and ``Maintenance``."""
 
-    def __init__(self, path: str | Path, index_device: str = "cpu"):
+    def __init__(self, path: str | Path, index_device: str = "auto"):
         """Open the collection in a folder.
 
         Args:
             path: The folder.
-            index_device: Where the index is searched: "cpu" or "cuda".
+            index_device: Where the index is searched: "auto", "cpu" or "cuda".
 
         Raises:
             CollectionNotFound: There is none.
@@ -76,7 +76,7 @@ class LocalStore:
         self._migrate_if_outdated()
 
     @classmethod
-    def create(cls, path: str | Path, manifest: Manifest, index_device: str = "cpu") -> LocalStore:
+    def create(cls, path: str | Path, manifest: Manifest, index_device: str = "auto") -> LocalStore:
         """Make a new, empty collection in a folder.
 
         Raises:
@@ -377,6 +377,16 @@ class LocalStore:
     def engines(self) -> dict[str, str]:
         """Return what searches the collection, for people."""
         return {"words": f"BM25, SQLite {sqlite3.sqlite_version} FTS5"}
+
+    def index_report(self) -> IndexReport | None:
+        """Return which index the vectors have and what was measured of it; None where none is saved."""
+        note = ManifestFile.load(self.path).index
+        return None if note is None else note.report()
+
+    def ask_for_index(self, plan: str | None, recall: float | None) -> None:
+        """Remember which index a person wants; the next ``finish`` of a writer makes it."""
+        with self.writer() as writer:
+            writer.ask_for_index(plan, recall)
 
     def examine(self, *, mend: bool, open_encoder: Callable[[EncoderSpec], Encoder] | None = None) -> list[Problem]:
         """Return what is wrong, and with ``mend`` put right what can be; with an encoder, embed a sample again."""

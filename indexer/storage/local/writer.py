@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,14 +14,18 @@ from sqlalchemy import delete, func, insert, select, text
 
 from indexer.closing import Closing
 from indexer.errors import StoreError
+from indexer.progress import IndexBuilt, IndexPlanned, Progress, silent
 from indexer.storage.local import shards as shard_files
 from indexer.storage.local.files import ASIDE, sha256, write_aside
 from indexer.storage.local.fts import words_of_version
+from indexer.storage.local.index.building import Builder, planned
+from indexer.storage.local.index.refined import Effort
 from indexer.storage.local.manifest_file import IndexFile, ManifestFile
 from indexer.storage.local.pinned import VECTORS, PinnedIndex, Vectors, listed, staged
 from indexer.storage.local.sqlite import SQLITE, WritingDatabase
 from indexer.storage.local.vector_tables import shards as shards_table
 from indexer.storage.local.vector_tables import staged as staged_table
+from indexer.storage.planner import AUTO
 from indexer.storage.sql.packed_terms import pack
 from indexer.storage.sql.row_values import text_digest
 from indexer.storage.sql.schema import sparse
@@ -33,7 +39,7 @@ if TYPE_CHECKING:
 
     from indexer.storage.local.files import WriterLock
     from indexer.storage.local.shards import Shard
-    from indexer.types import FileRecord, Parsed, Waiting, Work
+    from indexer.types import FileRecord, IndexReport, Parsed, Waiting, Work
 
 SEAL_AT = 8_192
 """Staged vectors that make a shard."""
@@ -195,7 +201,7 @@ class LocalWriter(Closing):
         self._claimed.clear()
         self._vectors_shown = False
 
-    def finish(self) -> None:
+    def finish(self, progress: Progress = silent) -> None:
         """Commit, and put the files in their lasting form.
 
         Shards are sealed and merged, dead passages dropped where they are many, the FAISS index saved.
@@ -208,7 +214,7 @@ class LocalWriter(Closing):
             self._rewrite(forget=True)
         elif len(few) > MERGE_AT:
             self._rewrite(forget=False)
-        self.save_index(STALE)
+        self.save_index(STALE, progress=progress)
 
     def compact(self) -> None:
         """Drop dead passages from every file and give their space back, whatever their share."""
@@ -271,29 +277,93 @@ class LocalWriter(Closing):
             new = [shard_files.write(self.folder / VECTORS, part, self._vectors.raw(catalog, part)) for part in parts]
         self._register(new, old, rows[:0])
 
-    def save_index(self, stale: float = 0.0, force: bool = False) -> None:
-        """Build and save the FAISS file, unless the one there lacks at most this share of the passages."""
-        note, manifest = self.file.index, self.file.manifest
+    def save_index(self, stale: float = 0.0, force: bool = False, progress: Progress = silent) -> None:
+        """Plan, build, measure and save the FAISS file, unless the one there lacks at most this share of the passages.
+
+        Args:
+            stale: Share of changed passages up to which the file stays as it is.
+            force: Build it in any case.
+            progress: Hears of the plan before it is built, and of what was measured.
+        """
+        self.seal()
+        manifest = self.file.manifest
         with self.catalog() as catalog:
             generation, oldest = catalog.state()
-            if not force and note is not None and note.kind == manifest.index_kind and self._sound(oldest):
+            note, churn = self.file.index, 0.0
+            rows = catalog.counts(generation).embedded
+            saved = None if force or note is None else PinnedIndex(self.folder, note).load(manifest.dim, oldest)
+            added = removed = None
+            if note is not None and saved is not None:
                 added, removed = catalog.changes(note.generation, generation)
-                if len(added) + len(removed) <= stale * note.rows:
+                churn = len(removed) / max(1, note.rows)
+                same = stale > 0 or note.factory == planned(manifest, rows, churn).factory
+                if same and note.asked_as(manifest) and len(added) + len(removed) <= stale * note.rows:
                     return
             ids = catalog.live(generation)
-            path = self.folder / f"index-{generation}-{secrets.token_hex(4)}.faiss"
-            index = self._vectors.build(catalog, ids, self.file, manifest.index_kind, self._device)
+        plan = planned(manifest, len(ids), churn)
+        progress(IndexPlanned(plan.factory, len(ids), plan.bytes, plan.seconds, plan.why))
+        started = time.monotonic()
+        builder = Builder(self._vectors.sealed, self._device)
+        grown = None
+        if saved is not None and added is not None and removed is not None and saved.shape.factory == plan.factory:
+            grown = builder.grown(PinnedIndex(self.folder, note), manifest.dim, oldest, added, removed)
+        index = grown or builder.built(plan, ids, manifest.dim)
+        measured = builder.measured(index, ids, manifest.index_recall)
+        path = self.folder / f"index-{generation}-{secrets.token_hex(4)}.faiss"
         write_aside(path, index.save)
         stat = path.stat()
         entry = IndexFile(
-            manifest.index_kind, generation, len(ids), stat.st_size, stat.st_mtime_ns, sha256(path), path.name
+            plan.factory,
+            generation,
+            len(ids),
+            stat.st_size,
+            stat.st_mtime_ns,
+            sha256(path),
+            path.name,
+            why=plan.why,
+            named=manifest.index_plan,
+            effort=measured.effort.to_dict(),
+            asked=manifest.index_recall,
+            recall=measured.recall,
+            sampled=measured.sampled,
+            seconds=round(time.monotonic() - started, 3),
         )
         self.file = self.file.with_index(entry)
         self.file.save(self.folder)  # from here on the new file counts
         self.sweep()
+        progress(IndexBuilt(entry.report()))
 
-    def _sound(self, oldest: int) -> bool:
-        return PinnedIndex(self.folder, self.file.index).load(self.file.manifest.dim, oldest, "cpu") is not None
+    def measure_index(self, seed: int) -> IndexReport | None:
+        """Measure the saved index's recall again, by other passages; None where there is none, or it is not whole."""
+        manifest, note = self.file.manifest, self.file.index
+        with self.catalog() as catalog:
+            saved = PinnedIndex(self.folder, note).load(manifest.dim, catalog.state()[1])
+        if saved is None or note is None:
+            return None
+        builder = Builder(self._vectors.sealed, self._device)
+        recall, sampled = builder.recall(saved, saved.ids, Effort.from_dict(note.effort), seed)
+        return replace(note, recall=recall, sampled=sampled).report()
+
+    def keep_measured(self, report: IndexReport) -> None:
+        """Keep what was measured of the saved index."""
+        if self.file.index is not None:
+            entry = replace(self.file.index, recall=report.recall, sampled=report.sampled)
+            self.file = self.file.with_index(entry)
+            self.file.save(self.folder)
+
+    def ask_for_index(self, plan: str | None, recall: float | None) -> None:
+        """Remember which index a person wants, durably; ``finish`` makes it. None leaves that as it is.
+
+        Args:
+            plan: A factory, or "auto".
+            recall: The recall@10 that is asked for.
+        """
+        manifest = self.file.manifest
+        wanted = manifest.index_plan if plan is None else None if plan == AUTO else plan
+        manifest = replace(manifest, index_plan=wanted, index_recall=recall or manifest.index_recall)
+        if manifest != self.file.manifest:
+            self.file = replace(self.file, manifest=manifest)
+            self.file.save(self.folder)
 
     def replace_vectors(self, ids: np.ndarray, vectors: np.ndarray, drop: Sequence[str], lost: np.ndarray) -> int:
         """Put vectors from elsewhere in place of shards, for repairs; ``lost`` passages wait to be embedded again.

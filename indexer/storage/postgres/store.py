@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from indexer.embedding.encoder import Encoder
     from indexer.embedding.spec import EncoderSpec
     from indexer.storage.postgres.connecting import Versions
-    from indexer.types import Judgement, Problem
+    from indexer.types import IndexReport, Judgement, Problem
 
 _VACUUM = "VACUUM (ANALYZE) documents, passages, vectors, words, frequencies, sparse"
 
@@ -277,6 +277,18 @@ class PostgresStore:
         if versions.warnings:
             found["warning"] = "; ".join(versions.warnings)
         return found
+
+    def index_report(self) -> IndexReport | None:
+        """Return None: pgvector's index is described by ``engines``, and its recall is not measured."""
+        return None
+
+    def ask_for_index(self, plan: str | None, recall: float | None) -> None:
+        """Refuse: pgvector has one kind of index."""
+        if plan is not None or recall is not None:
+            raise StoreError(
+                f"the index of {self._name!r} is pgvector's own; leave --index-plan and --index-recall out, which are "
+                "for collections in a folder"
+            )
 
     def examine(self, *, mend: bool, open_encoder: Callable[[EncoderSpec], Encoder] | None = None) -> list[Problem]:
         """Return what is wrong, and with ``mend`` put right what can be; with an encoder, embed a sample again."""

@@ -14,6 +14,7 @@ from sqlalchemy import Alias, ColumnElement, delete, exists, literal, select, te
 
 from indexer.closing import Closing
 from indexer.errors import StoreError
+from indexer.progress import silent
 from indexer.storage.postgres import nearest, words
 from indexer.storage.postgres.claims import Claims
 from indexer.storage.postgres.copying import copy, copy_vectors
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Table
 
+    from indexer.progress import Progress
     from indexer.storage.database import WritingTransaction
     from indexer.storage.manifest import Manifest
     from indexer.storage.postgres.registry import CollectionLock
@@ -266,7 +268,7 @@ class PostgresWriter(Closing):
         self._ready.clear()
         self._vectors_shown = False
 
-    def finish(self) -> None:
+    def finish(self, progress: Progress = silent) -> None:  # noqa: ARG002 - pgvector tells nothing of its index
         """Commit; drop dead passages where they are many, and make the index of vectors where it has become due."""
         self.commit()
         with self.catalog() as catalog:

@@ -160,16 +160,29 @@ class CatalogReader:
         ids.sort()
         return ids
 
-    def live(self, generation: int, wanted: Filter | None = None, embedded: bool = True) -> np.ndarray:
-        """Return (n,) int64, ascending: the passages that a generation shows and the filter lets through.
+    def live(
+        self,
+        generation: int,
+        wanted: Filter | None = None,
+        *,
+        among: np.ndarray | None = None,
+        limit: int | None = None,
+    ) -> np.ndarray:
+        """Return (n,) int64, ascending: the passages with a vector that a generation shows and a filter lets through.
 
         Args:
             generation: The commit to read at.
             wanted: The filter.
-            embedded: Only those with a vector.
+            among: Only those of these ids.
+            limit: So many, any of them, are enough.
         """
         query = select(passages.c.id).select_from(JOINED).where(shown(generation), conditions(self.dialect, wanted))
-        return self.ids(query.where(passages.c.embedded.between(1, generation)) if embedded else query)
+        query = query.where(passages.c.embedded.between(1, generation)).limit(limit)
+        return self.ids(query if among is None else query.where(self.dialect.among(passages.c.id, among)))
+
+    def last_passage(self) -> int:
+        """Return the greatest id of a passage; 0 where there is none."""
+        return int(self.connection.execute(select(func.coalesce(func.max(passages.c.id), 0))).scalar_one())
 
     def with_vector(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return (m,) int64, ascending: those of the ids that have a vector."""

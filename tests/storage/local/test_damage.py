@@ -15,6 +15,7 @@ from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec
 from indexer.errors import CollectionNotFound, CorruptError, FormatError, LockedError, SemsearchError
 from indexer.storage import open_store
+from indexer.storage.manifest import FORMAT
 from indexer.types import Embedded, Problem
 from tests.storage.contract.values import DIM, add, dense, embed, ids, lexical, now, parsed
 from tests.storage.local.helpers import ENCODER, build, check
@@ -298,7 +299,7 @@ def test_an_index_note_that_makes_no_sense(damaged):
 
 def test_a_newer_format_is_refused(damaged):
     path = damaged / "manifest.json"
-    path.write_text(path.read_text().replace('"format": 3', '"format": 4'))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": FORMAT + 1}))
     with pytest.raises(FormatError, match="newer semsearch"):
         open_store(damaged)
 

@@ -130,8 +130,8 @@ class TestForms:
 
     def test_another_kind_of_index(self, tmp_path):
         files = [(f"/data/{n}", [f"text number {n}"]) for n in range(300)]
-        store = build(tmp_path / "c", files, index_kind="hnsw")
-        assert ManifestFile.load(store.path).index.kind == "hnsw"
+        store = build(tmp_path / "c", files, index_plan="HNSW32,SQ8", index_recall=1.0)
+        assert ManifestFile.load(store.path).index.factory == "HNSW32,SQ8"
         with open_store(store.path).snapshot() as snapshot:
             assert dense(snapshot, "number 77", 1) == ["text number 77"]
 

@@ -1,0 +1,1 @@
+"""The index of the vectors: planned, built, grown, measured and searched, with FAISS."""
