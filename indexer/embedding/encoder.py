@@ -85,6 +85,14 @@ class Encoder(Protocol):
         """Return (n,) int64: the tokens of each text alone, without template and special tokens."""
         ...
 
+    def texts_of(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Return the text of each list of token ids of the model's own vocabulary.
+
+        Raises:
+            UsageError: An id is none of them, or the encoder has no vocabulary.
+        """
+        ...
+
     def token_vectors(self, texts: Sequence[str]) -> list[TokenVectors]:
         """Return the input vectors of each text's tokens. The model is not run: it costs little more than counting.
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from indexer.embedding.encoder import MAX_TERMS, EncodeStats, Positions, Terms, TokenVectors, Vectors
 from indexer.embedding.spec import EncoderSpec, Role
-from indexer.errors import ConfigError, ModelError
+from indexer.errors import ConfigError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -83,6 +83,11 @@ class HashEncoder:
     def count_tokens(self, texts: Sequence[str]) -> Positions:
         """Return (n,) int64: the words of each text."""
         return np.array([len(_words(text)) for text in texts], np.int64)
+
+    def texts_of(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Refuse: words are hashed, and there is no vocabulary."""
+        del ids
+        raise UsageError(f"{self.spec.model} has no token ids; give texts")
 
     def token_vectors(self, texts: Sequence[str]) -> list[TokenVectors]:
         """Return the vector of each word of each text, all of the same weight."""

@@ -186,6 +186,10 @@ class HFEncoder:
         """Return (n,) int64: the tokens of each text alone."""
         return self.tokens.count(texts)
 
+    def texts_of(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Return the text of each list of token ids."""
+        return self.tokens.texts_of(ids)
+
     def token_vectors(self, texts: Sequence[str]) -> list[TokenVectors]:
         """Return the rows of the input embedding for each text's tokens.
 

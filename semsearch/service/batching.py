@@ -22,7 +22,7 @@ from semsearch.service.faults import Refusal
 from semsearch.service.waiting import Line, Request, Task, Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from indexer.embedding.encoder import Encoder, EncodeStats, Positions, Terms, TokenVectors, Vectors
     from indexer.embedding.spec import EncoderSpec, Role
@@ -54,6 +54,8 @@ class Batcher(Closing):
         self._lines: dict[Role, Line] = {"query": Line(*queries), "passage": Line(*documents)}
         self._changed = threading.Condition()
         self._closed = False
+        self.told: Callable[[Role, int, int, float], object] = _nothing
+        """Called after each batch with its role, texts, tokens and seconds."""
         self._speed = 1_000.0
         """Tokens a second, lately."""
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
@@ -64,7 +66,7 @@ class Batcher(Closing):
         """Tokens that wait, by the role of their texts."""
         return {role: line.tokens for role, line in self._lines.items()}
 
-    def ask(self, task: Task, role: Role, texts: Sequence[Any], tokens: Sequence[int]) -> list[Any]:
+    def ask(self, task: Task, texts: Sequence[Any], tokens: Sequence[int]) -> list[Any]:
         """Return the result of each text, once it was its turn.
 
         Raises:
@@ -76,12 +78,12 @@ class Batcher(Closing):
         with self._changed:
             if self._closed:
                 raise stopping()
-            if not self._lines[role].add(request):
-                raise self._busy(role)
+            if not self._lines[task.role].add(request):
+                raise self._busy(task.role)
             self._changed.notify()
         caller = CALLER.get()
         if caller is not None:
-            caller.on_leaving(partial(self._drop, request, role))
+            caller.on_leaving(partial(self._drop, request))
         return request.done.result()
 
     def close(self) -> None:
@@ -101,9 +103,9 @@ class Batcher(Closing):
             {"retry-after": str(seconds)},
         )
 
-    def _drop(self, request: Request, role: Role) -> None:
+    def _drop(self, request: Request) -> None:
         with self._changed:
-            self._lines[role].drop(request)
+            self._lines[request.task.role].drop(request)
         request.fail(gone())
 
     def _take(self) -> list[Text]:
@@ -125,7 +127,13 @@ class Batcher(Closing):
             begun = time.perf_counter()
             _read(taken)
             seconds = max(time.perf_counter() - begun, 1e-6)
-            self._speed += 0.1 * (sum(text.tokens for text in taken) / seconds - self._speed)
+            tokens = sum(text.tokens for text in taken)
+            self._speed += 0.1 * (tokens / seconds - self._speed)
+            self.told(taken[0].request.task.role, len(taken), tokens, seconds)
+
+
+def _nothing(role: Role, texts: int, tokens: int, seconds: float) -> None:
+    """Tell nobody."""
 
 
 def _read(taken: Sequence[Text]) -> None:
@@ -189,6 +197,10 @@ class BatchingEncoder:
         for rows in _chunks(len(texts)):
             yield rows, self.encode([texts[row] for row in rows], role, normalize)
 
+    def texts_of(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Return the text of each list of token ids; in the caller's thread, as the model is not run."""
+        return self._backend.texts_of(ids)
+
     def count_tokens(self, texts: Sequence[str]) -> Positions:
         """Return (n,) int64; in the caller's thread, as the model is not run."""
         return self._backend.count_tokens(texts)
@@ -211,8 +223,8 @@ class BatchingEncoder:
         if states is None:
             return self._ask(texts, role, ("terms", k), run)
         counts = [1] * len(texts)  # one product with the LM head each
-        task = Task((id(self._backend), role, "terms of states", k), self._alike(run_with_states))
-        return self._batcher.ask(task, role, list(zip(texts, states, strict=True)), counts)
+        task = Task(role, (id(self._backend), "terms of states", k), self._alike(run_with_states))
+        return self._batcher.ask(task, list(zip(texts, states, strict=True)), counts)
 
     def encode_terms(
         self, texts: Sequence[str], role: Role = "passage", max_terms: int = MAX_TERMS, normalize: bool = True
@@ -236,8 +248,8 @@ class BatchingEncoder:
     def _ask(self, texts: Sequence[str], role: Role, verb: tuple[object, ...], run: Any) -> list[Any]:
         """Return the result of each text, whose turn is decided by its length."""
         tokens = [min(int(each), self.spec.max_tokens) + 1 for each in self._backend.count_tokens(texts)]
-        task = Task((id(self._backend), role, *verb), self._alike(run))
-        return self._batcher.ask(task, role, list(texts), tokens)
+        task = Task(role, (id(self._backend), *verb), self._alike(run))
+        return self._batcher.ask(task, list(texts), tokens)
 
     def _alike(self, run: Any) -> Any:
         """Return ``run`` so that a result does not depend on the texts beside it."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import time
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
 
 from semsearch.service import faults
 from semsearch.service.faults import Refusal
-from semsearch.service.routes.route import answer
+from semsearch.service.routes.route import SCOPE_ROUTE, answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,8 +57,12 @@ class Guard:
             await self.app(scope, receive, send)
             return
 
+        begun, status = time.perf_counter(), 499
+
         async def with_headers(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
@@ -65,13 +70,21 @@ class Guard:
             await send(message)
 
         try:
+            await self._pass(scope, receive, with_headers)
+        finally:
+            seconds = time.perf_counter() - begun
+            self.service.metrics.request(scope.get("method", ""), scope.get(SCOPE_ROUTE), status, seconds)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        limits = self.service.limits
+        try:
             self._check(scope)
-            body = Body(receive, Headers(scope=scope), self.service.limits.body_bytes, self.service.limits.body_seconds)
+            body = Body(receive, Headers(scope=scope), limits.body_bytes, limits.body_seconds)
             body.check_announced()
         except Refusal as refusal:
-            await answer(faults.value_of(refusal), refusal.status, refusal.headers)(scope, receive, with_headers)
+            await answer(faults.value_of(refusal), refusal.status, refusal.headers)(scope, receive, send)
             return
-        await self.app(scope, body, with_headers)
+        await self.app(scope, body, send)
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)

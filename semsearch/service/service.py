@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, TypeVar
 from anyio import CapacityLimiter, to_thread
 
 from indexer.closing import Closing
-from indexer.errors import SemsearchError
+from indexer.errors import SemsearchError, UsageError
+from semsearch.search.rerank import CrossEncoderReranker
 from semsearch.service.batching import Batcher, BatchingEncoder, gone
 from semsearch.service.caller import CALLER, Caller
 from semsearch.service.collections import Collections
 from semsearch.service.faults import Refusal
+from semsearch.service.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from indexer.embedding.encoder import Encoder
     from semsearch.collection import Collection
+    from semsearch.search.rerank import Reranker
     from semsearch.settings import Settings
 
 T = TypeVar("T")
@@ -77,10 +80,13 @@ class Service(Closing):
         self.reranker = reranker
         self.limits = limits or Limits()
         self.batcher = batcher or Batcher()
+        self.metrics = Metrics(lambda: self.batcher.waiting, lambda: self.ready)
+        self.batcher.told = self.metrics.batch
         self.collections = Collections(settings, allowed, self._batched)
         self.ready = False
         """Whether a model has answered."""
         self._threads = CapacityLimiter(self.limits.threads)
+        self._judge = None if reranker is None else CrossEncoderReranker(reranker, settings.device)
 
     def _batched(self, encoder: Encoder) -> Encoder:
         return BatchingEncoder(encoder, self.batcher)
@@ -134,6 +140,19 @@ class Service(Closing):
             SemsearchError: As ``Collections.ask`` and ``run``.
         """
         return await self.run(lambda: self.collections.ask(name, question))
+
+    def cross_encoder(self, name: object = None) -> Reranker:
+        """Return the cross-encoder that requests may ask for; None: whichever it is.
+
+        Raises:
+            UsageError: The server has none, or another one: it would load whatever callers name.
+        """
+        if self._judge is None or name not in (None, self.reranker):
+            has = f"the server has {self.reranker!r}" if self._judge else "the server was started without one"
+            raise UsageError(
+                f"the cross-encoder {name!r} is asked for, and {has}; start it with: semsearch serve --rerank NAME"
+            )
+        return self._judge
 
     def warm(self) -> None:
         """Let a model answer once: that of the first collection that can be asked."""

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
+    from indexer.embedding.spec import Role
+
 
 @dataclass(frozen=True)
 class Task:
     """One way to read texts. Texts of equal tasks can be read together."""
 
+    role: Role
     key: Hashable
+    """What equal tasks of one role have in common."""
     run: Callable[[Sequence[Any]], Sequence[Any]] = field(compare=False)
     """Given texts, each with what belongs to it, returns the result of each."""
 

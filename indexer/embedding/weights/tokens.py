@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from indexer.errors import ModelError
+from indexer.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,6 +86,20 @@ class Tokens:
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of each text as they are in the middle of a line, without special ones."""
         return [encoding.ids for encoding in self._encode([f" {text}" for text in texts], special=False)]
+
+    def texts_of(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Return the text of each list of ids, without special tokens.
+
+        Raises:
+            UsageError: One of them is no id of this vocabulary.
+        """
+        size = self.backend.get_vocab_size()
+        for each in ids:
+            if foreign := [i for i in each if not 0 <= i < size]:
+                raise UsageError(
+                    f"token id {foreign[0]} is none of this model's, which are 0 to {size - 1}; give texts"
+                )
+        return self.backend.decode_batch([list(each) for each in ids])
 
     def cut(self, text: str, max_tokens: int) -> str:
         """Return the longest beginning of ``text`` that ends at a token's end and has at most ``max_tokens`` tokens."""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 def table() -> tuple[Route, ...]:
     """Return all routes that the server describes."""
-    from semsearch.service.routes import health, judgements, maps, openapi, reading, search
+    from semsearch.service.routes import health, judgements, maps, openapi, reading, rerank, search, vectors
 
-    return (*search.ROUTES, *reading.ROUTES, *judgements.ROUTES, *maps.ROUTES, *health.ROUTES, *openapi.routes(table))
+    rooms = (search, reading, vectors, rerank, judgements, maps, health)
+    return (*(route for room in rooms for route in room.ROUTES), *openapi.routes(table))

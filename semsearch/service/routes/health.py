@@ -1,17 +1,19 @@
-"""Health: whether the server can answer a question now."""
+"""Health and metrics: whether the server can answer a question now, and how it fares."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
+from starlette.responses import Response
+
 import semsearch
+from semsearch.service.metrics import CONTENT
 from semsearch.service.routes import schemas
 from semsearch.service.routes.route import Route, answer
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.responses import Response
 
     from semsearch.service.service import Service
 
@@ -25,4 +27,13 @@ async def health(service: Service, request: Request) -> Response:
     )
 
 
-ROUTES = (Route("GET", "/health", "Whether a model answers", health, schemas.HEALTH),)
+async def metrics(service: Service, request: Request) -> Response:
+    """Give the figures that Prometheus gathers."""
+    del request
+    return Response(service.metrics.text(), media_type=CONTENT)
+
+
+ROUTES = (
+    Route("GET", "/health", "Whether a model answers", health, schemas.HEALTH),
+    Route("GET", "/metrics", "Figures for Prometheus", metrics, schemas.TEXT, content="text/plain"),
+)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Schema = Mapping[str, Any]
 """JSON Schema, as OpenAPI 3.1 takes it."""
+SCOPE_ROUTE = "semsearch.route"
+"""Key under which a request's scope has the path of its route, as the table has it."""
 Handler = Callable[[Service, "Request"], Awaitable[Response]]
 
 
@@ -45,6 +47,7 @@ class Route:
         """Return the route as the application takes it."""
 
         async def endpoint(request: Request) -> Response:
+            request.scope[SCOPE_ROUTE] = self.path
             await request.body()  # all of it: what comes in afterwards is that the client has gone
             async with service.waited_for(request):
                 return await self.handler(service, request)

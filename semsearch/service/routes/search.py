@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from indexer.errors import UsageError
@@ -27,7 +28,7 @@ async def search(service: Service, request: Request) -> Response:
     """Answer a SearchRequest."""
     name, asked = _read(SearchRequest, await body_of(request), service.limits)
     if asked.rerank is not None:
-        check_reranker(service, asked.rerank)
+        asked = replace(asked, rerank=service.cross_encoder(asked.rerank))
     return await _answered(service, name, lambda docs: docs.search(asked))
 
 
@@ -35,13 +36,6 @@ async def similar(service: Service, request: Request) -> Response:
     """Answer a SimilarRequest."""
     name, asked = _read(SimilarRequest, await body_of(request), service.limits)
     return await _answered(service, name, lambda docs: docs.similar(asked))
-
-
-def check_reranker(service: Service, name: object) -> None:
-    """Raise UsageError for a cross-encoder that the server was not started with: it would load what callers name."""
-    if name != service.reranker:
-        has = f"the server has {service.reranker!r}" if service.reranker else "the server was started without one"
-        raise UsageError(f"rerank is {name!r}, and {has}; start it with: semsearch serve --rerank NAME")
 
 
 def _read(kind: type[R], body: dict[str, Any], limits: Limits) -> tuple[str | None, R]:
