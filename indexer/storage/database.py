@@ -62,7 +62,10 @@ class WritingTransaction:
     def close(self) -> None:
         """Drop what was not flushed."""
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-            self.engine.dispose()
+            connection, self._connection = self._connection, None
+            try:
+                if connection is not None:
+                    with self._translated():
+                        connection.close()
+            finally:
+                self.engine.dispose()

@@ -7,14 +7,15 @@ transaction, and readers that hold the old schema go on reading it. ``pg_dump --
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
 from indexer.errors import CollectionNotFound, LockedError, StoreError
+from indexer.storage.postgres.failures import translated
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, CursorResult
 
     from indexer.storage.postgres.connecting import Server
 
@@ -144,13 +145,14 @@ class CollectionLock:
         Raises:
             LockedError: Another writer has the collection, and this one or that one wants to be alone.
         """
-        self.connection = server.connect(autocommit=True)
+        self._where = server.where
+        self._connection = server.connect(autocommit=True)
         kind = "" if alone else "_shared"
-        query = text(f"SELECT pg_try_advisory_lock{kind}(CAST(:kind AS integer), :number)")
+        query = f"SELECT pg_try_advisory_lock{kind}(CAST(:kind AS integer), :number)"
         try:
             for setting, value in _KEEPALIVE.items():
-                self.connection.execute(text(f"SET {setting} = {value}"))
-            if not self.connection.execute(query, {"kind": WRITERS, "number": number}).scalar_one():
+                self.run(f"SET {setting} = {value}")
+            if not self.run(query, kind=WRITERS, number=number).scalar_one():
                 raise LockedError(
                     f"another process writes to {name!r}; wait until it ends"
                     if alone
@@ -160,7 +162,12 @@ class CollectionLock:
             self.close()
             raise
 
+    def run(self, statement: str, **values: object) -> CursorResult[Any]:
+        """Run a statement over the lock's connection; its effect is durable at once."""
+        with translated(self._where):
+            return self._connection.execute(text(statement), values)
+
     def close(self) -> None:
         """Give the right up."""
-        self.connection.invalidate()  # rather than back into the pool: the server lets all locks of the session go
-        self.connection.close()
+        self._connection.invalidate()  # rather than back into the pool: the server lets all locks of the session go
+        self._connection.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -155,7 +155,8 @@ class PostgresSnapshot(CatalogSnapshot):
         with self._lock:
             if not self._closed:
                 self._closed = True
-                self._connection.close()
+                with suppress(StoreError), translated(self._where):  # the server may be gone
+                    self._connection.close()
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):

@@ -6,7 +6,7 @@ Writers see what others have committed (READ COMMITTED). Their commits follow on
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -314,11 +314,11 @@ class PostgresWriter(Closing):
         """End writing; what was not committed is lost."""
         if not self._closed:
             self._closed = True
-            try:
+            with suppress(StoreError):  # the server is gone, and with it all that is given back here
                 self._transaction.close()
+            with suppress(StoreError):
                 self._claims.give_back()
-            finally:
-                self._lock.close()
+            self._lock.close()
 
 
 def _copy_terms(connection: Connection, packed: Mapping[int, bytes]) -> None:
