@@ -122,7 +122,7 @@ def test_a_server_that_is_killed_loses_nothing(home, tmp_path):
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         address = server.stdout.readline().split("http://")[1].strip().rstrip("/")
-        path = next(each for each in Collection(home=home).view().__enter__().snapshot.documents()).document.path
+        path = str(tmp_path / "docs" / "boats.md")
         client, told = HTTPConnection(address, timeout=30), []
         try:
             for number in range(1000):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
+from sqlalchemy.exc import SQLAlchemyError
 
 from indexer.errors import StoreError
 from indexer.storage.local.pinned import index_of, postings_of
@@ -231,4 +232,5 @@ class LocalSnapshot(CatalogSnapshot):
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
-            self.close()
+            with suppress(SQLAlchemyError):  # of garbage that goes together, the connection may have gone first
+                self.close()
