@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from indexer.errors import SemsearchError
-from semsearch.service import faults
+from semsearch.service import faults, page
 from semsearch.service.guard import Guard
 from semsearch.service.routes import table
 from semsearch.service.routes.route import answer
@@ -41,7 +41,7 @@ class Part:
 
 def parts(service: Service) -> list[Part]:  # noqa: ARG001 - each part gets it
     """Return what is mounted beside the described routes; a part's guard is the application's."""
-    return []
+    return [Part(page.routes())]
 
 
 def build_app(service: Service, hosts: Sequence[str] = ()) -> Starlette:

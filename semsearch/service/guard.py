@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
 
-from semsearch.service import faults
+from semsearch.service import faults, page
 from semsearch.service.faults import Refusal
 from semsearch.service.routes.route import SCOPE_ROUTE, answer
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from semsearch.service.service import Service
 
 OWN_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-OPEN = frozenset({"/health"})
-"""Paths that need no token: they say nothing of anybody's files."""
+OPEN = frozenset({"/", "/health"})
+"""Paths that need no token, beside the page's files: they say nothing of anybody's documents."""
 
 HEADERS = {
     "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -94,7 +94,7 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
             raise Refusal(403, "ForeignOrigin", f"pages of {origin!r} may not ask this server")
-        if self.service.token is not None and scope["path"] not in OPEN:
+        if self.service.token is not None and not is_open(scope["path"]):
             scheme, _, shown = headers.get("authorization", "").partition(" ")
             if scheme.lower() != "bearer" or not same(shown.strip(), self.service.token):
                 raise Refusal(
@@ -161,6 +161,11 @@ def name_of(host: str) -> str:
 def same(shown: str, token: str) -> bool:
     """Return whether a token is the right one, in a time that does not depend on how much of it is right."""
     return hmac.compare_digest(shown.encode("utf-8", "surrogateescape"), token.encode())
+
+
+def is_open(path: str) -> bool:
+    """Return whether a path needs no token."""
+    return path in OPEN or path.startswith(page.ADDRESS)
 
 
 def is_loopback(host: str) -> bool:

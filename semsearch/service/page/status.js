@@ -1,0 +1,51 @@
+// The state of a collection: sizes, encoder, what waits for vectors, and files that failed, with the reason.
+
+import { ask } from "./api.js";
+import { el, figures, find, plural, tell } from "./dom.js";
+
+const AGAIN_MS = 2000;
+
+export async function show(state, { collection, signal }) {
+  const load = () => ask(`/v1/collections/${encodeURIComponent(collection)}/status`, { signal });
+  let found = await load();
+  render(found);
+  while (found.passages.pending && !signal.aborted) {
+    await new Promise((done) => setTimeout(done, AGAIN_MS));
+    if (signal.aborted) return;
+    found = await load();
+    render(found);
+  }
+}
+
+function render(found) {
+  const size = Object.values(found.bytes).reduce((sum, each) => sum + each, 0);
+  find("#view").replaceChildren(
+    el("h2", { class: "hidden" }, `State of ${found.collection}`),
+    figures([
+      ["files", found.files.indexed], ["documents", found.documents], ["passages", found.passages.total],
+      ["on disk", `${(size / 2 ** 20).toFixed(1)} MiB`], ["generation", found.generation],
+      ["encoder", `${found.encoder.model ?? "?"} · ${found.encoder.fingerprint.slice(0, 8)}`],
+    ]),
+    progress(found.passages),
+    el("section", {}, el("h2", {}, "Indexed"), el("ul", {}, ...found.roots.map((root) => el("li", {}, root)))),
+    files("Failed", found.failed, (each) => each.reason),
+    files("Read in part", found.warnings, (each) => each.warnings.join("; ")),
+    files("Skipped", found.skipped, (each) => each.reason));
+  tell(found.passages.pending ? `${plural(found.passages.pending, "passage")} wait for vectors` : `Collection ${found.collection} is up to date`);
+}
+
+function progress({ pending, embedded }) {
+  if (!pending) return el("p", {}, "Every passage has its vector.");
+  const total = embedded + pending;
+  return el("section", {},
+    el("label", {}, `${plural(pending, "passage")} of ${total.toLocaleString("en")} wait for vectors; they are found by their words already.`,
+      el("progress", { max: total, value: embedded })));
+}
+
+function files(title, entries, why) {
+  if (!entries.length) return "";
+  return el("section", {}, el("h2", {}, `${title} (${entries.length.toLocaleString("en")})`), el("div", { class: "table" },
+    el("table", { class: "stacked" },
+      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "File"), el("th", { scope: "col" }, "Why"))),
+      el("tbody", {}, ...entries.slice(0, 200).map((each) => el("tr", {}, el("td", {}, each.path), el("td", {}, why(each) ?? "")))))));
+}
