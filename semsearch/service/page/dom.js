@@ -36,13 +36,25 @@ export function parts(path) {
   return { folder: path.slice(0, cut), name: path.slice(cut) || path };
 }
 
+let roots = [];
+
+/** Remember what was indexed: paths are shown as people know them, from the indexed folder's own name on. */
+export function setRoots(found) {
+  roots = found.map((root) => parts(root.replace(/\/+$/, "")).folder).filter(Boolean).sort((a, b) => b.length - a.length);
+}
+
+export function shortPath(path) {
+  const root = roots.find((each) => path.startsWith(each));
+  return root ? path.slice(root.length) : path;
+}
+
 /** Where a hit or a duplicate stands, in words. */
 export function placeOf(hit) {
   const extracted = ["docx", "epub", "html", "odt", "pdf", "rtf"].includes(hit.kind);
   const page = hit.page === null ? "" : ` · page ${hit.page}`;
   const lines = hit.line_end === hit.line_start ? `line ${hit.line_start}` : `lines ${hit.line_start}–${hit.line_end}`;
   const record = hit.document === null ? "" : ` · record ${hit.document}`;
-  return `${hit.path}${page || (extracted ? "" : ` · ${lines}`)}${record}`;
+  return `${shortPath(hit.path)}${page || (extracted ? "" : ` · ${lines}`)}${record}`;
 }
 
 /** A figure grid of [name, value] pairs. */

@@ -19,7 +19,7 @@ export function hitItem(hit, { asked, open, like, judged }) {
   const article = el("article", { "aria-labelledby": name },
     el("header", {},
       el("h2", { id: name }, el("a", { href: open.address(hit), onclick: (event) => open(event, hit) }, title)),
-      el("p", { class: "place" }, placeOf(hit)),
+      el("p", { class: "place", title: hit.path }, placeOf(hit)),
       hit.heading && hit.heading !== title ? el("p", { class: "place" }, hit.heading) : null),
     marked(hit),
     more,

@@ -1,7 +1,7 @@
 // What was judged, and how well the present settings answer it.
 
 import { ask } from "./api.js";
-import { el, fail, figures, find, parts, plural, tell } from "./dom.js";
+import { el, fail, figures, find, plural, shortPath, tell } from "./dom.js";
 import { link } from "./state.js";
 
 const MODES = [["", "meaning and words"], ["dense", "meaning"], ["lexical", "words"]];
@@ -44,7 +44,7 @@ function list(state, collection, judgements, signal) {
     const row = el("tr", {},
       el("td", {}, each.grade ? "✓ right" : "✗ wrong"),
       el("td", {}, el("a", { href: link({ q: each.query, collection: state.collection }) }, each.query)),
-      el("td", {}, each.line_start === null ? each.path : `${parts(each.path).name} · line ${each.line_start}`),
+      el("td", {}, shortPath(each.path) + (each.line_start === null ? "" : ` · line ${each.line_start}`)),
       el("td", { class: "quiet" }, each.at ? new Date(each.at).toLocaleString() : ""),
       el("td", {}, el("button", { type: "button", class: "small", "aria-label": `Take back: ${each.query}`, onclick: () => back(each, row) }, "Take back")));
     return row;

@@ -1,7 +1,7 @@
 // From the address bar to a view, and from the form to the address bar.
 
 import { ask } from "./api.js";
-import { el, fail, find, tell } from "./dom.js";
+import { el, fail, find, setRoots, tell } from "./dom.js";
 import * as judged from "./judged.js";
 import * as map from "./map.js";
 import * as reader from "./reader.js";
@@ -62,10 +62,9 @@ function fill(state) {
     if (field.type === "checkbox") field.checked = Boolean(state[name]);
     else field.value = state[name];
   }
-  const active = filters(state).length;
-  find("#filtered").textContent = active ? `(${active})` : "";
-  if (active) find("#filters").open = true;
+  find("#filtered").textContent = filters(state).join(", ");
   const view = state.view in VIEWS ? state.view : "search";
+  document.body.dataset.view = view;
   for (const each of document.querySelectorAll("nav a")) {
     each.href = link({ ...state, view: each.dataset.view === "search" ? "" : each.dataset.view, open: "", lines: "" });
     if (each.dataset.view === view) each.setAttribute("aria-current", "page");
@@ -80,6 +79,7 @@ async function kinds(collection, chosen) {
   if (kindsOf !== collection) {
     const found = await ask(`/v1/collections/${encodeURIComponent(collection)}/status`);
     kindsOf = collection;
+    setRoots(found.roots);
     form.elements.type.replaceChildren(el("option", { value: "" }, "any"), ...Object.entries(found.kinds).map(([kind, number]) =>
       el("option", { value: kind }, `${kind} (${number})`)));
   }

@@ -18,7 +18,7 @@ export async function show(state, { collection, signal, openDocument }) {
   const lit = new Map(found.hits.map((hit) => [hit.passage, hit.at]));
   const canvas = el("canvas", { role: "img", tabindex: "0", "aria-label": described(found, hits) });
   const under = el("p", { class: "under quiet", "aria-live": "polite" }, "Point at a passage to read it; arrow keys go from one to the next.");
-  find("#view").replaceChildren(el("div", { class: "map" }, canvas, under, legend(found, hits), table(found, hits)));
+  find("#view").replaceChildren(el("div", { class: "map" }, legend(found, hits), canvas, under, table(found, hits)));
   const draw = () => paint(canvas, found, lit, chosen);
   let chosen = -1;
   const choose = (at) => {

@@ -1,7 +1,7 @@
 // A document in a dialog, at the lines that are meant.
 
 import { ask } from "./api.js";
-import { el, find, parts } from "./dom.js";
+import { el, find, parts, shortPath } from "./dom.js";
 
 const CONTEXT = 60;
 const MOST_LINES = 5000;
@@ -27,7 +27,7 @@ export async function open(path, lines, collection, signal) {
       render(await load(100_000));
       scroll();
     } }, "Show the whole document");
-    const part = `${extract.path} · lines ${extract.line_start}–${extract.line_end} `;
+    const part = `${shortPath(extract.path)} · lines ${extract.line_start}–${extract.line_end} `;
     dialog.querySelector(".about").replaceChildren(part, extract === shown ? more : "");
     dialog.querySelector(".text").replaceChildren(...rows);
   }

@@ -1,7 +1,7 @@
 // The state of a collection: sizes, encoder, what waits for vectors, and files that failed, with the reason.
 
 import { ask } from "./api.js";
-import { el, figures, find, plural, tell } from "./dom.js";
+import { el, figures, find, plural, shortPath, tell } from "./dom.js";
 
 const AGAIN_MS = 2000;
 
@@ -47,5 +47,5 @@ function files(title, entries, why) {
   return el("section", {}, el("h2", {}, `${title} (${entries.length.toLocaleString("en")})`), el("div", { class: "table" },
     el("table", { class: "stacked" },
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "File"), el("th", { scope: "col" }, "Why"))),
-      el("tbody", {}, ...entries.slice(0, 200).map((each) => el("tr", {}, el("td", {}, each.path), el("td", {}, why(each) ?? "")))))));
+      el("tbody", {}, ...entries.slice(0, 200).map((each) => el("tr", {}, el("td", { title: each.path }, shortPath(each.path)), el("td", {}, why(each) ?? "")))))));
 }

@@ -86,11 +86,16 @@ class Page:
         assert wide <= room, f"the page is {wide} wide on a screen of {room}"
         self.chrome.execute_script(AXE)
         found = self.chrome.execute_async_script(
-            "const done = arguments[0]; axe.run({resultTypes: ['violations']}).then(done, e => done({error: String(e)}))"
+            "axe.run({resultTypes: ['violations']}).then(arguments[0], error => arguments[0]({error: String(error)}))"
         )
         assert "error" not in found, found
         bad = [
-            (each["id"], each["impact"], [node["html"][:160] for node in each["nodes"]], each["nodes"][0]["failureSummary"])
+            (
+                each["id"],
+                each["impact"],
+                [node["html"][:160] for node in each["nodes"]],
+                each["nodes"][0]["failureSummary"],
+            )
             for each in found["violations"]
             if each["impact"] in SERIOUS
         ]

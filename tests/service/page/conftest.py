@@ -29,7 +29,7 @@ WIDTHS = {"phone": (390, 844), "tablet": (820, 1180), "desktop": (1440, 900)}
 
 EVIL = "<img src=x onerror=window.evil=1>"
 HOSTILE = {
-    f"evil {EVIL.replace('/', '')}.md": f"# {EVIL}\n\nAn evil boat with {EVIL} and <script>window.evil=1</script> on board.\n",
+    f"evil {EVIL}.md": f"# {EVIL}\n\nAn evil boat, {EVIL}, has <script>window.evil=1</script> on board.\n",
 }
 LONG = "The long voyage of the boat began in spring. " + "Waves came and went \U0001f30a and the crew sang. " * 210
 SAME = "A sailing boat crosses the bay in the evening, and the lighthouse shows it the way into the harbour.\n"
@@ -104,6 +104,7 @@ def served(start: Start) -> Served:
 @pytest.fixture
 def shots() -> Callable[[Chrome, str], None]:
     """Save what the browser shows, where a folder for it is named."""
+
     def shoot(driver: Chrome, name: str) -> None:
         if SHOTS:
             Path(SHOTS).mkdir(parents=True, exist_ok=True)

@@ -9,9 +9,9 @@ from tests.service.page.conftest import WIDTHS
 
 pytest.importorskip("selenium")  # said by the fixture too, where the tests must run
 
-from selenium.webdriver.support.ui import Select  # noqa: E402
+from selenium.webdriver.support.ui import Select
 
-from tests.service.page.browser import Page  # noqa: E402
+from tests.service.page.browser import Page
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["day", "night"])
