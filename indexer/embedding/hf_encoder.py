@@ -22,7 +22,7 @@ from indexer.embedding.forward.last_token import SAMPLE, LastTokenForward, fast_
 from indexer.embedding.forward.plain import Forward, PlainForward
 from indexer.embedding.forward.vocabulary import Vocabulary
 from indexer.embedding.prompts.prompt import PromptTemplate
-from indexer.embedding.weights import loading, models, tokens
+from indexer.embedding.weights import loading, models, quantise, tokens
 from indexer.errors import ModelError
 
 if TYPE_CHECKING:
@@ -283,7 +283,7 @@ class HFEncoder:
             return self._forwards[pooling]
 
     def _make_forward(self, pooling: Pooling) -> Forward:
-        int8 = self.spec.precision == "int8"
+        int8 = self.spec.precision == "int8" and self.device == "cpu"  # on a GPU the weights came quantised
         if pooling == "last":
             # Its own layout of the weights replaces the model's, unless other poolings need that too.
             template = PromptTemplate.of(self.spec)
@@ -291,7 +291,7 @@ class HFEncoder:
             made = fast_forward(self._model, int8=int8, sample=sample, release=self.spec.pooling == "last")
             if made is not None:
                 return made
-        return PlainForward(loading.int8(self._model) if int8 else self._model, pooling, self.tokens)
+        return PlainForward(quantise.dynamic(self._model) if int8 else self._model, pooling, self.tokens)
 
     def _lm_head(self) -> Tensor:
         """Return (v, d), read once."""

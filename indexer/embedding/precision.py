@@ -16,7 +16,7 @@ DTYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
-    "int8": torch.float32,  # weights and activations of linear layers are quantised, the rest stays
+    "int8": torch.float32,  # on a CPU; on a GPU bitsandbytes' kernels want fp16
     "nf4": torch.bfloat16,
 }
 """The dtype of what is not quantised."""
@@ -73,7 +73,7 @@ def available(device: torch.device) -> list[Precision]:
     if device.type == "cpu" and torch.backends.quantized.supported_engines not in ([], ["none"]):
         names.append("int8")
     if device.type in ("cpu", "cuda") and importlib.util.find_spec("bitsandbytes"):
-        names.append("nf4")
+        names += ["nf4"] if device.type == "cpu" else ["int8", "nf4"]
     return names
 
 
@@ -88,7 +88,7 @@ def check(precision: Precision, device: torch.device) -> None:
         return
     why = {
         "fp16": "fp16 is slow and overflows on a CPU",
-        "int8": "int8 is computed on CPUs only",
+        "int8": "int8 needs a CPU, or a CUDA device and bitsandbytes (pip install 'semsearch[nf4]')",
         "nf4": "NF4 needs a CPU or CUDA device and bitsandbytes (pip install 'semsearch[nf4]')",
         "bf16": "bf16 is not complete on mps",
     }.get(precision, "")

@@ -37,7 +37,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = {"equality": 75, "speed": 165, "neighbours": 55, "recipe": 60, "training": 105}
 """Part → seconds that it may take. ``training`` gets what the parts before it have left of TOTAL as well."""
 TOTAL = 460
-SMALL = {"equality": 180, "speed": 120, "neighbours": 60, "recipe": 90, "training": 120}
+SMALL = dict.fromkeys(PARTS, 300)
+"""On a CPU they take a minute together, unless others keep it busy."""
 SCRIPTS = Path(__file__).parent / "parts"
 WHEELS = {"gguf": "gguf", "bitsandbytes": "bitsandbytes", "faiss": "faiss-gpu-cuvs or faiss-cuda", "vllm": "vllm"}
 """Module → the wheel that has it. Without one of them some rows are missing, and the report says which."""
@@ -63,7 +64,11 @@ def main() -> int:
     parser.add_argument("--parts", default=",".join(PARTS), help=f"only these, of {', '.join(PARTS)}")
     parser.add_argument("--model", type=Path, help="the default model's GGUF file, whole or in pieces")
     parser.add_argument("--data", type=Path, help="folder of evaluation and training data [SEMSEARCH_SHARED]")
-    parser.add_argument("--teacher", type=Path, help="encoder file that scripts/research/fetch_teacher.py wrote")
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        help="what scripts/research/fetch_teacher.py wrote: the encoder file, or the model's folder carried here",
+    )
     parser.add_argument("--wheels", type=Path, help="folder of wheels to use without installing them")
     parser.add_argument("--small", action="store_true", help="every part on a CPU, with tiny models, in a minute")
     options = parser.parse_args()

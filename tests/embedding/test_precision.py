@@ -124,3 +124,76 @@ def test_the_encoder_says_which_precision_it_took(tiny: Tiny) -> None:
     opened = open_encoder(EncoderSpec(model=str(tiny("llama"))), device="cpu")
     assert opened.spec.precision == default_precision("cpu")
     assert opened.spec.resolved
+
+
+# -- bitsandbytes' own layers, as far as it has them on a CPU --------------------------------------------------------
+
+
+def test_eight_bits_of_bitsandbytes_are_near_fp32(tiny: Tiny) -> None:
+    """What int8 is on a GPU: every linear layer, through the fast forward, which calls such layers as they are."""
+    import bitsandbytes as bnb
+
+    from indexer.embedding.forward.last_token import fast_forward
+    from indexer.embedding.weights import loading, models, quantise
+
+    spec = EncoderSpec(model=str(tiny("llama")))
+    model = loading.load(models.locate(spec), spec, "fp32", CPU, whole=True)
+    exact = fast_forward(model)
+    assert exact is not None
+    ids = [[5, 9, 40, 77, 120, 33], [5, 9, 7]]
+    expected = torch.nn.functional.normalize(exact(ids))
+    linear = sum(isinstance(module, torch.nn.Linear) for module in model.modules())
+    quantise.llm_int8(model, CPU)
+    layers = [module for module in model.modules() if isinstance(module, bnb.nn.Linear8bitLt)]
+    assert len(layers) == linear > 0
+    assert all(layer.weight.dtype == torch.int8 for layer in layers)
+    made = fast_forward(model)
+    assert made is not None
+    got = torch.nn.functional.normalize(made(ids))
+    assert 0.98 < float((got * expected).sum(1).min()) < 1 - 1e-7
+
+
+@pytest.mark.parametrize("precision", ["nf4", "int8"])
+def test_what_is_quantised_while_it_is_read_is_what_is_quantised_afterwards(tiny: Tiny, precision: str) -> None:
+    """The way of models that do not fit into memory at 16 bits: each weight is quantised as it comes from its file."""
+    import bitsandbytes as bnb
+
+    from indexer.embedding.weights import loading, models, quantise
+    from tests.models import make
+
+    folder = tiny("llama").parent / "wide"
+    if not folder.is_dir():
+        make("llama", folder, width=64)
+    spec = EncoderSpec(model=str(folder / "llama"))
+    located = models.locate(spec)
+    read = loading._read(located, spec, torch.float32 if precision == "int8" else torch.bfloat16, "cpu", precision)
+    kind = bnb.nn.Linear4bit if precision == "nf4" else bnb.nn.Linear8bitLt
+    small = [module for module in read.modules() if isinstance(module, kind)]
+    assert len(small) == 3 * 7  # blocks × layers
+    after = loading.load(located, spec, "fp32", CPU, whole=True)
+    (quantise.nf4 if precision == "nf4" else quantise.llm_int8)(after, CPU)
+    ids = torch.tensor([[5, 9, 40, 77, 120, 33]])
+    with torch.no_grad():
+        ours, theirs = (torch.nn.functional.normalize(m.eval()(ids).last_hidden_state[0, -1].float(), dim=0)
+                        for m in (read, after))  # fmt: skip
+    assert float(ours @ theirs) > 0.999
+
+
+def test_a_model_whose_parts_lie_on_the_disk_gives_the_same_vectors(tiny: Tiny, tmp_path: Path) -> None:
+    """device_map with offloading: what accelerate does where the memory of all devices is too small."""
+    from accelerate import disk_offload
+
+    from indexer.embedding.forward.last_token import fast_forward
+    from indexer.embedding.forward.plain import PlainForward
+    from indexer.embedding.weights import loading, models, tokens
+
+    spec = EncoderSpec(model=str(tiny("qwen3")))
+    located = models.locate(spec)
+    model = loading.load(located, spec, "fp32", CPU, whole=True)
+    plain = PlainForward(model, "last", tokens.load(located.model))
+    ids = [[5, 9, 40, 77], [5, 9]]
+    expected = plain(ids)
+    disk_offload(model, str(tmp_path), execution_device=CPU)
+    assert all(parameter.is_meta for parameter in model.parameters())
+    assert fast_forward(model) is None  # its weights are not there until a layer runs
+    torch.testing.assert_close(plain(ids), expected)

@@ -51,7 +51,7 @@ class PlainForward:
         """Run one padded batch: (b, d)."""
         with self._counting:
             self.tokens += sum(map(len, ids))
-        device = self._model.get_input_embeddings().weight.device
+        device = _entry(self._model.get_input_embeddings())
         tokens, mask = padded(ids, self._pad_id, device)  # (b, s)
         arguments: dict[str, Any] = {"input_ids": tokens, "attention_mask": mask}
         if self._pooling == "first-last":
@@ -62,6 +62,12 @@ class PlainForward:
         if self._pooling == "mask":
             mask = tokens.eq(-1 if self._mask_id is None else self._mask_id)
         return pool(hidden, mask.to(hidden.device), self._pooling)
+
+
+def _entry(embeddings: Any) -> torch.device:
+    """Return the device that token ids go to; embeddings that accelerate keeps elsewhere are there when they run."""
+    device: torch.device = embeddings.weight.device
+    return torch.device(embeddings._hf_hook.execution_device) if device.type == "meta" else device
 
 
 def padded(ids: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import nn
 
 from indexer.embedding import quiet
 from indexer.embedding.precision import DTYPES
-from indexer.embedding.weights import depth, llama, lora, models
+from indexer.embedding.weights import depth, llama, lora, models, quantise
 from indexer.embedding.weights.digests import weight_files
 from indexer.errors import ModelError
 
@@ -35,7 +34,7 @@ def load(
     Args:
         located: The folders.
         spec: The encoder.
-        precision: Of the weights; "int8" is loaded as fp32, since the forward quantises.
+        precision: Of the weights; "int8" is loaded as fp32 on a CPU, where the forward quantises.
         device: Where the model goes.
         device_map: accelerate's, for models larger than one GPU.
         whole: Load one of transformers' own classes even where modules without a forward would do.
@@ -46,23 +45,25 @@ def load(
     merging = located.adapter is not None and spec.merge_adapter
     beside = located.adapter is not None and not merging
     target = DTYPES[precision]
-    if precision == "nf4" and device.type == "cuda" and not merging:
+    small = precision == "nf4" or (precision == "int8" and device.type == "cuda")
+    if small and device.type == "cuda" and not merging:
         # bitsandbytes quantises each weight as it arrives: the whole is never in memory at 16 bits.
-        model = _read(located, spec, torch.bfloat16, device_map or str(device), nf4=True)
+        half = torch.bfloat16 if precision == "nf4" else torch.float16
+        model = _read(located, spec, half, device_map or str(device), precision)
     else:
-        if precision == "nf4" and device_map is not None:
-            raise ModelError("a merged adapter in NF4 is not spread over devices; set merge_adapter = false")
+        if small and device_map is not None:
+            raise ModelError(f"a merged adapter in {precision} is not spread over devices; set merge_adapter = false")
         # What is merged or quantised here is read as it was stored, so that it is rounded once.
-        dtype = None if target != torch.float32 and (merging or precision == "nf4") else target
+        dtype = None if small or (target != torch.float32 and merging) else target
         on_gpu = device_map or (str(device) if device.type == "cuda" else None)  # straight to it, file by file
         found: nn.Module | None = None
-        if spec.pooling == "last" and precision != "nf4" and device_map is None and not beside and not whole:
+        if spec.pooling == "last" and not small and device_map is None and not beside and not whole:
             found = llama.load(located.model, spec.blocks, dtype)
         model = found if found is not None else _read(located, spec, dtype or "auto", on_gpu)
         if located.adapter is not None and merging:
             lora.merge(model, located.adapter, spec.blocks, depth.total(located.model))
-        if precision == "nf4":
-            _quantise_nf4(model, device)
+        if small:
+            (quantise.nf4 if precision == "nf4" else quantise.llm_int8)(model, device)
         else:
             model = model.to(target)
         if device_map is None:
@@ -104,8 +105,13 @@ def width(config: Any) -> int:
 
 
 def _read(
-    located: models.Located, spec: EncoderSpec, dtype: torch.dtype | str, device_map: str | None, nf4: bool = False
+    located: models.Located,
+    spec: EncoderSpec,
+    dtype: torch.dtype | str,
+    device_map: str | None,
+    small: Precision | None = None,
 ) -> nn.Module:
+    """Return transformers' model; ``small``: nf4 or int8, quantised by bitsandbytes as it is read."""
     import transformers
 
     loose: Any = transformers
@@ -115,10 +121,11 @@ def _read(
     if config.model_type == "t5":
         kind = loose.T5EncoderModel
     quantised = None
-    if nf4:
+    if small is not None:
         quiet.bitsandbytes()
         quantised = loose.BitsAndBytesConfig(
-            load_in_4bit=True,
+            load_in_4bit=small == "nf4",
+            load_in_8bit=small == "int8",
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=torch.bfloat16,
@@ -193,52 +200,3 @@ def _lm_head(folder: Path, model: Any) -> torch.Tensor:
             if "lm_head.weight" in weights:
                 return weights["lm_head.weight"].to(embeddings)
     raise ModelError(f"{folder} has no lm_head.weight: the model was saved without its LM head, so it has no terms")
-
-
-def _quantise_nf4(model: nn.Module, device: torch.device) -> None:
-    """Quantise every linear layer to NF4 with double quantisation and bf16 compute.
-
-    On a CPU the weights are rounded to NF4 and kept as bf16: bitsandbytes' 4-bit kernels there repack weights in
-    place on the first forward, and are slower; the numbers are the same.
-
-    Source:
-        Dettmers et al. 2023, Section 3.
-    """
-    quiet.bitsandbytes()
-    import bitsandbytes
-
-    bnb: Any = bitsandbytes
-
-    for name, module in list(model.named_modules()):
-        if not isinstance(module, nn.Linear):
-            continue
-        weight = module.weight.data
-        if device.type == "cpu":
-            # Rows of one 64-value block each: its CPU kernel misreads the scales of rows that are no multiple of it.
-            rows = weight.to(torch.bfloat16).reshape(-1, 64)
-            packed, state = bnb.functional.quantize_4bit(rows, quant_type="nf4", compress_statistics=True)
-            module.weight.data = bnb.functional.dequantize_4bit(packed, state).to(torch.bfloat16).view(weight.shape)
-        else:
-            small = bnb.nn.Linear4bit(
-                module.in_features, module.out_features, module.bias is not None,
-                compute_dtype=torch.bfloat16, compress_statistics=True, quant_type="nf4",
-            )  # fmt: skip
-            small.weight = bnb.nn.Params4bit(
-                weight.to(torch.bfloat16), requires_grad=False, compress_statistics=True, quant_type="nf4"
-            )
-            if module.bias is not None:
-                small.bias = nn.Parameter(module.bias.data)
-            parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, small)
-    for parameter in model.parameters():
-        if parameter.is_floating_point():
-            parameter.data = parameter.data.to(torch.bfloat16)
-
-
-def int8(model: nn.Module) -> nn.Module:
-    """Return a copy whose linear layers quantise weights once and activations as they come."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.ao has been deprecated for years and has no successor in torch
-        quantization: Any = torch.ao.quantization
-        made: nn.Module = quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
-        return made

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from common import WORDS, Part, default_model, peak_memory, synchronise
-from speed import quantise, shape
+from speed import quantised, shape
 
 
 def main() -> int:
@@ -50,7 +50,7 @@ def train(part: Part, base: str) -> None:
     words = tokens.load(located.model).backend.get_vocab_size()
     model: Any = shape(part, "LLaMA 7B", torch.bfloat16, words)
     if base == "nf4":
-        quantise(model, "nf4", part.device)
+        quantised(model, "nf4", part.device)
         model.is_loaded_in_4bit = part.device == "cuda"  # as transformers marks it, for PEFT
     real = loading.load
     loading.load = lambda *_, **__: model

@@ -218,10 +218,12 @@ def large(part: Part, name: str, precision: str, peak: float) -> None:
 
     if precision in ("nf4", "int8"):
         part.optional(precision, "bitsandbytes", "bitsandbytes")
-    if precision in ("fp16", "int8") and part.small:
+    if precision == "fp16" and part.small:
         raise MissingError(f"{precision} is for GPUs")
-    model: Any = shape(part, name, torch.float16 if precision in ("fp16", "int8") else torch.bfloat16)
-    quantise(model, precision, part.device)
+    model: Any = shape(
+        part, name, torch.bfloat16 if precision in ("bf16", "nf4") else torch.float32 if part.small else torch.float16
+    )
+    quantised(model, precision, part.device)
     forward = fast_forward(model)
     assert forward is not None
     draw = random.Random(2)
@@ -243,27 +245,14 @@ def large(part: Part, name: str, precision: str, peak: float) -> None:
             part.row(f"{name}, MFU", share, "of the peak", note=TARGETS[name])
 
 
-def quantise(model: nn.Module, precision: str, device: str) -> None:
-    """Quantise every linear layer in place."""
-    if precision == "nf4":
-        import torch
+def quantised(model: nn.Module, precision: str, device: str) -> None:
+    """Quantise every linear layer in place, where that is what the precision is."""
+    import torch
 
-        from indexer.embedding.weights import loading
+    from indexer.embedding.weights import quantise
 
-        loading._quantise_nf4(model, torch.device(device))
-    elif precision == "int8":
-        import bitsandbytes as bnb
-        from torch import nn
-
-        for name, module in list(model.named_modules()):
-            if isinstance(module, nn.Linear):
-                small = bnb.nn.Linear8bitLt(
-                    module.in_features, module.out_features, module.bias is not None, has_fp16_weights=False
-                )
-                small.weight = bnb.nn.Int8Params(module.weight.data.cpu(), has_fp16_weights=False, requires_grad=False)
-                small.bias = module.bias
-                parent, _, child = name.rpartition(".")
-                setattr(model.get_submodule(parent), child, small.to(device))
+    if precision in ("nf4", "int8"):
+        (quantise.nf4 if precision == "nf4" else quantise.llm_int8)(model, torch.device(device))
 
 
 if __name__ == "__main__":

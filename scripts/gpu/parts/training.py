@@ -81,8 +81,19 @@ def full(part: Part) -> tuple[Recipe, Path]:
     )  # fmt: skip
     recipe = replace(recipe, train=train, encoder=replace(recipe.encoder, model=name))
     if part.options.teacher is not None:
-        return replace(recipe, loss=replace(recipe.loss, teacher=str(part.options.teacher))), data
+        return replace(recipe, loss=replace(recipe.loss, teacher=str(described(part)))), data
     return replace(recipe, loss=replace(recipe.loss, teacher=None, contrastive=1.0), distill=None), data
+
+
+def described(part: Part) -> Path:
+    """Return the teacher's encoder file; a folder with all-mpnet-base-v2 gets one, wherever it was carried to."""
+    teacher: Path = part.options.teacher
+    if not teacher.is_dir():
+        return teacher
+    file = part.options.out / "teacher.toml"
+    fields = 'template = "{text}"\nnormalise = false\npooling = "mean"\nmax_tokens = 384\n'
+    file.write_text(f'model = "{teacher.as_posix()}"\n{fields}', "utf-8")
+    return file
 
 
 def tiny(part: Part) -> tuple[Recipe, Path]:
