@@ -103,7 +103,12 @@ class Settings:
 
     def _checked(self, name: str | None) -> str:
         name = self.collection if name is None else name
-        if not name or name.startswith(".") or any(c in name for c in "/\\\0\n") or len(name.encode()) > 200:
+        if (
+            not name
+            or name.startswith(".")
+            or any(c in name for c in "/\\\0\n")
+            or len(name.encode("utf-8", "replace")) > 200
+        ):
             raise UsageError(f"{name!r} cannot name a collection; a name has no slash, no line end and no leading dot")
         return name
 

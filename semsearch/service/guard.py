@@ -152,8 +152,8 @@ class Body:
 def name_of(host: str) -> str:
     """Return the name or address in a Host header, without its port and in lower case."""
     if host.startswith("["):
-        address, _, port = host[1:].partition("]")
-        return address.lower() if port == "" or port.removeprefix(":").isdecimal() else ""
+        address, end, port = host[1:].partition("]")
+        return address.lower() if end and (not port or (port[0] == ":" and port[1:].isdecimal())) else ""
     name, colon, port = host.partition(":")
     return name.lower().removesuffix(".") if not colon or port.isdecimal() else ""
 

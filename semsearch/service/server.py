@@ -8,7 +8,9 @@ import signal
 import socket
 from typing import TYPE_CHECKING
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from indexer.errors import SemsearchError, UsageError
 from semsearch.service.app import build_app
@@ -23,6 +25,8 @@ BACKLOG = 1024
 """Connections that wait to be accepted."""
 RETRY_SECONDS = 2.0
 """Until a model that could not be loaded is tried again."""
+HEAD_SECONDS = 20.0
+"""For the head of a request to come in."""
 GRACE_SECONDS = 30
 """For requests under way once the server is to stop."""
 
@@ -65,10 +69,39 @@ def serve(
     """
     app = build_app(service, [*hosts, listening.getsockname()[0]])
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, date_header=False, lifespan="on", ws="none",
-        proxy_headers=False, timeout_graceful_shutdown=GRACE_SECONDS,
+        app, http=_Connection, ws="none", lifespan="on", log_config=None, access_log=False, server_header=False,
+        date_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE_SECONDS,
     )  # fmt: skip
     asyncio.run(_Server(config, service, started).serve([listening]))
+
+
+class _Connection(H11Protocol):
+    """Closes itself where the head of a request does not come in: idle connections cost memory."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unexpect()
+        super().connection_lost(exc)
+
+    def _expect_head(self) -> None:
+        if self.conn.their_state is not h11.IDLE:  # there it is
+            self._unexpect()
+        elif self._late is None:
+            self._late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _unexpect(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
 
 class _Server(uvicorn.Server):
