@@ -22,6 +22,8 @@ FOLDERS = {
     "indexer/storage": "vectors and rows on disk",
     "scripts": "what a person runs: set up, check, test, pages",
     "scripts/bench": "benchmarks: how fast, how small",
+    "scripts/gpu": "one command that proves the GPU path",
+    "scripts/gpu/parts": "what it runs, each in a process of its own",
     "scripts/research": "what was measured to decide something, with its log",
     "tests": "mirror the packages",
 }

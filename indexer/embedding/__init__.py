@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from indexer.embedding.spec import EncoderSpec, Precision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tokenizers import Tokenizer
 
@@ -18,6 +19,7 @@ __all__ = [
     "Precision",
     "adapter_description",
     "default_precision",
+    "demonstrating",
     "open_encoder",
     "preset",
     "resolve",
@@ -70,6 +72,20 @@ def open_encoder(
     from indexer.embedding.hf_encoder import HFEncoder
 
     return HFEncoder(resolve(spec), device=device, batch_tokens=batch_tokens, device_map=device_map, workers=workers)
+
+
+def demonstrating(encoder: Encoder, demonstrations: Sequence[tuple[str, str]]) -> Encoder:
+    """Return an encoder with other demonstrations around a model that is loaded already, where it has one.
+
+    Args:
+        encoder: Opened, with or without demonstrations.
+        demonstrations: Pairs of a sentence and its word.
+    """
+    from indexer.embedding.hf_encoder import HFEncoder
+
+    if isinstance(encoder, HFEncoder):
+        return encoder.demonstrating(demonstrations)
+    return open_encoder(replace(encoder.spec, demonstrations=tuple(demonstrations)))
 
 
 def shipped_adapters() -> list[str]:

@@ -5,6 +5,7 @@ b batch, d hidden, n texts, v vocabulary.
 
 from __future__ import annotations
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -128,6 +129,21 @@ class HFEncoder:
         self._device_map = device_map
         self._asking: HFEncoder | None = None
         self.dim = loading.width(self._model.config)
+
+    def demonstrating(self, demonstrations: Sequence[tuple[str, str]]) -> HFEncoder:
+        """Return an encoder with these demonstrations before each text, around the same loaded model.
+
+        In int8 the layers stay scaled for this encoder's own prompts.
+
+        Args:
+            demonstrations: Pairs of a sentence and its word; none: the bare prompt.
+        """
+        other = copy.copy(self)
+        other.spec = replace(self.spec, demonstrations=tuple(demonstrations))
+        other.stats, other._counting = EncodeStats(), Lock()
+        other._counted = {id(forward): forward.tokens for forward in self._forwards.values()}
+        other._primed, other._asking = set(), None
+        return other
 
     def encode(self, texts: Sequence[str], role: Role = "passage", normalize: bool = True) -> Vectors:
         """Return (n, d) float32, row i for texts[i]."""

@@ -91,10 +91,11 @@ def _ranking(wanted: _Search, overrides: EncoderOverrides) -> Ranking:
     if wanted.pairs is not None:
         chosen = chosen.spread(wanted.pairs)
 
-    def open_encoder(spec: EncoderSpec) -> Encoder:
-        return embedding.open_encoder(spec, device=settings.device, batch_tokens=settings.batch_tokens)
+    model = embedding.open_encoder(embedding.resolve(spec), device=settings.device, batch_tokens=settings.batch_tokens)
 
-    model = open_encoder(embedding.resolve(spec))
+    def open_encoder(spec: EncoderSpec) -> Encoder:
+        return embedding.demonstrating(model, spec.demonstrations)  # one model for hundreds of candidates
+
     found = demos.own_words(model, demos.sts_b(wanted.data, "train").texts, wanted.candidates, wanted.seed)
     if wanted.dictionary is not None:
         found += demos.definitions(wanted.dictionary, wanted.candidates, wanted.seed)

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, T5EncoderModel
 
+from indexer import embedding
 from indexer.embedding import open_encoder, resolve
 from indexer.embedding.hf_encoder import HFEncoder, batches
 from indexer.embedding.spec import PROMPTEOL, EncoderSpec, Pooling
@@ -350,3 +351,19 @@ def test_device_map_gives_the_same_vectors(tiny: Tiny) -> None:
     spec = EncoderSpec(model=str(tiny("llama")), precision="fp32")
     mapped = open_encoder(spec, device="cpu", device_map="auto")
     np.testing.assert_allclose(mapped.encode(TEXTS), open_encoder(spec, device="cpu").encode(TEXTS), atol=1e-5)
+
+
+def test_other_demonstrations_around_a_loaded_model_are_an_encoder_of_their_own(tiny: Tiny) -> None:
+    shots = (("A dog runs.", "Dog"), ("The market fell.", "Decline"))
+    bare = encoder(tiny("llama"))
+    before = bare.encode(TEXTS)
+    shown = embedding.demonstrating(bare, shots)
+    np.testing.assert_allclose(
+        shown.encode(TEXTS), encoder(tiny("llama"), demonstrations=shots).encode(TEXTS), atol=1e-6
+    )
+    assert shown.spec.demonstrations == shots
+    assert bare.spec.demonstrations == ()
+    np.testing.assert_allclose(bare.encode(TEXTS), before, atol=1e-6)
+    assert shown.stats.texts == len(TEXTS)
+    assert bare.stats.texts == 2 * len(TEXTS)
+    assert shown._model is bare._model

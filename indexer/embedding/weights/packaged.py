@@ -129,11 +129,13 @@ def converted(gguf: Path, notify: Notify) -> Path:
 
 def _told(name: str, notify: Notify) -> Callable[[float], None]:
     """Return what says now and then how far a conversion is."""
-    began = said = time.monotonic()
+    began = said = 0.0
 
     def progress(share: float) -> None:
-        nonlocal said
+        nonlocal began, said
         now = time.monotonic()
+        if not began:  # the file's header has been read, which takes a while of its own
+            began = said = now
         if now - said >= TOLD_SECONDS and share < 1:
             said = now
             notify(f"converting {name}: {share:.0%}, {(now - began) * (1 - share) / share:.0f} s left")

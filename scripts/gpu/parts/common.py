@@ -160,4 +160,6 @@ def place_default(gguf: Path) -> None:
 
 
 if __name__ == "__main__":
-    place_default(Path(sys.argv[1]))
+    places = argparse.ArgumentParser(description="Put the default model's GGUF file where encoders look for it.")
+    places.add_argument("gguf", type=Path)
+    place_default(places.parse_args().gguf)
