@@ -48,3 +48,30 @@ def test_a_file_that_does_not_fit_is_named(text, tmp_path, user_file):
 def test_names_that_are_no_folder_name(name):
     with pytest.raises(UsageError, match="cannot name a collection"):
         Settings(home=Path("/x")).collection_path(name)
+
+
+class TestStore:
+    URL = "postgresql://ada:hush@host/data"
+
+    def test_a_place_is_the_url_with_the_collection_s_name(self):
+        settings = Settings(store=self.URL, collection="my docs")
+        assert settings.place() == self.URL + "#my%20docs"
+        assert settings.shown_place("b") == "postgresql://ada@host/data#b"
+        assert settings.shown_home == settings.shown_store == "postgresql://ada@host/data"
+        assert "hush" not in repr(settings)
+        with pytest.raises(UsageError, match="cannot name"):
+            settings.place("a/b")
+
+    def test_from_the_environment(self, user_file, tmp_path):
+        assert load_settings({"SEMSEARCH_STORE": self.URL}, tmp_path).kept_in == self.URL
+
+    def test_a_home_that_is_named_later_takes_its_place(self):
+        settings = Settings(store=self.URL)
+        assert settings.override({"home": "/x", "store": None}).store is None
+        assert settings.override({"home": "/x", "store": self.URL}).store == self.URL
+        assert settings.override({"home": None, "model": "m"}).store == self.URL
+
+    def test_what_is_none(self):
+        with pytest.raises(ConfigError, match="postgresql://USER@HOST/DATABASE") as caught:
+            Settings(store="mysql://ada:hush@host/data")
+        assert "hush" not in str(caught.value)

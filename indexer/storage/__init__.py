@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from indexer.errors import StoreError
 from indexer.storage.places import is_url, name_in
@@ -32,10 +32,10 @@ def open_store(place: str | Path, *, index_device: str = "auto") -> Kept:
     if isinstance(place, str) and is_url(place):
         from indexer.storage.postgres.store import PostgresStore
 
-        return PostgresStore(place, name_in(place))
+        return cast("Kept", PostgresStore(place, name_in(place)))  # it is replaced by its own kind alone
     from indexer.storage.local.store import LocalStore
 
-    return LocalStore(place, index_device)
+    return cast("Kept", LocalStore(place, index_device))
 
 
 def create_store(place: str | Path, manifest: Manifest, *, index_device: str = "auto") -> Kept:
@@ -47,10 +47,10 @@ def create_store(place: str | Path, manifest: Manifest, *, index_device: str = "
     if isinstance(place, str) and is_url(place):
         from indexer.storage.postgres.store import PostgresStore
 
-        return PostgresStore.create(place, name_in(place), manifest)
+        return cast("Kept", PostgresStore.create(place, name_in(place), manifest))
     from indexer.storage.local.store import LocalStore
 
-    return LocalStore.create(place, manifest, index_device)
+    return cast("Kept", LocalStore.create(place, manifest, index_device))
 
 
 def exists(place: str | Path) -> bool:

@@ -85,6 +85,9 @@ def examine(
     try:
         with store.snapshot() as snapshot:
             found = list(_problems(snapshot))
+            recall = None if found else snapshot.recall(SAMPLES)
+            if recall is not None and recall < MIN_RECALL:
+                found.append(Problem("index", f"it finds {recall:.0%} of the ten nearest of sampled passages"))
         if mend and found:
             found = _mended(store, found)
         if open_encoder is not None and not found:
@@ -114,9 +117,6 @@ def _problems(snapshot: PostgresSnapshot) -> Iterator[Problem]:
             yield Problem("terms", f"{number} passages have a vector and no terms")
         if number := nearest.invalid_indexes(connection):
             yield Problem("index", f"{number} indexes are not valid: making them was broken off")
-    recall = snapshot.recall(SAMPLES)
-    if recall is not None and recall < MIN_RECALL:
-        yield Problem("index", f"it finds {recall:.0%} of the ten nearest of sampled passages")
 
 
 def _count(connection: Connection, ids: str) -> int:
