@@ -21,6 +21,7 @@ COMMANDS = {
     "similar": "Find more like an indexed file or passage.",
     "get": "Print an indexed document, or some lines of it.",
     "serve": "Answer searches over HTTP, with the models loaded once.",
+    "mcp": "Answer agents over the Model Context Protocol.",
     "status": "Show collections, their encoder, sizes, and files that were skipped or failed.",
     "remove": "Take files or folders out of a collection.",
     "collection": "List, rename and delete collections.",

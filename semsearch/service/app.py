@@ -39,9 +39,12 @@ class Part:
     """Entered when the server starts and left when it stops."""
 
 
-def parts(service: Service) -> list[Part]:  # noqa: ARG001 - each part gets it
+def parts(service: Service) -> list[Part]:
     """Return what is mounted beside the described routes; a part's guard is the application's."""
-    return [Part(page.routes())]
+    from semsearch.service.agents import protocol
+
+    agents, serving = protocol.mounted(service)
+    return [Part(page.routes()), Part([agents], serving)]
 
 
 def build_app(service: Service, hosts: Sequence[str] = ()) -> Starlette:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
+from semsearch.search import filter_expressions
 from semsearch.search.request import FUSIONS, MODES, SearchRequest, SimilarRequest
 
 if TYPE_CHECKING:
@@ -20,19 +21,32 @@ TEXTS: Schema = {"type": "array", "items": TEXT}
 COLLECTION: Schema = {"type": "string", "description": "Name of the collection; left out: the default"}
 
 _OPTIONS: Mapping[str, Schema] = {
-    "k": WHOLE,
-    "filter": {"type": "array", "items": TEXT, "description": "Conditions such as type=md or path=docs/**"},
-    "per_document": WHOLE,
-    "collapse": FLAG,
-    "explain": FLAG,
-    "min_confidence": {"type": "number", "minimum": 0, "maximum": 1},
-    "snippets": FLAG,
-    "query": TEXT,
-    "mode": {"type": "string", "enum": list(MODES)},
-    "fusion": {"type": "string", "enum": list(FUSIONS)},
+    "k": {**WHOLE, "description": "Most hits"},
+    "filter": {"type": "array", "items": TEXT, "description": f"Only {filter_expressions.HELP}"},
+    "per_document": {**WHOLE, "description": "Most hits from one document"},
+    "collapse": {**FLAG, "description": "Fold near-duplicates of a better hit into it"},
+    "explain": {**FLAG, "description": "Say why each hit was found; this takes a model longer"},
+    "min_confidence": {
+        "type": "number",
+        "minimum": 0,
+        "maximum": 1,
+        "description": "Leave out hits that are less like the query than this share of random pairs of passages is to "
+        "each other; 0.99 leaves what is relevant",
+    },
+    "snippets": {**FLAG, "description": "Mark the query's words and the most telling sentence"},
+    "query": {
+        "type": "string",
+        "description": 'Any text; "double quotes" make a phrase, begin* is any word so begun',
+    },
+    "mode": {
+        "type": "string",
+        "enum": list(MODES),
+        "description": "By meaning and words (hybrid), meaning (dense), words (lexical) or a model's terms (sparse)",
+    },
+    "fusion": {"type": "string", "enum": list(FUSIONS), "description": "How hybrid brings its rankings together"},
     "rerank": {"type": "string", "description": "The cross-encoder that the server was started with"},
     "place": {"type": "string", "description": "PATH, PATH:LINE or the id of a hit's passage"},
-    "itself": FLAG,
+    "itself": {**FLAG, "description": "Find passages of the same file or record too"},
 }
 
 
