@@ -139,22 +139,18 @@ def _on_lines(documents: Sequence[StoredDocument], shown: str, first: int, last:
 
 
 def _why_not(snapshot: Snapshot, path: str, name: str) -> str:
+    """Return why a path names nothing, as far as the collection knows: whoever asks it learns nothing of the disk."""
     absolute, names = _absolute(path), []
     for record in snapshot.files():
         if record.path in (path, absolute):
             return f"{record.path} is in collection {name!r} without passages: {record.reason or 'it holds no text'}"
         names.append(record.path)
-    if os.path.isdir(absolute):  # noqa: PTH112 - takes any text
+    if any(each.startswith(f"{absolute.rstrip('/')}/") for each in names):
         return f"{absolute} is a folder; name one of its files"
-    if os.path.exists(absolute):  # noqa: PTH110 - takes any text
-        return (
-            f"{absolute} is not in collection {name!r}; index it with: semsearch index {path}, or look for its text "
-            "with: semsearch query TEXT"
-        )
     return (
-        f"{absolute} is not in collection {name!r}{_similar(absolute, names)}, and there is no such file; name an "
-        "indexed file as PATH or PATH:LINE, as `semsearch query` shows them, or look for a text with: semsearch query "
-        "TEXT"
+        f"{absolute} is not in collection {name!r}{_similar(absolute, names)}; name an indexed file as PATH or "
+        f"PATH:LINE, as `semsearch query` shows them, or if there is such a file index it with: semsearch index "
+        f"{printable(path)}"
     )
 
 

@@ -27,6 +27,9 @@ MEETING = 3.0
 ANSWERING = 120.0
 """Seconds to wait for an answer: longer than a server's own limit, and than a model takes to load."""
 
+_ID = re.compile("[0-9]{1,18}")
+_WITH_LINES = re.compile("(.+):([0-9]{1,9}(?:-[0-9]{1,9})?)", re.DOTALL)
+
 How = Literal["absent", "refused", "lost"]
 
 
@@ -78,12 +81,17 @@ class Served(Closing):
         Raises:
             NoAnswer: Whatever else happens.
         """
-        asked = urlencode({"place": _placed(place), "context": context, "collection": self.name})
-        values = self._ask("GET", f"/v1/documents?{asked}")
+        placed, more = _placed(place), {"context": context, "collection": self.name}
+        if _ID.fullmatch(placed):
+            return _extract(self._ask("GET", f"/v1/passages/{placed}?{urlencode(more)}"))
         try:
-            return Extract.from_dict(values)
-        except (KeyError, TypeError, ValueError) as error:
-            raise NoAnswer("refused", f"it gives something else than a text: {error!r}") from error
+            return _extract(self._ask("GET", f"/v1/documents?{urlencode({'path': placed, **more})}"))
+        except NoAnswer as none:
+            both = _WITH_LINES.fullmatch(placed)  # only now: the path of a file may end like this itself
+            if none.how != "refused" or both is None:
+                raise
+            asked = urlencode({"path": both[1], "lines": both[2], **more})
+            return _extract(self._ask("GET", f"/v1/documents?{asked}"))
 
     def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
         """Return the JSON object that the server answers with."""
@@ -144,6 +152,13 @@ def _answer(values: Mapping[str, Any]) -> Answer:
         raise NoAnswer("refused", f"it gives something else than hits: {error!r}") from error
 
 
+def _extract(values: Mapping[str, Any]) -> Extract:
+    try:
+        return Extract.from_dict(values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise NoAnswer("refused", f"it gives something else than a text: {error!r}") from error
+
+
 def _placed(place: str) -> str:
     """Return a place as another process understands it, whose working folder is another: an id, or absolute.
 
@@ -152,7 +167,7 @@ def _placed(place: str) -> str:
     """
     try:
         place.encode()
-        if re.fullmatch(r"[0-9]+", place) and not os.path.lexists(place):
+        if _ID.fullmatch(place) and not os.path.lexists(place):
             return place
         return os.path.abspath(place)  # noqa: PTH100 - any text, links kept
     except ValueError as error:

@@ -5,78 +5,47 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import asdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import asdict, dataclass, field
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from types import MappingProxyType
 
 import pytest
 
 import semsearch
-from indexer.errors import SemsearchError
-from semsearch import Collection, SearchRequest, SimilarRequest, render
 from semsearch.service import running
+from semsearch.service.collections import Collections
 from semsearch.service.running import Running
+from semsearch.service.server import bind, serve
+from semsearch.service.service import Service
+from semsearch.settings import Settings
+
+TOKEN = "a-token-that-is-long-enough"
 
 
-class StandIn(ThreadingHTTPServer):
-    """Answers as the server does, from a Collection of this process, and misbehaves on demand."""
+@dataclass
+class Asked:
+    """A server of the person's home that runs in this process, and what commands have asked of it."""
 
-    def __init__(self, home: Path):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.home = home
-        self.asked: list[str] = []
-        self.tokens: list[str | None] = []
-        self.health = {"status": "ready", "version": semsearch.__version__, "pid": os.getpid()}
-        self.dies_after = 10**6
+    service: Service
+    port: int
+    asked: list[str] = field(default_factory=list)
+    tokens: list[str | None] = field(default_factory=list)
+    dies_after: int = 10**6
 
     @property
     def running(self) -> Running:
-        return Running(host="127.0.0.1", port=self.server_address[1], token="s3cret", pid=os.getpid())
+        return Running(host="127.0.0.1", port=self.port, token=TOKEN, pid=os.getpid())
 
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: StandIn
-
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        url = urlsplit(self.path)
-        if url.path == "/health":
-            assert "Authorization" not in self.headers
-            return self.reply(200, self.server.health)
-        values = {name: each[0] for name, each in parse_qs(url.query).items()}
-        self.answer(url.path, values)
-
-    def do_POST(self):
-        self.answer(self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-
-    def answer(self, path, values):
-        self.server.asked.append(path)
-        self.server.tokens.append(self.headers["Authorization"])
-        if len(self.server.asked) > self.server.dies_after:
-            self.close_connection = True
-            return self.connection.close()
-        try:
-            with Collection(values.pop("collection"), home=self.server.home) as docs:
-                if path == "/v1/documents":
-                    return self.reply(200, asdict(docs.get(values["place"], context=int(values["context"]))))
-                if path == "/v1/search":
-                    found = docs.search(SearchRequest.from_dict(values))
-                else:
-                    found = docs.similar(SimilarRequest.from_dict(values))
-            self.reply(200, asdict(found))
-        except SemsearchError as error:
-            self.reply(400, {"error": {"kind": error.kind, "message": str(error)}})
-
-    def reply(self, code, value):
-        body = render.dump(value).encode()
-        self.send_response(code)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+    def hear(self, method, path, headers):
+        if path != "/health":
+            self.asked.append(path)
+            self.tokens.append(headers.get("Authorization"))
+            if len(self.asked) > self.dies_after:
+                raise ConnectionResetError("gone")
+        else:
+            assert "Authorization" not in headers
 
 
 @pytest.fixture
@@ -85,14 +54,29 @@ def home():
 
 
 @pytest.fixture
-def server(home):
-    server = StandIn(home)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    assert running.announce(home, server.running)
-    yield server
-    running.withdraw(home, server.running)
-    server.shutdown()
-    server.server_close()
+def server(home, monkeypatch):
+    begun, up = [], threading.Event()
+    with Service(Collections(Settings(home=home)), token=TOKEN) as service:
+        listening = bind("127.0.0.1", 0, TOKEN)
+        thread = threading.Thread(
+            target=serve, args=(service, listening, lambda server: (begun.append(server), up.set())), daemon=True
+        )
+        thread.start()
+        assert up.wait(20)
+        asked = Asked(service, listening.getsockname()[1])
+        request = HTTPConnection.request
+
+        def heard(self, method, path, body=None, headers=MappingProxyType({})):
+            asked.hear(method, path, headers)
+            return request(self, method, path, body, headers)
+
+        monkeypatch.setattr(HTTPConnection, "request", heard)
+        assert running.announce(home, asked.running)
+        yield asked
+        running.withdraw(home, asked.running)
+        begun[0].should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()
 
 
 @pytest.fixture
@@ -201,10 +185,7 @@ def test_settings_that_a_server_does_not_have_are_followed(indexed, same, server
 
 def test_the_token_is_shown_to_the_server_alone(indexed, run, server):
     run("query", "boat")
-    assert server.tokens == ["Bearer s3cret"]
-    server.health["pid"] += 1
-    assert run("query", "boat").err == ""
-    assert len(server.tokens) == 1  # and /health is asked without
+    assert server.tokens == [f"Bearer {TOKEN}"]  # and /health is asked without
 
 
 @pytest.mark.parametrize(
@@ -241,11 +222,33 @@ def test_a_file_that_is_no_such_file_is_ignored(content, indexed, run, server, h
     assert server.asked == []
 
 
-@pytest.mark.parametrize("health", [[], {}, {"version": "9"}, "x" * 10])
-def test_another_program_at_the_address_is_not_asked(health, indexed, run, server):
-    server.health = health
-    assert run("query", "boat") == run("query", "--no-server", "boat")
-    assert server.asked == []
+class Other(BaseHTTPRequestHandler):
+    """Another program, which answers everything with one value."""
+
+    said: bytes = b""
+
+    def do_GET(self):
+        assert self.path == "/health"
+        assert "Authorization" not in self.headers
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.said)))
+        self.end_headers()
+        self.wfile.write(self.said)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("said", [b"", b"[]", b"{}", b"\xff", {"pid": 1}, {"version": "0.0.9"}, {"pid": None}])
+def test_another_program_at_the_address_is_not_asked(said, indexed, run, home):
+    wanted = run("query", "boat")
+    if isinstance(said, dict):
+        said = json.dumps({"status": "ready", "version": semsearch.__version__, "pid": os.getpid(), **said}).encode()
+    with HTTPServer(("127.0.0.1", 0), type("Saying", (Other,), {"said": said})) as other:
+        threading.Thread(target=other.serve_forever, args=(0.01,), daemon=True).start()
+        running.announce(home, Running(host="127.0.0.1", port=other.server_address[1], token=TOKEN, pid=os.getpid()))
+        assert run("query", "boat") == wanted
+        other.shutdown()
 
 
 def test_a_server_that_dies_between_questions_is_replaced_by_this_process(indexed, run, server):
@@ -288,7 +291,6 @@ HEAVY = "numpy sqlalchemy sqlite3 faiss torch transformers pydantic starlette mc
 def test_a_warm_question_loads_next_to_nothing(arguments, shown, indexed, server):
     code = "import sys; from semsearch.cli import run; code = run(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=indexed)
-    assert len(server.asked) == 1
     assert "boat" in done.stdout
     loaded = {name.partition(".")[0] for name in done.stderr.split()}
     assert "http" in loaded

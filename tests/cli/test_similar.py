@@ -54,10 +54,10 @@ def test_options_of_a_query_are_options_here(index, run, corpus):
         (".", "is a folder"),
         ("", "is a folder"),
         ("new.txt", "semsearch index new.txt"),
-        (":1", "no such file"),
+        (":1", "not in collection"),
         ("boats.txt:" + "9" * 9, "line 999999999"),
-        ("boats.txt:" + "9" * 5000, "no such file"),
-        ("\udce9", "no such file"),
+        ("boats.txt:" + "9" * 5000, "not in collection"),
+        ("\udce9", "not in collection"),
     ],
 )
 def test_wrong_use(place, message, index, run, corpus, monkeypatch):

@@ -255,12 +255,12 @@ def test_similar_explains_with_the_text_it_started_from(boats):
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("/nowhere.txt", "no such file.*semsearch query"),
+        ("/nowhere.txt", "not in collection.*semsearch query.*semsearch index /nowhere.txt"),
         ("/a.txt:99", "/a.txt has nothing indexed on line 99.* 1 to 3"),
         ("/a.txt:0", "line 0"),
-        ("", "folder"),
-        ("/a.txt:x", "no such file"),
-        ("\0", "no such file"),
+        ("/", "folder"),
+        ("/a.txt:x", "not in collection .*did you mean 'a.txt'"),
+        ("\0", "not in collection"),
     ],
 )
 def test_more_like_nothing(boats, place, message):
@@ -268,10 +268,18 @@ def test_more_like_nothing(boats, place, message):
         boats.similar(place)
 
 
-def test_similar_tells_files_on_disk_and_files_without_passages_apart(boats, tmp_path):
-    (tmp_path / "new.txt").write_text("boat")
-    with pytest.raises(UsageError, match=r"semsearch index .*new\.txt"):
-        boats.similar(str(tmp_path / "new.txt"))
+def test_what_is_on_disk_is_not_told(boats, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there.txt").write_text("boat")
+    for name in ("there", "there.txt"):
+        with pytest.raises(UsageError) as there:
+            boats.similar(str(tmp_path / name))
+        with pytest.raises(UsageError) as gone:
+            boats.similar(str(tmp_path / name.replace("there", "other")))
+        assert str(there.value).replace("there", "other") == str(gone.value)
+
+
+def test_similar_says_why_a_file_has_no_passages(boats):
     with boats.store.writer() as writer:
         writer.record(helpers.file("/bad\\xe9.pdf", status="failed", reason="it is encrypted"))
         writer.commit()
