@@ -142,7 +142,7 @@ async def serve_stdio(service: Service, ended: Callable[[], object]) -> None:
                 await anyio.sleep(0.01)
 
     async def relay_out(lines: WriteStream[SessionMessage]) -> None:
-        async with from_server:
+        async with from_server, lines:
             async for each in from_server:
                 await lines.send(each)
                 if isinstance(each.message, types.JSONRPCResponse | types.JSONRPCError):
