@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -58,7 +59,7 @@ class Asked(Closing):
         """
         self._settings, self._overrides, self._index_device = settings, overrides, index_device
         self._own: Collection | None = None
-        self._served = None if alone or overrides != NOTHING or index_device != "cpu" else _served(settings)
+        self._served = None if alone or overrides != NOTHING or index_device != "auto" else _served(settings)
         if self._served is None:
             self.own()
 
@@ -79,9 +80,9 @@ class Asked(Closing):
 
     def search(self, request: SearchRequest) -> Answer:
         """Return the hits of a query, as ``Collection.search``."""
-        served = self._served
-        if served is None or request.rerank not in (None, served.server.reranker):
-            return self.own().search(request)
+        served, judge = self._served, request.rerank
+        if served is None or (judge is not None and (judge != served.server.reranker or Path(str(judge)).exists())):
+            return self.own().search(request)  # a path means another folder there
         return self._ask(lambda: served.search(request), lambda: self.own().search(request))
 
     def similar(self, request: SimilarRequest) -> Answer:
@@ -162,7 +163,7 @@ def asked_options(*, encoder: bool = False, index_device: bool = False) -> Decor
         def command(*args: Any, **values: Any) -> Any:
             settings = load_settings().override({name: values.pop(name) for name in ("home", "store", "collection")})
             overrides = values.pop("overrides") if encoder else NOTHING
-            device = values.pop("index_device") if index_device else "cpu"
+            device = values.pop("index_device") if index_device else "auto"
             with Asked(settings, overrides, device, alone=values.pop("no_server")) as docs:
                 return function(*args, docs=docs, **values)
 

@@ -40,10 +40,9 @@ def command(allowed: tuple[str, ...], rerank: str | None, skill: bool, settings:
         from semsearch.service.agents.protocol import serve_stdio
     except ModuleNotFoundError as error:
         raise UsageError(f"this needs {error.name}; install it with: pip install 'semsearch[server]'") from error
-    from semsearch.service.collections import Collections
     from semsearch.service.service import Service
 
-    with Service(Collections(settings, allowed), reranker=rerank) as service:
+    with Service(settings, allowed, reranker=rerank) as service:
         anyio.run(serve_stdio, service, _end_soon)
     return 0
 

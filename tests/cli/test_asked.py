@@ -15,7 +15,6 @@ import pytest
 
 import semsearch
 from semsearch.service import running
-from semsearch.service.collections import Collections
 from semsearch.service.running import Running
 from semsearch.service.server import bind, serve
 from semsearch.service.service import Service
@@ -56,7 +55,7 @@ def home():
 @pytest.fixture
 def server(home, monkeypatch):
     begun, up = [], threading.Event()
-    with Service(Collections(Settings(home=home)), token=TOKEN) as service:
+    with Service(Settings(home=home), token=TOKEN) as service:
         listening = bind("127.0.0.1", 0, TOKEN)
         thread = threading.Thread(
             target=serve, args=(service, listening, lambda server: (begun.append(server), up.set())), daemon=True

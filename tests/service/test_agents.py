@@ -19,14 +19,13 @@ from semsearch import Collection, SearchRequest, SimilarRequest
 from semsearch.service.agents.protocol import Agents
 from semsearch.service.agents.results import MOST_CHARACTERS
 from semsearch.service.agents.schema import plain, schema_of
-from semsearch.service.collections import Collections
 from semsearch.service.service import Service
 from semsearch.settings import Settings
 
 
 @pytest.fixture
 def service(home):
-    with Service(Collections(Settings(home=home))) as service:
+    with Service(Settings(home=home)) as service:
         yield service
 
 
@@ -100,7 +99,7 @@ def test_arguments_are_the_fields_of_the_request(name, kind, service):
 
 
 def test_a_cross_encoder_can_be_asked_for_where_there_is_one(home):
-    with Service(Collections(Settings(home=home)), reranker="a/judge") as service:
+    with Service(Settings(home=home), reranker="a/judge") as service:
         [tool] = [each for each in listed(Agents(service))[0] if each.name == "search"]
         assert tool.input_schema["properties"]["rerank"]["enum"] == ["a/judge"]
         [refused] = asked(Agents(service), ("search", {"query": "boat", "rerank": "/etc/judge"}))

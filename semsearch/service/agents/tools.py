@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from indexer.errors import SemsearchError, UsageError
@@ -12,7 +12,7 @@ from semsearch.search.request import SearchRequest, SimilarRequest
 from semsearch.service.agents import results
 from semsearch.service.agents.schema import plain, schema_of
 from semsearch.service.routes import schemas
-from semsearch.service.routes.search import check_reranker, collection_of
+from semsearch.service.routes.search import collection_of
 from semsearch.status import Status, Unreadable
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ _GET: Mapping[str, Schema] = {
 async def _search(service: Service, arguments: Arguments) -> results.Hits:
     name, asked = _read(SearchRequest, arguments)
     if asked.rerank is not None:
-        check_reranker(service, asked.rerank)
+        asked = replace(asked, rerank=service.cross_encoder(asked.rerank))
     return await service.ask(name, lambda docs: results.Hits.of(docs.name, docs.search(asked)))
 
 
