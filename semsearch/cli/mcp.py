@@ -35,15 +35,13 @@ def command(allowed: tuple[str, ...], rerank: str | None, skill: bool, settings:
         click.echo(files("semsearch.service.agents").joinpath("SKILL.md").read_text("utf-8"), nl=False)
         return 0
     try:
-        import anyio
-
         from semsearch.service.agents.protocol import serve_stdio
     except ModuleNotFoundError as error:
         raise UsageError(f"this needs {error.name}; install it with: pip install 'semsearch[server]'") from error
     from semsearch.service.service import Service
 
     with Service(settings, allowed, reranker=rerank) as service:
-        anyio.run(serve_stdio, service, _end_soon)
+        serve_stdio(service, _end_soon)
     return 0
 
 

@@ -118,7 +118,7 @@ def instructions(service: Service) -> str:
     )
 
 
-async def serve_stdio(service: Service, ended: Callable[[], object]) -> None:
+def serve_stdio(service: Service, ended: Callable[[], object]) -> None:
     """Answer on standard output what comes in on standard input, until that ends and all of it is answered.
 
     Whatever else is printed meanwhile goes to standard error.
@@ -127,6 +127,10 @@ async def serve_stdio(service: Service, ended: Callable[[], object]) -> None:
         service: What is asked.
         ended: Called when standard input ends; a tool may still run.
     """
+    anyio.run(_serve_stdio, service, ended)
+
+
+async def _serve_stdio(service: Service, ended: Callable[[], object]) -> None:
     server, unanswered = Agents(service), set[types.RequestId]()
     to_server, asked = anyio.create_memory_object_stream[SessionMessage | Exception]()
     answered, from_server = anyio.create_memory_object_stream[SessionMessage]()
