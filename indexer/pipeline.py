@@ -141,7 +141,11 @@ def update_from_stream(
             before = {record.path: record for record in snapshot.files()}.get(name)
         file = FileRecord(name, name, 0, time.time_ns(), None)
         parsed = parse_stream(stream, file, options or ReadOptions(), splitter)
-        _stage(writer, parsed, before, report)
+        if holds_something(parsed):
+            report.reused += writer.stage(parsed).reused
+            _count(parsed.file, report)
+        else:
+            _leave_out(writer, parsed.file, before, report)
         if parsed.file.status != "skipped":
             report.changed, report.new = (0, 1) if before is None else (1, 0)
         writer.commit()
@@ -180,34 +184,78 @@ def take_in(
         report: Counts what was done.
         progress: Hears of every file.
     """
-    report.vanished, report.unchanged = list(plan.vanished), plan.unchanged
-    for root, options in plan.roots.items():
-        writer.set_root(root, options.to_dict())
-    for file, before in plan.left_out:
-        _leave_out(writer, file, before, report)
-    gone = {record.path: record for record in plan.gone}
-    by_digest = {record.digest: record.path for record in plan.gone if record.status == "indexed"}
+    intake = Intake(writer, plan, report, progress)
+    intake.begin()
     last = time.monotonic()
     for each, parsed in zip(plan.read, results, strict=True):
-        if parsed is None:
-            _touch(writer, each, report)
-            continue
-        if _stage(writer, parsed, each.before, report):
-            moved = by_digest.get(parsed.file.digest)
-            if each.before is not None and each.before.status != "skipped":
-                report.changed += 1
-            elif moved in gone:
-                writer.remove([gone.pop(moved).path])
-                report.moved += 1
-            else:
-                report.new += 1
-            progress(FileRead(each.file.path, report.new + report.changed + report.moved))
+        intake.take(each, parsed)
         if time.monotonic() - last > COMMIT_SECONDS:
             commit()
             last = time.monotonic()
-    report.deleted += sum(record.status == "indexed" for record in gone.values())
-    writer.remove(sorted(gone))
+    intake.end()
     commit()
+
+
+class Intake:
+    """What becomes of the files of a plan, one after the other. Nothing is committed."""
+
+    def __init__(self, writer: Writer, plan: Plan, report: Report, progress: Progress = silent):
+        """Take the plan, and what counts and hears of what is done."""
+        self._writer, self._plan, self._report, self._progress = writer, plan, report, progress
+        self._gone = {record.path: record for record in plan.gone}
+        self._by_digest = {record.digest: record.path for record in plan.gone if record.status == "indexed"}
+
+    def begin(self) -> None:
+        """Remember the roots, and why some of their entries are not read."""
+        self._report.vanished, self._report.unchanged = list(self._plan.vanished), self._plan.unchanged
+        for root, options in self._plan.roots.items():
+            self._writer.set_root(root, options.to_dict())
+        for file, before in self._plan.left_out:
+            _leave_out(self._writer, file, before, self._report)
+
+    def take(self, each: ToRead, parsed: Parsed | None) -> None:
+        """Stage what was read of a file; None: its bytes are the known ones."""
+        if parsed is None:
+            _touch(self._writer, each, self._report)
+        elif holds_something(parsed):
+            self._report.reused += self._writer.stage(parsed).reused
+            self.count(each, parsed.file)
+        else:
+            self.leave_out(each, parsed.file)
+
+    def leave_out(self, each: ToRead, file: FileRecord) -> None:
+        """Note why a file that was read is not in the collection with anything."""
+        _leave_out(self._writer, file, each.before, self._report)
+
+    def count(self, each: ToRead, file: FileRecord) -> None:
+        """Count a file that is staged, here or by another writer; one that was only moved leaves its old place."""
+        _count(file, self._report)
+        moved = self._by_digest.get(file.digest)
+        if each.before is not None and each.before.status != "skipped":
+            self._report.changed += 1
+        elif moved in self._gone:
+            self._writer.remove([self._gone.pop(moved).path])
+            self._report.moved += 1
+        else:
+            self._report.new += 1
+        self._progress(FileRead(file.path, self._report.new + self._report.changed + self._report.moved))
+
+    def end(self) -> None:
+        """Forget what is gone."""
+        self._report.deleted += sum(record.status == "indexed" for record in self._gone.values())
+        self._writer.remove(sorted(self._gone))
+
+
+def holds_something(parsed: Parsed) -> bool:
+    """Tell whether a file is taken in with what was read of it, be it nothing; else its status alone is noted."""
+    file = parsed.file
+    return file.status != "skipped" and (file.status != "failed" or file.digest is not None or bool(parsed.documents))
+
+
+def _count(file: FileRecord, report: Report) -> None:
+    report.failed += file.status == "failed"
+    if file.warnings:
+        report.warnings[file.path] = file.warnings
 
 
 def _leave_out(writer: Writer, file: FileRecord, before: FileRecord | None, report: Report) -> None:
@@ -233,19 +281,6 @@ def _touch(writer: Writer, each: ToRead, report: Report) -> None:
     report.unchanged += before.status == "indexed"
     report.failed += before.status == "failed"  # some of its records, still
     report.skipped += before.status == "skipped"
-
-
-def _stage(writer: Writer, parsed: Parsed, before: FileRecord | None, report: Report) -> bool:
-    """Take in what was read of a file. Tell whether it is in the collection now with what it holds."""
-    file = parsed.file
-    if file.status == "skipped" or (file.status == "failed" and file.digest is None and not parsed.documents):
-        _leave_out(writer, file, before, report)
-        return False
-    report.reused += writer.stage(parsed).reused
-    report.failed += file.status == "failed"
-    if file.warnings:
-        report.warnings[file.path] = file.warnings
-    return True
 
 
 def _embed(

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from indexer import storage
 from indexer.errors import MismatchError, SemsearchError
+from indexer.plan import take_walk
 from indexer.progress import silent
 from indexer.storage.manifest import FORMAT, WORDS, moment
 from indexer.storage.memory import MemoryStore
+from indexer.storage.places import is_url
 from semsearch import encoders, making
 from semsearch.held import Held
 from semsearch.results import Merged
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
     from indexer.corpus.formats import ReadOptions
     from indexer.corpus.splitter import Splitter
     from indexer.embedding.encoder import Encoder as Backend
+    from indexer.parts.destination import Destination
     from indexer.parts.folder import ShardFolder
     from indexer.parts.part import Part
     from indexer.parts.produce import PartReport, Workers
+    from indexer.parts.ray_run import Task
     from indexer.progress import Progress
     from indexer.storage.manifest import Manifest
 
@@ -96,7 +100,8 @@ class InParts(Held):
     ) -> Merged:
         """Do what ``index`` does on the machines of a Ray cluster: an encoder on each GPU, or on each core.
 
-        Files and shards lie in the same places on all machines. What is written when a run breaks off is taken up by
+        Files lie in the same places on all machines, and so do shards, which a collection in a folder is made of in the
+        end. Into one in a database the workers write themselves. What is written when a run breaks off is taken up by
         the next.
 
         Args:
@@ -117,17 +122,25 @@ class InParts(Held):
             MismatchError: As for ``index``.
             LockedError: Another process writes to the collection.
         """
-        from indexer import embedding
+        from indexer.parts.destination import OneCollection, Shards
         from indexer.parts.part import WHOLE
-        from indexer.parts.ray_run import RayWorkers, Task
+        from indexer.parts.ray_run import RayWorkers
+        from indexer.parts.together import update_together
 
+        place = self.settings.place()
+        if shards is None and is_url(place):
+            self._check_new(_roots(paths))
+            with self._to_write(passage_tokens, sparse, dry_run=False) as store:
+                into = OneCollection(partial(storage.open_store, place))
+                workers = RayWorkers(self._task(store.manifest, into), address)
+                with store.snapshot() as snapshot:
+                    walk = take_walk(snapshot, _roots(paths), options, force=force, exclude=[str(self.settings.root)])
+                report = update_together(store, walk, workers, checksum=checksum, progress=progress)
+                with store.snapshot() as snapshot:
+                    return Merged(report, (), snapshot.counts().pending)
         folder = self.shards(self.settings.root / ON_RAY / self.name if shards is None else shards)
         manifest, _ = self._made_with(folder, paths, passage_tokens, sparse)
-        spec, run = manifest.spec, self._runtime
-        encoder = partial(embedding.open_encoder, spec, device=run.device, batch_tokens=run.batch_tokens)
-        splitter = partial(making.splitter_for, spec, making.passage_tokens_of(manifest))
-        gpu = run.device is None or run.device.startswith("cuda")
-        workers = RayWorkers(Task(folder.path, WHOLE, manifest, splitter, encoder, gpu), address)
+        workers = RayWorkers(self._task(manifest, Shards(folder.path, manifest, WHOLE)), address)
         made = self._make(folder, WHOLE, manifest, paths, workers, options, force, checksum, progress)
         merged = self.merge(folder.path, progress=progress)
         if shards is None:
@@ -174,6 +187,20 @@ class InParts(Held):
         path = self.settings.root / SHARDS / self.name if folder is None else Path(folder).expanduser()
         return ShardFolder(path.absolute())
 
+    def _task(self, manifest: Manifest, destination: Destination) -> Task:
+        """Return what workers on other machines have to know."""
+        from indexer import embedding
+        from indexer.parts.ray_run import Task
+
+        spec, run = manifest.spec, self._runtime
+        return Task(
+            destination,
+            manifest.sparse,
+            partial(making.splitter_for, spec, making.passage_tokens_of(manifest)),
+            partial(embedding.open_encoder, spec, device=run.device, batch_tokens=run.batch_tokens),
+            run.device is None or run.device.startswith("cuda"),
+        )
+
     def _make(
         self,
         folder: ShardFolder,
@@ -188,7 +215,6 @@ class InParts(Held):
     ) -> PartReport:
         """Make a part beside what the collection shows; nothing, where it is yet to be made."""
         from indexer.parts.produce import make_part
-        from indexer.plan import take_walk
 
         exclude = [os.fspath(self.settings.root), os.fspath(folder.path)]
         store = MemoryStore(manifest) if self._store is None else self._store

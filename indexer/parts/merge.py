@@ -66,7 +66,7 @@ def merge(store: Store, folder: ShardFolder, gathered: Gathered, progress: Progr
 
         with closing(vectors.files(plan, gathered)) as results:
             take_in(writer, plan, results, commit, report, progress)
-        writer.finish()
+        writer.finish(progress)
     return ended(report, store, started)
 
 

@@ -16,7 +16,7 @@ from indexer.parts.listing import Listed, Listing
 from indexer.parts.shard_file import distinct, write_shard
 from indexer.plan import make_plan
 from indexer.progress import Progress, ShardWritten, silent
-from indexer.types import Embedded, Work
+from indexer.types import Embedded, FileRecord, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -51,6 +51,12 @@ class Written:
     tokens: int = 0
     same: tuple[str, ...] = ()
     """Files that have not changed, whatever their times say."""
+    staged: tuple[FileRecord, ...] = ()
+    """Files that went straight into a collection, and not into a shard."""
+    left_out: tuple[FileRecord, ...] = ()
+    """Files of which there is nothing to take into it."""
+    reused: int = 0
+    """Passages of the staged ones that had a vector already."""
 
 
 class Workers(Protocol):

@@ -6,11 +6,11 @@ lost with a worker is done again by another one: a shard's name is its content, 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import socket
+import sys
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -21,26 +21,20 @@ from indexer.embedder import EncoderEmbedder
 from indexer.errors import ClusterError, SemsearchError
 from indexer.parsing import Job, read_files
 from indexer.parts import pieces as lines
-from indexer.parts.durable import ASIDE
-from indexer.parts.produce import SHARD, Written, read_pieces, write_pieces
+from indexer.parts.produce import SHARD, Written, read_pieces
 from indexer.types import FileRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-    from pathlib import Path
 
     import numpy as np
 
     from indexer.corpus.splitter import Splitter
     from indexer.embedding.encoder import Encoder
-    from indexer.parts.part import Part
-    from indexer.parts.pieces import Piece
-    from indexer.storage.manifest import Manifest
+    from indexer.parts.destination import Destination
 
 FILES, BYTES = 64, 4 << 20
 """A task reads so many files, of so many bytes together, or one that is larger."""
-TRIES = 3
-"""Times that an encoder may die of the same passages before the run is given up. Ray itself begins again for ever."""
 SECONDS = 10.0
 """A cluster has to answer in so many."""
 OBJECTS = 512 << 20
@@ -51,14 +45,13 @@ OBJECTS = 512 << 20
 class Task:
     """What every worker has to know. It is sent to them, so that all in it can be pickled."""
 
-    folder: Path
-    """Where shards are kept: the same place on all machines."""
-    part: Part
-    manifest: Manifest
+    destination: Destination
+    sparse: int | None
+    """Terms that go with each vector; None: none."""
     open_splitter: Callable[[], Splitter]
     open_encoder: Callable[[], Encoder]
-    gpu: bool
-    """Whether encoders run on GPUs."""
+    gpu: bool = True
+    """Whether encoders may run on GPUs."""
 
     @property
     def limit(self) -> int:
@@ -125,7 +118,8 @@ def _read(row: dict[str, bytes], task: Task) -> Iterator[dict[str, bytes]]:
     same: list[str] = []
     try:
         with closing(read_files(jobs, task.open_splitter(), workers=1, apart=True)) as results:
-            for bundle in lines.bundles(read_pieces(jobs, results, task.limit, same), task.limit):
+            limit = sys.maxsize if task.destination.whole else task.limit
+            for bundle in lines.bundles(read_pieces(jobs, results, limit, same), task.limit):
                 heads, documents = lines.write_pieces(bundle)
                 yield {"heads": heads, "documents": documents, "rest": b""}
         rest = asdict(Written(None, same=tuple(same)))
@@ -155,29 +149,9 @@ class _Encoder:
     def _write(self, heads: bytes, documents: bytes) -> Written:
         pieces = [lines.read_piece(entry, documents[entry.start : entry.end]) for entry in lines.read_entries(heads)]
         if self._embedder is None:
-            self._embedder = EncoderEmbedder(self._task.open_encoder(), self._task.manifest.sparse)
-        with self._counted(hashlib.sha256(heads).hexdigest(), pieces):
-            return write_pieces(self._task.folder, self._task.manifest, self._task.part, pieces, self._embedder)
-
-    @contextmanager
-    def _counted(self, name: str, pieces: Sequence[Piece]) -> Iterator[None]:
-        """Count how often these pieces were begun, and give up where encoders die of them again and again.
-
-        Raises:
-            ClusterError: They were begun too often.
-        """
-        begun = self._task.folder / f".{name}{ASIDE}"
-        with begun.open("ab") as stream:
-            stream.write(b".")
-        if begun.stat().st_size > TRIES:
-            begun.unlink()
-            paths = ", ".join(sorted({piece.parsed.file.path for piece in pieces})[:TRIES])
-            raise ClusterError(
-                f"{TRIES} workers have died while they embedded {paths} or files beside them: look at their memory; a "
-                "smaller --batch-tokens needs less"
-            )
-        yield
-        begun.unlink(missing_ok=True)
+            self._embedder = EncoderEmbedder(self._task.open_encoder(), self._task.sparse)
+            self._embedder.window = self._task.limit
+        return self._task.destination.write(pieces, self._embedder)
 
 
 def _failure(error: Exception) -> dict[str, Any]:
@@ -195,8 +169,14 @@ def _written(values: dict[str, Any]) -> Written:
     """
     if "error" in values:
         raise getattr(errors, values["error"], ClusterError)(values["message"])
+    for name in ("staged", "left_out"):
+        values[name] = tuple(_file(each) for each in values[name])
     values["pieces"] = tuple(map(tuple, values["pieces"]))
     return Written(**values | {"same": tuple(values["same"])})
+
+
+def _file(values: dict[str, Any]) -> FileRecord:
+    return FileRecord(**values | {"warnings": tuple(values["warnings"])})
 
 
 def _groups(jobs: Iterable[Job]) -> Iterator[list[Job]]:
@@ -220,11 +200,7 @@ def _write_jobs(jobs: Sequence[Job]) -> bytes:
 
 def _read_jobs(text: bytes) -> list[Job]:
     return [
-        Job(
-            FileRecord(**values["file"] | {"warnings": tuple(values["file"]["warnings"])}),
-            ReadOptions.from_dict(values["options"]),
-            values["known"],
-        )
+        Job(_file(values["file"]), ReadOptions.from_dict(values["options"]), values["known"])
         for values in json.loads(text)
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from tests.storage.contract.factories import FACTORIES, Factory, making
 from tests.storage.contract.values import ENCODER, TERMS, manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from indexer.corpus.formats import ReadOptions
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 BOAT = "A sailing boat, number {}, crosses the bay in the morning with the wind, and comes home at night."
 SHARED = "Shared words of every file."
 QUERIES = ["a sailing boat on the bay", "shared words of every file", "number 7", "Überfahrt nach Köln"]
+
+
+COUNTED = ("new", "changed", "moved", "deleted", "unchanged", "failed", "skipped", "total", "vanished", "warnings")
+"""What the report of a run says of files."""
 
 
 @pytest.fixture
@@ -115,16 +120,20 @@ def bench(tmp_path: Path, corpus: Path, splitter: Splitter) -> Bench:
     return Bench(ShardFolder(tmp_path / "shards"), [str(corpus)], splitter, made)
 
 
-def shown(store: Store) -> dict[str, object]:
-    """Return everything that a person can see of a collection, its ids replaced by places."""
+def shown(store: Store, ordered: bool = True) -> dict[str, object]:
+    """Return everything that a person can see of a collection, its ids replaced by places.
+
+    Without ``ordered`` all hits are compared, and not in which order those of equal scores come.
+    """
+    k = 20 if ordered else 500
     with store.snapshot() as snapshot:
         documents = list(snapshot.documents())
         place = {part.id: (part.path, part.record, part.passage.start) for each in documents for part in each.passages}
         encoded, terms = ENCODER.encode_terms(QUERIES, role="query")
         found = {
-            "dense": snapshot.dense(encoded, 20),
-            "lexical": snapshot.lexical(QUERIES, 20),
-            "sparse": snapshot.sparse(terms, 20),
+            "dense": snapshot.dense(encoded, k),
+            "lexical": snapshot.lexical(QUERIES, k),
+            "sparse": snapshot.sparse(terms, k),
         }
         return {
             "files": list(snapshot.files()),
@@ -137,9 +146,23 @@ def shown(store: Store) -> dict[str, object]:
             "counts": replace(snapshot.counts(), tombstones=0),
             "hits": {
                 name: [
-                    [(place[number], score) for number, score in zip(ids, scores, strict=True) if number >= 0]
+                    _sorted(((place[n], score) for n, score in zip(ids, scores, strict=True) if n >= 0), ordered)
                     for ids, scores in zip(some.ids.tolist(), some.scores.tolist(), strict=True)
                 ]
                 for name, some in found.items()
             },
         }
+
+
+def _sorted(hits: Iterable[tuple[object, float]], as_they_come: bool) -> list[tuple[object, float]]:
+    return list(hits) if as_they_come else sorted(hits, key=lambda hit: (-hit[1], str(hit[0])))
+
+
+def change(corpus: Path) -> None:
+    (corpus / "a" / "0.txt").write_text(f"{BOAT.format('0, of the rowing kind')}\n\n{SHARED}\n")
+    (corpus / "people.csv").write_text("id,text,year\n1,Person number 7,1907\n2,Person number 61,1961\n")
+    (corpus / "a" / "4.txt").rename(corpus / "moved.txt")
+    (corpus / "a" / "8.txt").unlink()
+    (corpus / "page.html").write_text("")  # skipped from now on
+    os.utime(corpus / "a.md", ns=(1, 1))  # touched only
+    (corpus / "torn.pdf").write_bytes(b"%PDF-1.7 and still no more")

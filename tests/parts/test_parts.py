@@ -1,9 +1,7 @@
 """A run in parts gives the collection of one process, hit for hit, whatever is lost on the way."""
 
 import json
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +15,7 @@ from indexer.parts.part import Part
 from indexer.parts.pieces import Piece, bundles, cut, read_entries, read_piece, write_pieces
 from indexer.progress import ShardWritten
 from indexer.types import Document, FileRecord, Heading, Parsed, ParsedDocument, Passage
-from tests.parts.conftest import BOAT, SHARED, shown
+from tests.parts.conftest import COUNTED, SHARED, change, shown
 
 # Parts
 
@@ -95,8 +93,7 @@ def test_the_same_hits_as_of_one_process(bench, make, of):
     merged = bench.merge(many)
     assert shown(many) == shown(one)
     assert sum(report.read for report in reports) == alone.new + alone.failed + 1 == 23  # one is blank
-    names = ("new", "changed", "moved", "deleted", "unchanged", "failed", "skipped", "total", "vanished", "warnings")
-    assert {name: getattr(merged, name) for name in names} == {name: getattr(alone, name) for name in names}
+    assert {name: getattr(merged, name) for name in COUNTED} == {name: getattr(alone, name) for name in COUNTED}
     assert merged.embedded == alone.embedded
     assert max(report.shards for report in reports) > 2
 
@@ -149,16 +146,6 @@ def test_parts_one_after_the_other(bench, make, corpus):
     assert shown(store) == shown(one)
 
 
-def change(corpus: Path) -> None:
-    (corpus / "a" / "0.txt").write_text(f"{BOAT.format('0, of the rowing kind')}\n\n{SHARED}\n")
-    (corpus / "people.csv").write_text("id,text,year\n1,Person number 7,1907\n2,Person number 61,1961\n")
-    (corpus / "a" / "4.txt").rename(corpus / "moved.txt")
-    (corpus / "a" / "8.txt").unlink()
-    (corpus / "page.html").write_text("")  # skipped from now on
-    os.utime(corpus / "a.md", ns=(1, 1))  # touched only
-    (corpus / "torn.pdf").write_bytes(b"%PDF-1.7 and still no more")
-
-
 @pytest.mark.usefixtures("small_shards")
 @pytest.mark.parametrize("beside", [True, False], ids=["beside the collection", "alone"])
 def test_changes_are_handled_as_by_one_process(bench, make, corpus, beside):
@@ -174,8 +161,7 @@ def test_changes_are_handled_as_by_one_process(bench, make, corpus, beside):
     reports = [bench.part(part, many if beside else None) for part in parts]
     merged = bench.merge(many)
     assert shown(many) == shown(one)
-    counted = ("new", "changed", "moved", "deleted", "unchanged", "failed", "skipped", "total")
-    assert {name: getattr(merged, name) for name in counted} == {name: getattr(alone, name) for name in counted}
+    assert {name: getattr(merged, name) for name in COUNTED} == {name: getattr(alone, name) for name in COUNTED}
     assert (merged.moved, merged.deleted, merged.changed) == (1, 2, 2)
     assert sum(report.unchanged for report in reports) == (17 if beside else 0)
 
