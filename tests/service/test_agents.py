@@ -1,6 +1,7 @@
 """What agents see: tools, their schemas, results and errors, by the SDK's own client."""
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -12,14 +13,16 @@ from typing import Annotated
 
 import jsonschema
 import pytest
-from mcp import Client, StdioServerParameters
+from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 from semsearch import Collection, SearchRequest, SimilarRequest
 from semsearch.service.agents.protocol import Agents
 from semsearch.service.agents.results import MOST_CHARACTERS
 from semsearch.service.agents.schema import plain, schema_of
-from semsearch.service.service import Service
+from semsearch.service.batching import gone
+from semsearch.service.caller import CALLER
+from semsearch.service.service import Limits, Service
 from semsearch.settings import Settings
 
 
@@ -248,6 +251,40 @@ def test_a_defect_says_nothing_of_the_code(service, monkeypatch):
     monkeypatch.setattr(Collection, "search", lambda *_: 1 / 0)
     [result] = asked(Agents(service), ("search", {"query": "boat"}))
     assert (result.is_error, result.content[0].text) == (True, "the server has a defect; see its log")
+
+
+@pytest.fixture
+def endless(monkeypatch):
+    """Searches that end only when nobody waits for them any more; gives those that have ended."""
+    ended = []
+
+    def search(*_):
+        left = threading.Event()
+        CALLER.get().on_leaving(left.set)
+        ended.append(left.wait(30))
+        raise gone()
+
+    monkeypatch.setattr(Collection, "search", search)
+    return ended
+
+
+def test_work_that_takes_too_long_is_dropped(home, endless):
+    with Service(Settings(home=home), limits=Limits(seconds=0.1)) as service:
+        [result] = asked(Agents(service), ("search", {"query": "boat"}))
+    assert (result.is_error, result.content[0].text) == (True, "no answer within 0.1 s; ask for less at once")
+    assert endless == [True]
+
+
+def test_work_that_nobody_waits_for_is_dropped(service, endless):
+    async def run():
+        async with Client(Agents(service)) as client:
+            with contextlib.suppress(MCPError):
+                await client.call_tool("search", {"query": "boat"}, read_timeout_seconds=0.1)
+            while not endless:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+    assert endless == [True]
 
 
 # The schemas that values make

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import redirect_stdout
+from contextlib import asynccontextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -19,10 +19,11 @@ import semsearch
 from indexer.errors import SemsearchError, UsageError
 from semsearch import render
 from semsearch.nearest import hint
-from semsearch.service.agents.tools import call, tools
+from semsearch.service.agents.tools import Arguments, call, tools
+from semsearch.service.caller import CALLER, Caller
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
     from mcp.server.context import ServerRequestContext
@@ -88,15 +89,40 @@ class Agents(Server[Any]):
         self, context: ServerRequestContext[Any], asked: types.CallToolRequestParams
     ) -> types.CallToolResult:
         del context
+        async with self._waiting():
+            return await self._called(asked.name, asked.arguments or {})
+
+    @asynccontextmanager
+    async def _waiting(self) -> AsyncIterator[None]:
+        """Let the work in the block be dropped when the agent no longer waits for it, or when it takes too long."""
+        caller = Caller()
+        before = CALLER.set(caller)
+
+        async def leave() -> None:
+            try:
+                await anyio.sleep(self._service.limits.seconds)
+            finally:  # also when the block is cancelled, which a thread at work does not hear of
+                caller.leave()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(leave)
+            try:
+                yield
+            finally:
+                CALLER.reset(before)
+                group.cancel_scope.cancel()
+
+    async def _called(self, name: str, arguments: Arguments) -> types.CallToolResult:
         try:
-            if asked.name not in self._tools:
+            if name not in self._tools:
                 there = ", ".join(self._tools)
-                raise UsageError(f"there is no tool {asked.name!r}{hint(asked.name, self._tools)}; there are {there}")
-            given = await call(self._service, self._tools[asked.name], asked.arguments or {})
+                raise UsageError(f"there is no tool {name!r}{hint(name, self._tools)}; there are {there}")
+            given = await call(self._service, self._tools[name], arguments)
         except SemsearchError as error:
-            return _failed(str(error))
+            late = f"no answer within {self._service.limits.seconds:g} s; ask for less at once"
+            return _failed(late if error.kind == "ClientGone" else str(error))
         except Exception:
-            _LOG.exception("the tool %r failed", asked.name)
+            _LOG.exception("the tool %r failed", name)
             return _failed(DEFECT)
         text = types.TextContent(type="text", text=render.dump(given))
         return types.CallToolResult(content=[text], structured_content=given)
