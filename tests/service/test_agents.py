@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -17,6 +19,7 @@ from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 from semsearch import Collection, SearchRequest, SimilarRequest
+from semsearch.cli import run
 from semsearch.service.agents.protocol import Agents
 from semsearch.service.agents.results import MOST_CHARACTERS
 from semsearch.service.agents.schema import plain, schema_of
@@ -24,6 +27,7 @@ from semsearch.service.batching import gone
 from semsearch.service.caller import CALLER
 from semsearch.service.service import Limits, Service
 from semsearch.settings import Settings
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -416,6 +420,22 @@ def test_the_skill_is_printed_without_loading_anything(home):
     assert not {"mcp", "starlette", "numpy", "torch"} & set(done.stderr.split())
     for tool in ("search", "similar", "get", "status"):
         assert f"`{tool}`" in done.stdout
+
+
+def test_the_page_registers_commands_that_there_are(capsys):
+    page = (ROOT / "COMMANDS.md").read_text()
+    said = [
+        shlex.split(line)[shlex.split(line).index("--") + 1 :] for line in page.splitlines() if " -- semsearch" in line
+    ]
+    for block in re.findall(r"^```json\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+        [servers] = json.loads(block).values()
+        said += [[each["command"], *each["args"]] for each in servers.values() if "command" in each]
+    assert len(said) >= 4
+    for program, *arguments in said:
+        arguments = [each for each in arguments if not each.startswith("#")]
+        assert program == "semsearch"
+        assert run([*arguments[: arguments.index("mcp") + 3], "--help"]) == 0
+        assert "Model Context Protocol" in capsys.readouterr().out
 
 
 # Over HTTP
