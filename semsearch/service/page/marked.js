@@ -29,6 +29,7 @@ export function marked(hit) {
 }
 
 function wordStart(letters, at) {
+  if (at === 0) return 0;
   for (let i = at; i < Math.min(at + 40, letters.length); i += 1) if (/\s/.test(letters[i])) return i + 1;
   return at;
 }

@@ -64,12 +64,16 @@ class Page:
             lambda: next((b for b in self.all(f"{within} button, {within} summary") if b.text.strip() == name), None)
         )
 
-    def search(self, text: str) -> list[WebElement]:
-        """Type a query and return the hits, with their scores."""
+    def ask(self, text: str) -> None:
+        """Type a query and wait for the answer."""
         field = self.one("#q")
         field.clear()
         field.send_keys(text, Keys.ENTER)
-        self.until(lambda: "Searching" not in self.one("#told").text and "q=" in self.address)
+        self.until(lambda: urlencode({"q": text}) in self.address and " in " in self.one("#told").text)
+
+    def search(self, text: str) -> list[WebElement]:
+        """Type a query and return the hits, with their scores."""
+        self.ask(text)
         return self.hits()
 
     def hits(self) -> list[WebElement]:

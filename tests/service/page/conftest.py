@@ -31,7 +31,7 @@ EVIL = "<img src=x onerror=window.evil=1>"
 HOSTILE = {
     f"evil {EVIL}.md": f"# {EVIL}\n\nAn evil boat, {EVIL}, has <script>window.evil=1</script> on board.\n",
 }
-LONG = "The long voyage of the boat began in spring. " + "Waves came and went \U0001f30a and the crew sang. " * 210
+LONG = "The long voyage of the boat began in spring. " + "Waves came and went \U0001f30a and the crew sang. " * 240
 SAME = "A sailing boat crosses the bay in the evening, and the lighthouse shows it the way into the harbour.\n"
 DOCS = {
     "sea/boats.md": "# Boats\n\n" + "\n".join(f"Line {n} of the log says nothing." for n in range(80))
