@@ -33,11 +33,7 @@ def judgement(snapshot: Snapshot, name: str, query: str, place: str | Hit, grade
     Raises:
         UsageError: The place is not in the collection, or a value cannot be meant.
     """
-    if isinstance(place, Hit):
-        at = place.path, place.document, place.line_start, place.line_end
-    else:
-        at = _found(snapshot, name, place)
-    path, record, first, last = at
+    path, record, first, last = _shown(place) if isinstance(place, Hit) else _found(snapshot, name, place)
     try:
         return Judgement(
             query, path, grade, record, first, last, moment(), snapshot.manifest.fingerprint, snapshot.generation
@@ -62,6 +58,11 @@ def check_known(snapshot: Snapshot, name: str, said: Judgement) -> None:
     if not any(each.record == said.record for each in documents):
         what = said.path if said.record is None else f"{said.path} record {said.record}"
         raise UsageError(f"{what!r} is not in collection {name!r}; judge what a search of it shows")
+
+
+def _shown(hit: Hit) -> tuple[str, str | None, int | None, int | None]:
+    """Return path, record, and first and last line of a hit."""
+    return hit.path, hit.document, hit.line_start, hit.line_end
 
 
 def _found(snapshot: Snapshot, name: str, text: str) -> tuple[str, str | None, int | None, int | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from semsearch.collection import Collection
+    from semsearch.service.routes.route import Schema
     from semsearch.service.service import Service
 
 
@@ -65,11 +67,9 @@ async def quality(service: Service, request: Request) -> Response:
     def measured(docs: Collection) -> dict[str, Any]:
         from semsearch.evaluation import present  # loads what no search needs
 
-        nothing = {"measure": "nDCG@10", "value": None, "queries": 0, "judged": 0}
-        try:
+        found: dict[str, object] = {"measure": "nDCG@10", "value": None, "queries": 0, "judged": 0}
+        with suppress(DataError):  # nothing was called right yet
             found = present.quality(docs, settings)
-        except DataError:
-            found = nothing
         return {"collection": docs.name, "fingerprint": docs.spec.fingerprint, **found}
 
     return answer(await service.ask(asked.get("collection"), measured))
@@ -88,15 +88,15 @@ def _read(body: dict[str, Any]) -> tuple[str | None, Judgement]:
 
 
 _GIVEN = {field.name for field in fields(Judgement)} - {"at"}
-_WHOLE: schemas.Schema = {"type": ["integer", "null"], "minimum": 0}
-_PLACE: dict[str, schemas.Schema] = {
+_WHOLE: Schema = {"type": ["integer", "null"], "minimum": 0}
+_PLACE: dict[str, Schema] = {
     "query": schemas.TEXT,
     "path": schemas.TEXT,
     "record": schemas.optional(schemas.TEXT),
     "line_start": _WHOLE,
     "line_end": _WHOLE,
 }
-_SHOWN: dict[str, schemas.Schema] = {"encoder": schemas.optional(schemas.TEXT), "generation": _WHOLE}
+_SHOWN: dict[str, Schema] = {"encoder": schemas.optional(schemas.TEXT), "generation": _WHOLE}
 JUDGEMENT = schemas.object_of({**_PLACE, "grade": _WHOLE, "at": schemas.TEXT, **_SHOWN})
 JUDGED = schemas.object_of(
     {"collection": schemas.COLLECTION, **_PLACE, "grade": {"type": "integer", "minimum": 0}, **_SHOWN},

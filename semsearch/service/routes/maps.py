@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from indexer.storage.store import Snapshot
     from semsearch.collection import Collection
     from semsearch.search.landscape import Landscape
+    from semsearch.service.routes.route import Schema
     from semsearch.service.service import Service
 
 MOST_HITS = 1_000
@@ -87,7 +88,7 @@ def _pairs(points: np.ndarray) -> list[Any]:
     return [[round(x, 4), round(y, 4)] for x, y in points.tolist()]
 
 
-_POINT: schemas.Schema = {"type": "array", "items": schemas.NUMBER, "minItems": 2, "maxItems": 2}
+_POINT: Schema = {"type": "array", "items": schemas.NUMBER, "minItems": 2, "maxItems": 2}
 MAP = schemas.object_of(
     {
         "collection": schemas.TEXT,
@@ -112,7 +113,7 @@ MAP = schemas.object_of(
         "hits": schemas.list_of(schemas.object_of({"passage": {"type": "integer"}, "at": _POINT})),
     }
 )
-_PASSAGES: schemas.Schema = {"type": "string", "description": "Ids of hits, with commas between them"}
+_PASSAGES: Schema = {"type": "string", "description": "Ids of hits, with commas between them"}
 
 ROUTES = (
     Route("GET", "/v1/collections/{name}/map", "A map of the passages, with a query and hits on it", map_, MAP,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from indexer.storage.store import Snapshot
     from semsearch.collection import Collection
     from semsearch.search.places import Place
+    from semsearch.service.routes.route import Schema
     from semsearch.service.service import Service
 
 MOST_CONTEXT = 100_000
@@ -109,8 +110,8 @@ async def _extracted(service: Service, request: Request, find: Callable[[Snapsho
     return answer(await service.ask(request.query_params.get("collection"), read))
 
 
-INTEGER: schemas.Schema = {"type": "integer"}
-NUMBERS: schemas.Schema = {"type": "object", "additionalProperties": INTEGER}
+INTEGER: Schema = {"type": "integer"}
+NUMBERS: Schema = {"type": "object", "additionalProperties": INTEGER}
 ENTRY = schemas.object_of(
     {
         "name": schemas.TEXT,
@@ -145,7 +146,7 @@ EXTRACT = schemas.object_of(
     }
 )
 _WHERE = {"collection": schemas.COLLECTION, "context": {"type": "integer", "minimum": 0}}
-_LINES_SCHEMA: schemas.Schema = {"type": "string", "description": "A line, or FROM-TO"}
+_LINES_SCHEMA: Schema = {"type": "string", "description": "A line, or FROM-TO"}
 
 ROUTES = (
     Route("GET", "/v1/collections", "Which collections there are", collections, COLLECTIONS),
