@@ -138,6 +138,41 @@ def peer(encoder: Encoder, every: Sequence[str], vectors: np.ndarray) -> Callabl
     return answer
 
 
+def hybrid(folder: Path, passages: int, number: int, threads: int) -> dict[str, object]:
+    """Return what hybrid queries take in a collection that lies in the folder, and the memory they need."""
+    import faiss
+
+    faiss.omp_set_num_threads(threads)
+    encoder, random = Given(), np.random.default_rng(2)
+    queries = [" ".join(words(random, int(n))) for n in random.integers(2, 9, number)]
+    before, began = resident(), time.perf_counter()
+    with closing(build(folder, passages)) as store, Views(store).latest() as view:
+        request = SearchRequest("any", k=K)
+
+        def rank(query: str, request: SearchRequest = request) -> list[Ranked]:
+            return answering.rank(view, request, [Asked(query, encoder.encode([query])[0])], K)
+
+        opened = time.perf_counter() - began
+        rank(queries[0])
+        first = time.perf_counter() - began
+        modes = {mode: timed(partial(rank, request=SearchRequest("any", k=K, mode=mode)), queries)
+                 for mode in ("dense", "lexical")}  # fmt: skip
+        return {
+            "hybrid_ms": timed(rank, queries),
+            **{f"{mode}_ms": figures for mode, figures in modes.items()},
+            "open_ms": round(1000 * opened, 1),
+            "first_query_ms": round(1000 * first, 1),
+            "resident_mb": resident(),
+            "before_mb": before,
+        }
+
+
+def resident() -> dict[str, int]:
+    """Return resident megabytes: all, and those that are no file's pages. Of Linux."""
+    values = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    return {name: int(values[key].split()[0]) // 1024 for name, key in (("rss", "VmRSS"), ("anonymous", "RssAnon"))}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--passages", type=int, default=100_000)

@@ -155,7 +155,7 @@ class PostgresWriter(Closing):
     def record(self, file: FileRecord) -> None:
         """Note a file's status, times or digest."""
         with self.catalog() as catalog:
-            catalog.record(file)
+            self._vectors_shown |= catalog.record(file)  # a search may filter by time
 
     def remove(self, paths: Iterable[str]) -> int:
         """Forget files. Return the number that were known."""

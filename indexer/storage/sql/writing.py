@@ -66,16 +66,18 @@ class CatalogWriter(CatalogReader):
         """Forget a root."""
         self.connection.execute(delete(roots).where(roots.c.path == storable_path(path)))
 
-    def record(self, file: FileRecord) -> None:
-        """Note a file's status; its passages stay as they are."""
+    def record(self, file: FileRecord) -> bool:
+        """Note a file's status; its passages stay as they are. Tell whether documents have another time now."""
         self._note(file)
-        if file.status == "indexed":
-            self.connection.execute(
-                update(documents)
-                .where(documents.c.path == storable_path(file.path), documents.c.died.is_(None))
-                .where(documents.c.mtime_ns != file.mtime_ns)
-                .values(mtime_ns=file.mtime_ns)
-            )
+        if file.status != "indexed":
+            return False
+        changed = self.connection.execute(
+            update(documents)
+            .where(documents.c.path == storable_path(file.path), documents.c.died.is_(None))
+            .where(documents.c.mtime_ns != file.mtime_ns)
+            .values(mtime_ns=file.mtime_ns)
+        )
+        return bool(changed.rowcount)
 
     def _note(self, file: FileRecord) -> None:
         self._upsert(files, file_row(file))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from indexer.storage import create_store, open_store
 from indexer.storage.local import writer
 from indexer.storage.memory import MemoryStore
 from tests.postgres_servers import PLAIN, TEXTSEARCH, Kind, url_of
-from tests.storage.contract.values import manifest
+from tests.storage.contract.values import DIM, manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,16 +41,39 @@ class Factory:
 
 @contextmanager
 def _small_files() -> Iterator[None]:
-    """Let a folder seal shards of four vectors, merge two of them, and drop no dead passages before a compaction."""
-    limits = {"SEAL_AT": 4, "MERGE_AT": 2, "TOMBSTONES": 2.0, "STALE": 0.3}
-    before = {name: getattr(writer, name) for name in limits}
-    try:
-        for name, value in limits.items():
-            setattr(writer, name, value)
+    """Let a folder seal shards of four vectors, merge two of them, and drop no dead passages before a compaction.
+
+    Filters that let three passages through are as those of many, cells are fitted to one vector each, and effort is so
+    great that no index misses any.
+    """
+    from indexer.storage import planner
+    from indexer.storage.local import snapshot
+    from indexer.storage.local.index import refined
+
+    with ExitStack() as stack:
+        for module, name, value in (
+            (writer, "SEAL_AT", 4),
+            (writer, "MERGE_AT", 2),
+            (writer, "TOMBSTONES", 2.0),
+            (writer, "STALE", 0.3),
+            (snapshot, "FEW", 2),
+            (snapshot, "FEW_SHARE", 0.0),
+            (snapshot, "DEEPER", 2),
+            (planner, "SAMPLES_PER_CELL", 1),
+            (refined, "SPARE", 10_000),
+        ):
+            stack.callback(setattr, module, name, getattr(module, name))
+            setattr(module, name, value)
         yield
-    finally:
-        for name, value in before.items():
-            setattr(writer, name, value)
+
+
+def _local(name: str, plan: str | None = None) -> Factory:
+    return Factory(
+        name,
+        lambda folder, manifest: create_store(folder / "collection", replace(manifest, index_plan=plan)),
+        lambda folder: open_store(folder / "collection"),
+        _small_files,
+    )
 
 
 @contextmanager
@@ -86,12 +109,11 @@ def _postgres(kind: Kind) -> Factory:
 
 FACTORIES = [
     Factory("memory", lambda _, manifest: MemoryStore(manifest)),
-    Factory(
-        "local",
-        lambda folder, manifest: create_store(folder / "collection", manifest),
-        lambda folder: open_store(folder / "collection"),
-        _small_files,
-    ),
+    _local("local"),
+    _local("bytes", "SQ8"),
+    _local("graph", "HNSW8,SQ8"),
+    _local("cells", "IVF2,SQ8"),
+    _local("short codes", f"RR{DIM},IVF2,RaBitQfs4"),
     _postgres(PLAIN),
     _postgres(TEXTSEARCH),
 ]
