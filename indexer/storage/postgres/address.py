@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from indexer.errors import ConfigError, StoreError
 from indexer.storage.places import is_url, without_password
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_OURS = ("read", "shards")
+"""Options of the URL that libpq does not know."""
 CONNECT_SECONDS = "10"
 """Seconds after which a host that does not answer counts as unreachable."""
 
@@ -22,6 +27,10 @@ class Address:
     """As libpq reads it: ``postgresql://user:password@host:port,host:port/database?option=value``."""
     standbys: tuple[str, ...] = ()
     """Hosts (``host`` or ``host:port``) that queries are sent to: ``?read=…``."""
+    shards: tuple[str, ...] = ()
+    """Hosts that new collections keep their vectors on: ``?shards=…``."""
+    other: tuple[str, str] | None = None
+    """Host and port in place of the URL's."""
 
     @classmethod
     def of(cls, text: str) -> Address:
@@ -35,17 +44,19 @@ class Address:
             raise ConfigError(f"{without_password(url)!r} is no store; give postgresql://USER@HOST/DATABASE")
         head, _, query = url.partition("?")
         given = parse_qsl(query, keep_blank_values=True)
-        standbys = tuple(host for name, value in given if name == "read" for host in value.split(",") if host)
-        for host in standbys:
-            if not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:/@\[\]]+|/[^:@]*)(:\d+)?", host):
-                raise ConfigError(f"{host!r} in ?read= is no host; give HOST or HOST:PORT, several with commas between")
-        kept = [(name, value) for name, value in given if name != "read"]
-        return cls(head + ("?" + urlencode(kept, quote_via=quote) if kept else ""), standbys)
+        kept = [(name, value) for name, value in given if name not in _OURS]
+        standbys, shards = (_hosts(name, [value for key, value in given if key == name]) for name in _OURS)
+        return cls(head + ("?" + urlencode(kept, quote_via=quote) if kept else ""), standbys, shards)
+
+    def at(self, host: str, port: str) -> Address:
+        """Return the address of another server, with the same database, user and options."""
+        return replace(self, standbys=(), shards=(), other=(host, port))
 
     @property
     def shown(self) -> str:
         """The URL without its password, for messages."""
-        return without_password(self.url)
+        shown = without_password(self.url)
+        return shown if self.other is None else f"{':'.join(self.other)} (vectors of {shown})"
 
     def parameters(self, reading: bool) -> dict[str, Any]:
         """Return libpq's connection parameters.
@@ -64,8 +75,11 @@ class Address:
         except psycopg.Error as error:
             reason = str(error).strip().replace(self.url, self.shown)
             raise ConfigError(f"{self.shown} is no address of a database: {reason}") from None
-        found.setdefault("connect_timeout", CONNECT_SECONDS)
-        found.setdefault("application_name", "semsearch")
+        if self.other is not None:
+            found["host"], found["port"] = self.other
+            found.pop("hostaddr", None)
+            return _completed(found)
+        found = _completed(found)
         hosts = str(found.get("host") or "").split(",")
         if reading and self.standbys:
             ports = [str(found.get("port") or "5432").split(",")[0]] * len(self.standbys)
@@ -78,6 +92,18 @@ class Address:
         return found
 
 
+def _hosts(option: str, values: Sequence[str]) -> tuple[str, ...]:
+    hosts = tuple(host for value in values for host in value.split(",") if host)
+    for host in hosts:
+        if not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:/@\[\]]+|/[^:@]*)(:\d+)?", host):
+            raise ConfigError(f"{host!r} in ?{option}= is no host; give HOST or HOST:PORT, several with commas between")
+    return hosts
+
+
+def _completed(found: dict[str, Any]) -> dict[str, Any]:
+    return {"connect_timeout": CONNECT_SECONDS, "application_name": "semsearch", **found}
+
+
 def driver() -> Any:
     """Return psycopg, imported when it is first needed.
 
@@ -87,6 +113,7 @@ def driver() -> Any:
     try:
         import psycopg
         import psycopg.conninfo
+        import psycopg.sql
     except ImportError as error:
         raise StoreError(
             f"collections in PostgreSQL need psycopg ({error}); install it: pip install 'semsearch[postgres]'"

@@ -48,6 +48,7 @@ BIT_FACTOR = 20
 BUILD_MEMORY = 1 << 30
 """Bytes that building an index may take; more where the server's maintenance_work_mem says so."""
 INDEX = "vectors_hnsw"
+INDEXED = "indexed on its shards"
 UNINDEXED = f"compared one by one (an index is made from {INDEX_FROM:,} passages on)"
 DTYPES: dict[str, Any] = {"fp16": np.float16, "fp32": np.float32}
 
@@ -69,14 +70,29 @@ def _fits(manifest: Manifest) -> bool:
     return manifest.dim * DTYPES[manifest.vector_dtype]().itemsize < 7_900
 
 
+def searching(effort: int) -> dict[str, str]:
+    """Return the parameters of a search by the index, which go on where a filter leaves too few."""
+    return {
+        "hnsw.iterative_scan": "strict_order",
+        "hnsw.ef_search": str(effort),
+        "hnsw.max_scan_tuples": str(SCANNED),
+    }
+
+
 def has_index(connection: Connection) -> bool:
-    """Tell whether the collection that the connection sees has an index of vectors."""
-    return bool(connection.execute(text(f"SELECT to_regclass('{INDEX}') IS NOT NULL")).scalar_one())
+    """Tell whether the collection that the connection sees has an index of vectors, here or on its shards."""
+    query = f"SELECT to_regclass('{INDEX}') IS NOT NULL OR obj_description('vectors'::regclass, 'pg_class') = :said"
+    return bool(connection.execute(text(query), {"said": INDEXED}).scalar_one())
 
 
-def can_index(connection: Connection) -> bool:
-    """Tell whether the vectors lie in this server; those that are spread over others are indexed there."""
-    return connection.execute(text("SELECT relkind FROM pg_class WHERE oid = 'vectors'::regclass")).scalar_one() == "r"
+def note_indexed(connection: Connection) -> None:
+    """Remember that the shards have an index of the vectors."""
+    connection.execute(text(f"COMMENT ON TABLE vectors IS '{INDEXED}'"))
+
+
+def are_spread(connection: Connection) -> bool:
+    """Tell whether the vectors lie on other servers, see ``shards``."""
+    return connection.execute(text("SELECT relkind FROM pg_class WHERE oid = 'vectors'::regclass")).scalar_one() == "p"
 
 
 def invalid_indexes(connection: Connection) -> int:
@@ -206,9 +222,8 @@ class VectorSearch:
         bits = self._manifest.dim > HALF_DIM
         wanted = max(k + 16, (BIT_FACTOR if bits else 2) * k)
         effort = min(MOST_EF, max(EF_SEARCH, wanted))
-        self._set("hnsw.iterative_scan", "strict_order")
-        self._set("hnsw.ef_search", str(effort))
-        self._set("hnsw.max_scan_tuples", str(SCANNED))
+        for name, value in searching(effort).items():
+            self._set(name, value)
         near = (
             select(vectors.c.id)
             .select_from(vectors.join(JOINED, passages.c.id == vectors.c.id))

@@ -15,6 +15,8 @@ from indexer.errors import CollectionNotFound, LockedError, StoreError
 from indexer.storage.postgres.failures import translated
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Connection, CursorResult
 
     from indexer.storage.postgres.connecting import Server
@@ -117,13 +119,19 @@ def call(connection: Connection, number: int, name: str | None) -> None:
     connection.execute(query, {"name": name, "number": number})
 
 
-def drop_nameless(server: Server) -> None:
-    """Drop the schemas of deleted collections, as far as nobody reads them any more; the others are left for later."""
+def drop_nameless(server: Server, drop_parts: Callable[[Server, int], None]) -> None:
+    """Drop the schemas of deleted collections, as far as nobody reads them any more; the others are left for later.
+
+    Args:
+        server: That keeps them.
+        drop_parts: Drops what a collection has on other servers.
+    """
     with server.transaction() as connection:
         query = "SELECT number FROM semsearch.collections WHERE name IS NULL"
         numbers = list(connection.execute(text(query)).scalars()) if _is_set_up(connection) else []
     for number in numbers:
         try:
+            drop_parts(server, number)
             with server.transaction() as connection:
                 connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'"))
                 connection.execute(text(f"DROP SCHEMA IF EXISTS {schema_of(number)} CASCADE"))

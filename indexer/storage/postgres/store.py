@@ -13,7 +13,7 @@ from indexer.errors import CorruptError, FormatError, LockedError, StoreError
 from indexer.judgements import judgement_of, latest, line
 from indexer.storage.database import WritingTransaction
 from indexer.storage.manifest import Manifest
-from indexer.storage.postgres import nearest, registry, words
+from indexer.storage.postgres import nearest, registry, shards, words
 from indexer.storage.postgres.address import Address
 from indexer.storage.postgres.connecting import Server
 from indexer.storage.postgres.dialect import POSTGRES
@@ -164,11 +164,9 @@ class PostgresStore:
             manifest = self._read_manifest(connection)
         lock = CollectionLock(self.server, number, self._name, alone=alone)
         try:
-            schema = registry.schema_of(number)
-            engine = self.server.writing_engine(f"{schema}, {versions.path}")
-            return PostgresWriter(
-                WritingTransaction(engine, lambda: translated(self.server.where)), lock, manifest, self._name, schema
-            )
+            engine = self.server.writing_engine(f"{registry.schema_of(number)}, {versions.path}")
+            transaction = WritingTransaction(engine, lambda: translated(self.server.where))
+            return PostgresWriter(self.server, transaction, lock, manifest, self._name, number)
         except BaseException:
             lock.close()
             raise
@@ -265,7 +263,8 @@ class PostgresStore:
     def engines(self) -> dict[str, str]:
         """Return what searches the collection and in which versions, for people: part → description."""
         versions = self.server.versions(reading=not self._primary)
-        with self._tables() as (connection, _):
+        with self._tables() as (connection, number):
+            parts = len(shards.found(connection, number))
             textsearch = words.has_textsearch(connection) and versions.textsearch is not None and not versions.standby
             index = nearest.has_index(connection)
         found = {
@@ -274,6 +273,8 @@ class PostgresStore:
             "vectors": nearest.described(self._manifest) if index else nearest.UNINDEXED,
             "words": f"BM25, pg_textsearch {versions.textsearch}" if textsearch else "BM25 in SQL",
         }
+        if parts:
+            found["vectors"] += f", on {parts} servers"
         if versions.warnings:
             found["warning"] = "; ".join(versions.warnings)
         return found
@@ -310,7 +311,7 @@ class PostgresStore:
         engine = self.server.writing_engine(f"{registry.schema_of(number)}, {versions.path}")
         with translated(self.server.where), engine.connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT").execute(text(_VACUUM))
-        registry.drop_nameless(self.server)
+        registry.drop_nameless(self.server, shards.drop)
 
     def beside(self, manifest: Manifest) -> PostgresStore:
         """Return a store to be put in this one's place: ``NAME-new``, or one left by an earlier run."""
@@ -383,7 +384,7 @@ class PostgresStore:
                 registry.call(connection, number, None)
             finally:
                 lock.close()
-        registry.drop_nameless(self.server)
+        registry.drop_nameless(self.server, shards.drop)
 
     def close(self) -> None:
         """Let go of idle connections. Open snapshots stay usable."""
@@ -402,7 +403,10 @@ def _make(server: Server, name: str, manifest: Manifest) -> None:
         number = registry.add(connection, name, server.where)
         registry.use(connection, number, versions.path)
         upgrade(connection)
-        nearest.create_table(connection, manifest)
+        if server.address.shards:
+            shards.spread(server, connection, number, manifest)
+        else:
+            nearest.create_table(connection, manifest)
         if versions.textsearch is not None:
             words.create_textsearch(connection)
         connection.execute(insert(manifests).values(value=json.dumps(manifest.to_dict(), ensure_ascii=False)))

@@ -15,7 +15,7 @@ from sqlalchemy import Alias, ColumnElement, delete, exists, literal, select, te
 from indexer.closing import Closing
 from indexer.errors import StoreError
 from indexer.progress import silent
-from indexer.storage.postgres import nearest, words
+from indexer.storage.postgres import nearest, registry, shards, words
 from indexer.storage.postgres.claims import Claims
 from indexer.storage.postgres.copying import copy, copy_vectors
 from indexer.storage.postgres.dialect import POSTGRES
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from indexer.progress import Progress
     from indexer.storage.database import WritingTransaction
     from indexer.storage.manifest import Manifest
+    from indexer.storage.postgres.connecting import Server
     from indexer.storage.postgres.registry import CollectionLock
     from indexer.storage.postgres.words import Terms
     from indexer.types import FileRecord, Parsed, Waiting, Work
@@ -107,22 +108,31 @@ class PostgresWriter(Closing):
     """A writer of a PostgresStore; see ``Writer``. Made by ``PostgresStore.writer``."""
 
     def __init__(
-        self, transaction: WritingTransaction, lock: CollectionLock, manifest: Manifest, name: str, schema: str
+        self,
+        server: Server,
+        transaction: WritingTransaction,
+        lock: CollectionLock,
+        manifest: Manifest,
+        name: str,
+        number: int,
     ):
         """Take over the transaction's connection and the lock.
 
         Args:
+            server: That keeps the collection.
             transaction: Its connections see the collection's tables.
             lock: Says that somebody writes.
             manifest: Of the collection.
             name: Of the collection, for messages.
-            schema: Of the collection.
+            number: Of the collection.
         """
         self.manifest = manifest
+        self._server = server
+        self._number = number
         self._transaction = transaction
         self._lock = lock
         self._name = name
-        self._claims = Claims(lock, schema)
+        self._claims = Claims(lock, registry.schema_of(number))
         self._claimed: dict[int, str] = {}
         self._done: set[int] = set()  # digests of texts whose vectors are yet to be committed
         self._ready: dict[int, Terms] = {}
@@ -284,12 +294,19 @@ class PostgresWriter(Closing):
         if rows < nearest.INDEX_FROM and not force:
             return
         with self.catalog() as catalog:
-            if not nearest.can_index(catalog.connection) or (nearest.has_index(catalog.connection) and not force):
+            if nearest.has_index(catalog.connection) and not force:
                 return
-            catalog.connection.execute(text("LOCK TABLE vectors IN SHARE ROW EXCLUSIVE MODE"))
-            if force or not nearest.has_index(catalog.connection):  # another may have made it while this one waited
-                nearest.build_index(catalog.connection, self.manifest, rows)
+            if nearest.are_spread(catalog.connection):
+                shards.index(self._server, shards.found(catalog.connection, self._number), self.manifest, force)
+                nearest.note_indexed(catalog.connection)
+            else:
+                self._build(catalog.connection, rows, force)
         self._transaction.flush()
+
+    def _build(self, connection: Connection, rows: int, force: bool) -> None:
+        connection.execute(text("LOCK TABLE vectors IN SHARE ROW EXCLUSIVE MODE"))
+        if force or not nearest.has_index(connection):  # another may have made it while this one waited
+            nearest.build_index(connection, self.manifest, rows)
 
     def _analyse(self) -> None:
         """Let the server learn how many rows there are, so that it plans well."""

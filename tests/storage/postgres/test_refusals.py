@@ -175,8 +175,9 @@ class TestTheUrl:
             Address.of(url)
 
     def test_no_host_to_read_from(self):
-        with pytest.raises(ConfigError, match="HOST:PORT"):
-            Address.of("postgresql://a/b?read=user:pw@host")
+        for option in ("read", "shards"):
+            with pytest.raises(ConfigError, match=rf"\?{option}= is no host; give HOST or HOST:PORT"):
+                Address.of(f"postgresql://a/b?{option}=user:pw@host")
 
     def test_what_libpq_does_not_know(self):
         with pytest.raises(ConfigError, match="nonsense") as caught:
@@ -202,6 +203,8 @@ class TestTheUrl:
         writing, reading = address.parameters(False), address.parameters(True)
         assert (writing["host"], writing["port"], writing["sslmode"]) == ("a", "1", "require")
         assert (reading["host"], reading["port"], reading["sslmode"]) == ("b,c,/run/pg", "1,3,1", "require")
+        shard = Address.of("postgresql://ada@a:1/data?shards=b").at("b", "2").parameters(False)
+        assert (shard["host"], shard["port"], shard["user"], shard["dbname"]) == ("b", "2", "ada", "data")
         several = Address.of("postgresql://ada@a,b/data")
         assert several.parameters(False)["target_session_attrs"] == "read-write"
         assert several.parameters(True)["target_session_attrs"] == "prefer-standby"
