@@ -19,6 +19,7 @@ from torch import Tensor
 from indexer.embedding import precision as precisions
 from indexer.embedding.encoder import MAX_TERMS, EncodeStats, Positions, Terms, TokenVectors, Vectors
 from indexer.embedding.forward import workers as pool
+from indexer.embedding.forward.both_ways import BothWaysForward, both_ways
 from indexer.embedding.forward.last_token import SAMPLE, LastTokenForward, fast_forward
 from indexer.embedding.forward.plain import Forward, PlainForward
 from indexer.embedding.forward.vocabulary import Vocabulary
@@ -307,6 +308,10 @@ class HFEncoder:
             made = fast_forward(self._model, int8=int8, sample=sample, release=self.spec.pooling == "last")
             if made is not None:
                 return made
+        else:
+            packed = both_ways(self._model, pooling)
+            if packed is not None:
+                return packed
         return PlainForward(quantise.dynamic(self._model) if int8 else self._model, pooling, self.tokens)
 
     def _lm_head(self) -> Tensor:
@@ -431,12 +436,14 @@ class HFEncoder:
 
 
 def _exact(forward: Forward) -> bool:
-    return isinstance(forward, LastTokenForward) and forward.exact
+    return isinstance(forward, LastTokenForward | BothWaysForward) and forward.exact
 
 
 def runs_beside_itself(forward: Forward) -> bool:
     """Return whether several threads may run a forward at once."""
-    return isinstance(forward, LastTokenForward) or (isinstance(forward, PlainForward) and forward.concurrent)
+    return isinstance(forward, LastTokenForward | BothWaysForward) or (
+        isinstance(forward, PlainForward) and forward.concurrent
+    )
 
 
 def _rows(of: list[int], places: Iterator[list[int]]) -> Iterator[list[int]]:

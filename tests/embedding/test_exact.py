@@ -8,9 +8,12 @@ import pytest
 import torch
 
 from indexer.embedding import open_encoder
+from indexer.embedding.forward.both_ways import BothWaysForward
 from indexer.embedding.forward.linear import Packed
+from indexer.embedding.forward.plain import PlainForward
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.hf_encoder import HFEncoder
+from indexer.embedding.prompts.prompt import PromptTemplate
 from indexer.embedding.spec import EncoderSpec
 
 Tiny = Callable[[str], Path]
@@ -35,8 +38,21 @@ def exact(folder: Path, **fields: object) -> HFEncoder:
     return made
 
 
-@pytest.mark.parametrize("family", ["llama", "opt"])
-@pytest.mark.parametrize("fields", [{}, DEMONSTRATED], ids=["short prefix", "demonstration"])
+MEAN, CLS = {"pooling": "mean", "template": "{text}"}, {"pooling": "cls"}
+
+
+@pytest.mark.parametrize(
+    ("family", "fields"),
+    [
+        ("llama", {}),
+        ("llama", DEMONSTRATED),
+        ("opt", {}),
+        ("opt", DEMONSTRATED),
+        ("bert", MEAN),
+        ("bert", CLS),
+        ("roberta", MEAN),
+    ],
+)
 def test_alone_and_in_any_batch(tiny: Tiny, family: str, fields: dict) -> None:
     folder = tiny(family)
     encoder = exact(folder, **fields)
@@ -61,5 +77,15 @@ def test_texts_that_begin_alike_leave_no_trace(tiny: Tiny) -> None:
 
 def test_who_does_not_promise_it(tiny: Tiny) -> None:
     assert HashEncoder().exact
-    spec = EncoderSpec.from_dict({"model": str(tiny("bert")), "precision": "fp32", "pooling": "mean"})
+    spec = EncoderSpec.from_dict({"model": str(tiny("llama")), "precision": "fp32", "pooling": "mean"})
     assert not open_encoder(spec, device="cpu").exact
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_packed_and_padded_forward_agree(tiny: Tiny, family: str, pooling: str) -> None:
+    encoder = exact(tiny(family), pooling=pooling)
+    assert isinstance(encoder._forward(pooling), BothWaysForward)
+    ids = encoder.tokens.prompts(PromptTemplate.of(encoder.spec), TEXTS, 128).ids
+    padded = PlainForward(encoder._model, pooling, encoder.tokens)(ids)
+    np.testing.assert_allclose(encoder._forward(pooling)(ids), padded, atol=2e-6, rtol=1e-5)

@@ -228,7 +228,7 @@ def test_an_encoder_that_does_not_promise_equal_bits_gets_its_texts_one_by_one()
     assert sorted(backend.batches) == [["a"], ["b c"], ["d"]]
 
 
-@pytest.mark.parametrize(("family", "pooling"), [("llama", "last"), ("bert", "mean")])
+@pytest.mark.parametrize(("family", "pooling"), [("llama", "last"), ("bert", "mean"), ("llama", "mean")])
 def test_a_vector_has_the_same_bits_alone_in_a_batch_and_under_load(tmp_path: Path, family: str, pooling: str):
     spec = EncoderSpec.from_dict({"model": str(make(family, tmp_path)), "precision": "fp32", "pooling": pooling})
     alone, backend = open_encoder(spec, device="cpu"), open_encoder(spec, device="cpu")
