@@ -11,17 +11,17 @@ import click
 
 from indexer.closing import Closing
 from semsearch.cli.options import (
+    ENCODER_OPTIONS,
     Decorator,
     F,
     Option,
     collection_option,
-    encoder_options,
+    gather,
     home_option,
     index_device_option,
     store_option,
     with_options,
 )
-from semsearch.encoders import NOTHING, EncoderOverrides
 from semsearch.service import running
 from semsearch.settings import load_settings
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from indexer.pipeline import Report
     from indexer.progress import Progress
     from semsearch.collection import Collection
+    from semsearch.encoders import EncoderOverrides
     from semsearch.search.extract import Extract
     from semsearch.search.hits import Answer
     from semsearch.search.request import SearchRequest, SimilarRequest
@@ -48,18 +49,20 @@ class Asked(Closing):
     Whatever the server does not answer, this process does: so an error is always that of a Collection.
     """
 
-    def __init__(self, settings: Settings, overrides: EncoderOverrides, index_device: str, *, alone: bool = False):
+    def __init__(
+        self, settings: Settings, overrides: EncoderOverrides | None, index_device: str, *, alone: bool = False
+    ):
         """Name a collection; it is opened at once only where no server can be asked.
 
         Args:
             settings: Of files, environment and options.
-            overrides: What the person said of the encoder, which a server cannot follow.
+            overrides: What the person said of the encoder, which a server cannot follow; None: nothing.
             index_device: Where vectors are searched.
             alone: Whether no server is to be asked.
         """
         self._settings, self._overrides, self._index_device = settings, overrides, index_device
         self._own: Collection | None = None
-        self._served = None if alone or overrides != NOTHING or index_device != "auto" else _served(settings)
+        self._served = None if alone or overrides is not None or index_device != "auto" else _served(settings)
         if self._served is None:
             self.own()
 
@@ -144,6 +147,18 @@ no_server_option = click.option(
 )
 
 
+def _overrides(**given: Any) -> EncoderOverrides | None:
+    """Return what was said of the encoder; None, which loads nothing, where nothing was."""
+    if not given:
+        return None
+    from semsearch.encoders import EncoderOverrides
+
+    return EncoderOverrides(**given)
+
+
+_encoder_options: Callable[[Callable[..., Any]], Any] = gather("overrides", _overrides, ENCODER_OPTIONS)
+
+
 def asked_options(*, encoder: bool = False, index_device: bool = False) -> Decorator[Any]:
     """Return a decorator: the command gets ``docs``, the Asked that its options name, and it is closed after it.
 
@@ -162,12 +177,12 @@ def asked_options(*, encoder: bool = False, index_device: bool = False) -> Decor
         @wraps(function)
         def command(*args: Any, **values: Any) -> Any:
             settings = load_settings().override({name: values.pop(name) for name in ("home", "store", "collection")})
-            overrides = values.pop("overrides") if encoder else NOTHING
+            overrides = values.pop("overrides") if encoder else None
             device = values.pop("index_device") if index_device else "auto"
             with Asked(settings, overrides, device, alone=values.pop("no_server")) as docs:
                 return function(*args, docs=docs, **values)
 
         made: Any = with_options(command, [*options, no_server_option])
-        return encoder_options(made) if encoder else made  # type: ignore[no-any-return]
+        return _encoder_options(made) if encoder else made  # type: ignore[no-any-return]
 
     return decorate

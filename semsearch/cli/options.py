@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from semsearch.encoders import EncoderOverrides
 from semsearch.nearest import hint
 from semsearch.search import filter_expressions
 from semsearch.search.request import FUSIONS, MODES
@@ -20,6 +19,7 @@ from semsearch.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from indexer.corpus.formats import ReadOptions
+    from semsearch.encoders import EncoderOverrides
 
 F = TypeVar("F", bound=Callable[..., Any])
 Decorator = Callable[[F], F]
@@ -170,7 +170,15 @@ ENCODER_OPTIONS = [
     click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps [default: the best there is]."),
     click.option("--batch-tokens", type=click.IntRange(min=1), help="Tokens in one batch."),
 ]
-encoder_options: Callable[[Callable[..., Any]], Any] = gather("overrides", EncoderOverrides, ENCODER_OPTIONS)
+
+
+def _overrides(**given: Any) -> EncoderOverrides:
+    from semsearch.encoders import EncoderOverrides
+
+    return EncoderOverrides(**given)
+
+
+encoder_options: Callable[[Callable[..., Any]], Any] = gather("overrides", _overrides, ENCODER_OPTIONS)
 """The command gets ``overrides``: an EncoderOverrides."""
 
 

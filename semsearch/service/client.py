@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
 
 from indexer.closing import Closing
-from semsearch.search.extract import Extract
 from semsearch.search.hits import Answer, Hit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from semsearch.search.extract import Extract
     from semsearch.search.request import SearchRequest, SimilarRequest
     from semsearch.service.running import Running
 
@@ -153,6 +153,8 @@ def _answer(values: Mapping[str, Any]) -> Answer:
 
 
 def _extract(values: Mapping[str, Any]) -> Extract:
+    from semsearch.search.extract import Extract
+
     try:
         return Extract.from_dict(values)
     except (KeyError, TypeError, ValueError) as error:
