@@ -291,6 +291,7 @@ def test_a_warm_question_loads_next_to_nothing(arguments, shown, indexed, server
     code = "import sys; from semsearch.cli import run; code = run(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=indexed)
     assert "boat" in done.stdout
+    assert not {"semsearch.encoders", "semsearch.collection", "tomllib"} & set(done.stderr.split())
     loaded = {name.partition(".")[0] for name in done.stderr.split()}
     assert "http" in loaded
     assert not loaded & set(HEAVY)
