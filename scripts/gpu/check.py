@@ -12,7 +12,7 @@ pieces too; they are unpacked beside the report, and nothing is installed.
 Every part is a process of its own with a limit of time. A part that fails or is too slow keeps the rows it has, and the
 others go on. OUT/report.json has all rows with provenance, OUT/table.md the same to read, OUT/adapter what was trained:
 
-    semsearch eval gate --against default --adapter OUT/adapter
+    semsearch eval gate --against search --adapter OUT/adapter
 """
 
 from __future__ import annotations

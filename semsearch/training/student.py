@@ -84,7 +84,9 @@ class Student:
         self._prefix = self._causal and not (lora.dropout or lora.base_dropout or checkpointing)
         base = precision.default(self.device) if lora.base == "auto" else lora.base
         precision.check(base, self.device)
-        self.dtype = torch.float32 if base == "fp32" else torch.bfloat16
+        # Weights in 4 bits are only rounded so on a CPU, and one without bf16 takes many times as long to emulate it.
+        slow = base == "nf4" and self.device.type == "cpu" and not precision.has_bf16(self.device)
+        self.dtype = torch.float32 if base == "fp32" or slow else torch.bfloat16
         self._quantised = base == "nf4" and self.device.type == "cuda"
         # On a CPU, "nf4" is weights rounded to NF4, which pass gradients on; bitsandbytes' own CPU layers stop doing
         # so after their first forward without gradients. There the file's precision is kept, to merge from.

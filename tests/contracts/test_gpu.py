@@ -13,6 +13,7 @@ from indexer.storage.local.index.refined import Effort, RefinedIndex
 from indexer.storage.planner import IndexPlan
 from tests.contracts.test_vector_index import DIM, HNSW, IVF, Kept, ids, unit
 
+pytest.importorskip("faiss", reason="needs FAISS (scripts/gpu/check.py names the wheel)")
 no_gpu = pytest.mark.skipif(faiss_gpu.available(), reason="there is one")
 
 

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from indexer import embedding
+from indexer.embedding import precision
 from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError, ModelError
 from semsearch.training.recipe import Lora
@@ -155,3 +156,13 @@ def test_normalisation_in_training_may_differ_from_that_in_use(family):
     with_full_stop = student.prompts(["Two dogs run."], 40, normalise=False)
     assert student.prompts(["Two dogs run"], 40) == with_full_stop
     assert student.prompts(["Two dogs run"], 40, normalise=False) != with_full_stop
+
+
+@pytest.mark.parametrize(("has_bf16", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_four_bit_weights_are_computed_with_in_what_the_processor_has(family, monkeypatch, has_bf16, dtype):
+    """A processor without bf16 emulates it, many times slower than it computes in fp32; the weights are the same."""
+    monkeypatch.setattr(precision, "has_bf16", lambda device: has_bf16)
+    student = Student(family("llama"), Lora(rank=2, base="nf4"), device="cpu")
+    layer = student.model.layers[1].mlp.up_proj.base_layer
+    assert student.dtype == layer.weight.dtype == dtype
+    assert torch.equal(layer.weight.float(), layer.weight.bfloat16().float())

@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from common import WORDS, Part, default_model, peak_memory, synchronise
+from common import WORDS, Part, default_model, free, peak_memory, synchronise
 from speed import quantised, shape
 
 
@@ -22,6 +22,19 @@ def main() -> int:
 
 
 def train(part: Part, base: str) -> None:
+    """Take some steps, with fewer tokens at once where they do not fit into the card's memory."""
+    import torch
+
+    for tokens in (256,) if part.small else (3072, 1536, 768):
+        try:
+            steps(part, base, tokens)
+            return
+        except torch.OutOfMemoryError:
+            free()
+    raise MemoryError("not even 768 tokens at once fit into the card's memory")
+
+
+def steps(part: Part, base: str, at_once: int) -> None:
     """Take some steps: 256 triplets of up to 32 tokens, LoRA of rank 64 on every linear layer.
 
     The student is the product's own. Its base is made on the card and put where it would load one: writing and reading
@@ -40,9 +53,8 @@ def train(part: Part, base: str) -> None:
         part.optional("NF4", "bitsandbytes", "bitsandbytes")
     name = default_model(part)
     recipe = Recipe.preset("paper")
-    settings = replace(recipe.train, batch=8, micro_tokens=256, keep_tokens=0) if part.small else replace(
-        recipe.train, micro_tokens=6144, keep_tokens=0
-    )  # fmt: skip
+    batch = 8 if part.small else recipe.train.batch
+    settings = replace(recipe.train, batch=batch, micro_tokens=at_once, keep_tokens=0)
     recipe = replace(
         recipe, train=settings, encoder=replace(recipe.encoder, model=name), lora=replace(recipe.lora, base=base)
     )
@@ -55,7 +67,8 @@ def train(part: Part, base: str) -> None:
     real = loading.load
     loading.load = lambda *_, **__: model
     try:
-        student = Student(recipe.encoder, recipe.lora, device=part.device)
+        # its fast forms keep the base's weights three times, once in fp32
+        student = Student(recipe.encoder, recipe.lora, device=part.device, fast=part.small)
     finally:
         loading.load = real
     learner = Learner(student, recipe, None)

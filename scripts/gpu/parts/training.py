@@ -14,10 +14,15 @@ from typing import TYPE_CHECKING, Any
 from common import ROOT, MissingError, Part, default_model, free
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    import numpy as np
 
     from semsearch.training.recipe import Recipe
     from semsearch.training.trainer import Prepared
+
+    Ready = tuple[Prepared, Mapping[int, np.ndarray]]
 
 BATCH = 256
 """Rows of a step: the paper's."""
@@ -29,32 +34,33 @@ CHECKS = 6
 def main() -> int:
     """Read the rows while other parts have the card, then train."""
     part = Part(__doc__ or "")
-    ready: list[Prepared] = []
+    ready: list[Ready] = []
     part.do("rows", 0, read, part, ready)
     part.wait()
     signal.signal(signal.SIGTERM, ended)
     try:
-        for prepared in ready:
-            part.do("training", 10, train, part, prepared)
+        for prepared, near in ready:
+            part.do("training", 10, train, part, prepared, near)
     finally:
         keep(part.options.out)
     return 0
 
 
-def read(part: Part, ready: list[Prepared]) -> None:
-    """Put the recipe with its rows into ``ready``.
+def read(part: Part, ready: list[Ready]) -> None:
+    """Put the recipe with its rows, and what tells alike ones, into ``ready``.
 
     Raises:
         MissingError: The model or the data are not on this machine.
     """
-    from semsearch.training import trainer
+    from semsearch.training import alike, trainer
 
     began = time.monotonic()
     recipe, data = (tiny if part.small else full)(part)
     prepared = trainer.prepare(recipe, data)
     rows = sum(len(source.rows) for source in prepared.sources)
     part.row("rows", rows, "rows", note=f"read in {time.monotonic() - began:.0f} s")
-    ready.append(prepared)
+    near = {i: alike.signatures(source.rows) for i, source in enumerate(prepared.sources) if source.source.alike}
+    ready.append((prepared, near))
 
 
 def full(part: Part) -> tuple[Recipe, Path]:
@@ -118,7 +124,7 @@ def tiny(part: Part) -> tuple[Recipe, Path]:
     return made, data
 
 
-def train(part: Part, prepared: Prepared) -> None:
+def train(part: Part, prepared: Prepared, near: Mapping[int, np.ndarray]) -> None:
     """Time a few steps, then make a run of the length that fits; write its curve and keep its adapter."""
     import torch
 
@@ -129,7 +135,7 @@ def train(part: Part, prepared: Prepared) -> None:
         recipe = prepared.recipe.with_train(steps=steps, check_every=check_every)
         sizes = [len(source.rows) for source in prepared.sources]
         weights = [source.weight for source in recipe.sources]
-        batches = plan(sizes, weights, recipe.train.batch, steps, recipe.train.seed, {})
+        batches = plan(sizes, weights, recipe.train.batch, steps, recipe.train.seed, near)
         entries: list[dict[str, Any]] = []
         shutil.rmtree(folder, ignore_errors=True)
         chosen = replace(prepared, recipe=recipe, batches=batches)
