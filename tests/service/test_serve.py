@@ -132,3 +132,32 @@ def test_health_is_ready_once_a_model_answers(home: Path, tmp_path: Path):
         servers[0].should_exit = True
         thread.join(20)
         service.close()
+
+
+def test_the_container_runs_what_there_is_as_an_ordinary_user(tmp_path: Path):
+    """No engine builds it here; what it copies, whom it runs as and what it calls can be checked."""
+    import click
+
+    from semsearch.cli.serve import command
+    from tests.conftest import ROOT
+
+    text = (ROOT / "scripts" / "Dockerfile").read_text().replace("\\\n", " ")
+    steps = [line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#")]
+    copied = [name for word, rest in steps if word == "COPY" for name in rest.split()[:-1]]
+    assert copied
+    assert all((ROOT / name).exists() for name in copied)
+    packages = {"pyproject.toml", "README.md", "LICENSE", "indexer", "semsearch"}
+    assert packages <= set(copied)  # all that the build reads
+    words = [word for word, _ in steps]
+    [user] = [rest for word, rest in steps if word == "USER"]
+    assert user not in ("root", "0")
+    assert "USER" not in words[words.index("USER") + 1 :]
+    assert "RUN" not in words[words.index("USER") :]
+    [entry] = [json.loads(rest) for word, rest in steps if word == "ENTRYPOINT"]
+    assert entry[:2] == ["semsearch", "serve"]
+    (tmp_path / "token").write_text("a-token-of-some-length")
+    given = [str(tmp_path / "token") if each.startswith("/run/secrets") else each for each in entry[2:]]
+    with command.make_context("serve", given) as context:
+        assert isinstance(context, click.Context)
+        assert context.params["host"] == "0.0.0.0"
+        assert context.params["token_file"] is not None
