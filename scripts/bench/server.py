@@ -108,7 +108,7 @@ def running(command: list[str], environment: dict[str, str] | None = None) -> It
         process.wait(60)
 
 
-def wait_for(server: Server, seconds: float = 180) -> Server:
+def wait_for(server: Server, seconds: float = 300) -> Server:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if server.process.poll() is not None:
@@ -153,7 +153,7 @@ def peer(python: Path, model: Path) -> Iterator[Server]:
     """Serve the same weights with infinity-emb."""
     port = free_port()
     command = [
-        str(python), "-m", "infinity_emb", "v2", "--model-id", str(model), "--served-model-name", "peer",
+        str(python.parent / "infinity_emb"), "v2", "--model-id", str(model), "--served-model-name", "peer",
         "--engine", "torch", "--device", "cpu", "--dtype", "float32", "--host", "127.0.0.1", "--port", str(port),
         "--no-model-warmup",
     ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
@@ -39,7 +40,7 @@ class Metrics:
         Gauge("semsearch_ready", "Whether a model has answered.", registry=registry).set_function(lambda: ready())
         tokens = Gauge("semsearch_waiting_tokens", "Tokens that wait to be encoded.", ["role"], registry=registry)
         for role in waiting():
-            tokens.labels(role).set_function(lambda role=role: waiting()[role])
+            tokens.labels(role).set_function(partial(_of_role, waiting, role))
         self._requests = Counter(
             "semsearch_http_requests", "Requests answered.", ["method", "route", "status"], registry=registry
         )
@@ -69,3 +70,7 @@ class Metrics:
     def text(self) -> bytes:
         """Return all of it in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+def _of_role(waiting: Callable[[], Mapping[Role, int]], role: Role) -> float:
+    return waiting()[role]

@@ -62,7 +62,7 @@ class BothWaysForward:
         self._heads = heads
         self._first = first
         self._mean = pooling == "mean"
-        self.exact = torch.backends.mkl.is_available()
+        self.exact = bool(torch.backends.mkl.is_available())  # type: ignore[no-untyped-call]
         """Whether a sequence has the same bits in any batch."""
         self.tokens = 0
         """Tokens run so far."""
@@ -80,10 +80,10 @@ class BothWaysForward:
         x = self._embed(ids, lengths)  # (t, e)
         for layer in self._layers:
             qkv = layer.qkv(x)  # (t, 3e)
-            attended = torch.cat([self._attend(part) for part in qkv.split(lengths)])
+            attended = torch.cat([self._attend(part) for part in torch.split(qkv, lengths)])
             x = layer.after_attention(layer.out(attended).add_(x))
             x = layer.after_mlp(layer.down(layer.up(x)).add_(x))
-        return torch.stack([part.mean(0) if self._mean else part[0] for part in x.split(lengths)[:count]])
+        return torch.stack([part.mean(0) if self._mean else part[0] for part in torch.split(x, lengths)[:count]])
 
     def _embed(self, ids: Sequence[Sequence[int]], lengths: Sequence[int]) -> Tensor:
         tokens = torch.tensor([i for each in ids for i in each])
@@ -106,7 +106,7 @@ def both_ways(model: Any, pooling: Pooling) -> BothWaysForward | None:
     Covered are BERT and RoBERTa in fp32 on a CPU, pooled by mean or first token, as their authors laid them out:
     without adapters, quantised layers or parts elsewhere.
     """
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     if getattr(config, "model_type", None) not in FAMILIES or pooling not in ("mean", "cls"):
         return None
     if getattr(config, "is_decoder", False) or getattr(config, "position_embedding_type", "absolute") != "absolute":

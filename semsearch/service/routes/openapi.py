@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from semsearch.service.routes.route import Schema
     from semsearch.service.service import Service
 
 
@@ -63,5 +64,5 @@ def _operation(route: Route) -> dict[str, Any]:
     return operation
 
 
-def _json(schema: schemas.Schema) -> dict[str, Any]:
+def _json(schema: Schema) -> dict[str, Any]:
     return {"application/json": {"schema": dict(schema)}}

@@ -31,9 +31,9 @@ async def rerank(service: Service, request: Request) -> Response:
     judge = service.cross_encoder(body.get("model"))
     scores = await service.run(lambda: _scores(judge, query, texts))
     order = np.argsort(-scores, kind="stable")[:first]
-    results = [{"index": int(i), "relevance_score": float(scores[i])} for i in order]
+    results: list[dict[str, Any]] = [{"index": int(i), "relevance_score": float(scores[i])} for i in order]
     if whole:
-        results = [{**each, "document": {"text": texts[int(each["index"])]}} for each in results]
+        results = [{**each, "document": {"text": texts[each["index"]]}} for each in results]
     return answer({"model": service.reranker, "results": results})
 
 
@@ -48,7 +48,7 @@ def _read(body: dict[str, Any]) -> tuple[str, list[str], int, bool]:
         raise UsageError(f"query is {query!r}; it is text")
     if not isinstance(documents, list) or not 1 <= len(documents) <= MOST:
         raise UsageError(f"documents is a list of 1 to {MOST} texts")
-    texts = [each.get("text") if isinstance(each, dict) else each for each in documents]
+    texts: list[Any] = [each.get("text") if isinstance(each, dict) else each for each in documents]
     for place, text in enumerate(texts):
         if not isinstance(text, str):
             raise UsageError(f'document {place} is {text!r}; it is a text or an object such as {{"text": "…"}}')

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from indexer.embedding.encoder import Encoder, Vectors
     from indexer.embedding.spec import Role
+    from semsearch.service.routes.route import Schema
     from semsearch.service.service import Service
 
 FIELDS = ("model", "input", "role", "encoding_format", "dimensions", "user")
@@ -143,7 +144,7 @@ async def listed(service: Service, request: Request) -> Response:
     return answer({"object": "list", "data": data})
 
 
-IDS: schemas.Schema = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+IDS: Schema = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
 WANTED = schemas.object_of(
     {
         "model": {"type": "string", "description": "A model's id; with :query or :passage behind it for that role"},
