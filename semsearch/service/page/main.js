@@ -41,8 +41,10 @@ async function show() {
       running.abort();
       running = new AbortController();
       shown = key;
+      const { signal } = running;
       await kinds(collection, state.type);
-      await (VIEWS[state.view] ?? search).show(state, { collection, signal: running.signal, openDocument });
+      await (VIEWS[state.view] ?? search).show(state, { collection, signal, openDocument });
+      if (signal.aborted) return; // the address says something else by now
     }
     if (state.open) await reader.open(state.open, state.lines || "1", collection, running.signal);
     else if (dialog.open) dialog.close();

@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { el, find, parts, plural, tell } from "./dom.js";
-import { lastAnswer } from "./search.js";
+import { answerTo } from "./search.js";
 
 const LIGHT = ["#1f77a4", "#c2601a", "#2f8a4c", "#8d55b0", "#b3333f", "#7a6a1f", "#c04c93", "#3f7f86", "#7a7f84"];
 const DARK = ["#6cb9e6", "#f0a063", "#78cf93", "#c69be6", "#f08d97", "#cdbb62", "#f09bce", "#86cdd4", "#a9afb4"];
@@ -10,7 +10,7 @@ const NEAR = 14;
 
 export async function show(state, { collection, signal, openDocument }) {
   tell("Drawing …");
-  const answer = state.q || state.like ? lastAnswer() ?? await search(state, collection, signal) : null;
+  const answer = state.q || state.like ? await answerTo(state, collection, signal) : null;
   const hits = answer?.hits ?? [];
   const found = await ask(`/v1/collections/${encodeURIComponent(collection)}/map`, {
     query: { query: state.q, passages: hits.map((hit) => hit.passage).join(",") }, signal,
@@ -44,11 +44,6 @@ export async function show(state, { collection, signal, openDocument }) {
   draw();
   tell(`${plural(found.points.length, "passage")} of ${found.total.toLocaleString("en")}; the two directions show `
     + `${Math.round(100 * found.share)}% of what tells them apart`);
-}
-
-async function search(state, collection, signal) {
-  if (state.like) return ask("/v1/similar", { method: "POST", body: { place: state.like, collection }, signal });
-  return ask("/v1/search", { method: "POST", body: { query: state.q, collection }, signal });
 }
 
 function colours() {

@@ -8,7 +8,7 @@ const SHOWN = 700;
 /** Return a hit's text, with a button that shows all of a long one. */
 export function marked(hit) {
   const letters = Array.from(hit.text); // the server counts characters, JavaScript counts halves of some
-  const box = el("div", { class: "passage" });
+  const box = el("div", { class: hit.kind === "code" ? "passage code" : "passage" });
   const around = hit.highlight?.[0] ?? hit.matches[0]?.[0] ?? 0;
   const from = letters.length <= SHOWN + BEFORE ? 0 : wordStart(letters, Math.max(0, around - BEFORE));
   const to = letters.length <= SHOWN + BEFORE ? letters.length : Math.min(letters.length, from + SHOWN);

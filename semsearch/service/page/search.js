@@ -9,8 +9,11 @@ const SURE = 0.99;
 const DOUBTFUL = 0.95;
 let last = { key: null, answer: null };
 
-/** The hits of the last answer, for the map. */
-export function lastAnswer() {
+/** The answer to what a state asks; the last one is kept, so that the map lights what was just shown. */
+export async function answerTo(state, collection, signal) {
+  const { path, body } = request(state, collection);
+  const key = JSON.stringify([path, body]);
+  if (last.key !== key) last = { key, answer: await ask(path, { method: "POST", body, signal }) };
   return last.answer;
 }
 
@@ -23,12 +26,11 @@ export async function show(state, { collection, signal, openDocument }) {
   }
   tell("Searching …");
   const started = performance.now();
-  const { path, body } = request(state, collection);
+  last.key = null; // a question that is asked again is answered again
   const [answer, said] = await Promise.all([
-    ask(path, { method: "POST", body, signal }),
+    answerTo(state, collection, signal),
     state.like ? null : ask("/v1/judgements", { query: { collection, query: state.q }, signal }),
   ]);
-  last = { key: link({ ...state, open: "", lines: "" }), answer };
   const judged = new Map((said?.judgements ?? []).map((each) => [placeKey(each), each.grade]));
   const asked = { query: state.like ? "" : state.q, collection: answer.collection, answer };
   const open = (event, hit) => {
@@ -45,7 +47,7 @@ export async function show(state, { collection, signal, openDocument }) {
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   tell(`${items.length ? plural(items.length, "hit") : "Nothing"} in ${seconds} s · collection ${answer.collection}, `
     + `generation ${answer.generation}, encoder ${answer.fingerprint.slice(0, 8)}`);
-  if (items.length) explain(path, body, answer, items, notes, signal);
+  if (items.length) explain(request(state, collection), answer, items, notes, signal);
 }
 
 function request(state, collection) {
@@ -56,8 +58,8 @@ function request(state, collection) {
 }
 
 /** Fill in why each hit was found: it takes the model a moment longer, so the hits do not wait for it. */
-async function explain(path, body, answer, items, notes, signal) {
-  const full = await ask(path, { method: "POST", body: { ...body, explain: true, snippets: false }, signal })
+async function explain({ path, body }, answer, items, notes, signal) {
+  const full = await ask(path, { method: "POST", body: { ...body, explain: true }, signal })
     .catch(() => null); // without reasons the answer still stands
   if (full === null || full.version !== answer.version || signal.aborted) return;
   const whys = new Map(full.hits.map((hit) => [hit.passage, hit.explanation]));
@@ -66,8 +68,9 @@ async function explain(path, body, answer, items, notes, signal) {
     for (const [name, score] of Object.entries(why.scores)) best[name] = Math.max(best[name] ?? 0, score ?? 0);
   }
   answer.hits.forEach((hit, at) => whys.has(hit.passage) && items[at].explain(whys.get(hit.passage), best));
-  const sure = [...whys.values()].some((why) => why.percentile === null || why.percentile >= DOUBTFUL || why.terms.length);
-  if (!sure && !body.place) {
+  const words = (body.query ?? "").trim().split(/\s+/).length;
+  const clear = (why) => why.percentile >= DOUBTFUL || why.terms.length >= words / 2;
+  if (!body.place && body.mode !== "lexical" && ![...whys.values()].some(clear)) {
     notes.prepend(el("p", { class: "note" }, "Nothing here is clearly about your question: these are only the nearest passages."));
   }
 }

@@ -1,19 +1,27 @@
 // The state of a collection: sizes, encoder, what waits for vectors, and files that failed, with the reason.
 
 import { ask } from "./api.js";
-import { el, figures, find, plural, shortPath, tell } from "./dom.js";
+import { el, fail, figures, find, plural, shortPath, tell } from "./dom.js";
 
-const AGAIN_MS = 2000;
+const SOON_MS = 2000;
+const LATER_MS = 10_000;
 
 export async function show(state, { collection, signal }) {
   const load = () => ask(`/v1/collections/${encodeURIComponent(collection)}/status`, { signal });
-  let found = await load();
+  const found = await load();
   render(found);
-  while (found.passages.pending && !signal.aborted) {
-    await new Promise((done) => setTimeout(done, AGAIN_MS));
+  follow(found, load, signal).catch((error) => signal.aborted || fail(error.message));
+}
+
+/** Show what changes for as long as the view is open: a run that indexes may begin at any time. */
+async function follow(found, load, signal) {
+  while (!signal.aborted) {
+    await new Promise((done) => setTimeout(done, found.passages.pending ? SOON_MS : LATER_MS));
     if (signal.aborted) return;
+    if (document.hidden) continue;
+    const before = found.version;
     found = await load();
-    render(found);
+    if (found.version !== before || found.passages.pending) render(found);
   }
 }
 

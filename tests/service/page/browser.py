@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -53,7 +54,8 @@ class Page:
         return self.until(lambda: next((each for each in self.all(selector) if each.is_displayed()), None))
 
     def until(self, found: Any, seconds: float = 20) -> Any:
-        return WebDriverWait(self.chrome, seconds, 0.05).until(lambda _: found())
+        redrawn = (StaleElementReferenceException,)
+        return WebDriverWait(self.chrome, seconds, 0.05, redrawn).until(lambda _: found())
 
     def told(self, text: str) -> None:
         """Wait until the page says a text."""

@@ -123,6 +123,16 @@ def test_nothing_relevant_is_said(page):
     page.told("Nothing here is clearly about your question")
 
 
+def test_why(page):
+    page.open(q="sailing boat")
+    first = page.hits()[0]
+    first.find_element("css selector", ".more summary").click()
+    page.until(lambda: "Words of the question that stand here: sailing, boat." in first.text)
+    assert "of random pairs of passages" in first.text
+    assert [each.text for each in first.find_elements("css selector", ".scores > span:first-child")] == ["meaning"]
+    page.check()
+
+
 def test_more_like_this_and_twins(page):
     page.open(q="lighthouse harbour")
     first = page.hits()[0]
@@ -212,6 +222,34 @@ def test_passages_that_wait_are_shown(page, home, tmp_path):
         page.check()
         docs.remove(["/new/turtle.txt"])
     page.told("Every passage has its vector.")
+
+
+def test_another_question_on_the_map(page, chrome):
+    """The hits that are lit are those of the question in the address, also where it was asked on the map."""
+    page.open(q="sailing boat", view="map", mode="lexical")
+    page.told("★ your question")
+    page.one("#q").clear()
+    page.one("#q").send_keys("galaxy", Keys.ENTER)
+    page.until(lambda: "q=galaxy" in page.address and "view=map" in page.address)
+    page.until(lambda: page.button("The map as a table").click() or "2 hits" in page.one("tbody").text)
+    page.until(lambda: any("sky" in row.text and "2 hits" in row.text for row in page.all("tbody tr")))
+    asked = chrome.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
+    assert any("map?query=galaxy" in each for each in asked)
+    page.check()
+
+
+def test_a_run_that_begins_while_the_status_is_shown(page, home, tmp_path):
+    page.open(view="status")
+    page.told("Every passage has its vector.")
+    (tmp_path / "docs" / "sky" / "new.txt").write_text("A comet.")
+    with Collection(home=home) as docs:
+        docs.index(tmp_path / "docs")
+    page.until(lambda: any(each.text == "9" for each in page.all(".figures dd")))
+    page.open(q="comet", view="status")
+    page.one("nav a[data-view=search]").click()
+    page.hits()
+    page.button("In context").click()
+    page.one("#document .row.meant")
 
 
 def test_only_the_pages_own_files_are_given_out(served):
