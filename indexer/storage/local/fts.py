@@ -8,10 +8,12 @@ nothing but where each stands.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import xor
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sqlalchemy import Float, Integer, and_, column, func, select, text
 from sqlalchemy.exc import DatabaseError
 
@@ -24,7 +26,7 @@ from indexer.storage.sql.reading import JOINED, shown
 from indexer.storage.sql.schema import documents, passages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy import ColumnElement, Connection, Select
 
@@ -34,6 +36,32 @@ PAGE = 500
 """Passages whose words are written at a time."""
 MANY = 20_000
 """Passages from which on a search by words leaves out those that are everywhere."""
+COMMON = 20_000
+"""Passages that hold an expression from which on its scores are kept: FTS5 takes more than a second for a million."""
+KEPT = 8_000_000
+"""Most scores that are kept for one generation, of eight bytes each."""
+
+
+@dataclass
+class Known:
+    """What was found of expressions in one generation. Threads that look for the same find the same."""
+
+    holders: dict[str, int] = field(default_factory=dict)
+    """Expression → passages that hold it."""
+    _common: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+    def common_scores(
+        self, expression: str, look: Callable[[], tuple[np.ndarray, np.ndarray]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return (ids, scores) of a common expression; those used longest ago are let go where they grow too many."""
+        found = self._common.pop(expression, None)
+        if found is None:
+            ids, scores = look()
+            found = ids.astype(np.int32 if not len(ids) or ids[-1] < 1 << 31 else np.int64), scores.astype(np.float32)
+        self._common[expression] = found
+        while len(self._common) > 1 and sum(len(ids) for ids, _ in list(self._common.values())) > KEPT:
+            self._common.pop(next(iter(self._common)), None)
+        return found
 
 
 class Words(ABC):
@@ -72,7 +100,7 @@ class Words(ABC):
         k: int,
         generation: int,
         only: Filter | None,
-        known: dict[str, int],
+        known: Known,
     ) -> tuple[list[int], list[float], float]:
         """Return the k best passages that are shown and pass the filter: ids, BM25 (higher is better) and ``full``.
 
@@ -82,14 +110,63 @@ class Words(ABC):
             k: Results.
             generation: The commit to read at.
             only: The filter.
-            known: Remembers, for this generation, how many passages hold each expression.
+            known: Remembers, for this generation, what was found of each expression.
         """
         wanted = self.expressions(query)
         if not wanted:
             return [], [], 0.0
-        match = " OR ".join(self._telling(connection, wanted, known))
-        rows = self._best(connection, match, k, generation, only)
-        return [row[0] for row in rows], [-row[1] for row in rows], self._full(connection, wanted, known)
+        telling, full = self._telling(connection, wanted, known), self._full(connection, wanted, known)
+        common = [each for each in telling if known.holders[each] > COMMON]
+        if common and k:
+            rare = [each for each in telling if known.holders[each] <= COMMON]
+            found = self._added(connection, rare, common, k, generation, only, known)
+            if found is not None:
+                return *found, full
+        rows = self._best(connection, " OR ".join(telling), k, generation, only)
+        return [row[0] for row in rows], [-row[1] for row in rows], full
+
+    def _added(
+        self,
+        connection: Connection,
+        rare: Sequence[str],
+        common: Sequence[str],
+        k: int,
+        generation: int,
+        only: Filter | None,
+        known: Known,
+    ) -> tuple[list[int], list[float]] | None:
+        """Return what ``_best`` does: the scores of a query's expressions add up, and those of common ones are kept.
+
+        None where fewer than k of the best few pass the filter.
+        """
+        parts = [known.common_scores(each, lambda each=each: self._scores(connection, each)) for each in common]
+        if rare:
+            parts.append(self._scores(connection, " OR ".join(rare)))
+        last = max(int(ids[-1]) for ids, _ in parts if len(ids))
+        sums = np.zeros(last + 1, np.float64)
+        for ids, scores in parts:
+            sums[ids] += scores
+        depth = 8 * k if restricts(only) else k + 50
+        while True:
+            least = np.partition(sums, last + 1 - depth)[last + 1 - depth] if depth <= last else 0.0
+            top = np.flatnonzero((sums >= least) & (sums > 0))
+            top = top[np.lexsort((top, -sums[top]))][:depth]
+            allowed = and_(shown(generation), conditions(SQLITE, only), SQLITE.among(passages.c.id, top))
+            rows = connection.execute(select(passages.c.id).select_from(JOINED).where(allowed)).scalars()
+            passing = np.fromiter(rows, np.int64)
+            best = passing[np.lexsort((passing, -sums[passing]))][:k]
+            if len(best) == k or len(top) < depth:
+                return best.tolist(), sums[best].tolist()
+            if restricts(only):
+                return None
+            depth *= 4
+
+    def _scores(self, connection: Connection, match: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return (ids (n,) int64 ascending, BM25 (n,) float64, higher is better) of all that match."""
+        query = text(f"SELECT rowid, {self.SCORE} FROM words WHERE words MATCH :match ORDER BY rowid")
+        rows = connection.execute(query, {"match": match}).all()
+        found = np.array(rows, np.float64).reshape(-1, 2)
+        return found[:, 0].astype(np.int64), -found[:, 1]
 
     def _best(self, connection: Connection, match: str, k: int, generation: int, only: Filter | None) -> Sequence[Any]:
         found = f"SELECT rowid AS id, {self.SCORE} AS score FROM words WHERE words MATCH :match"
@@ -105,16 +182,16 @@ class Words(ABC):
         allowed = and_(shown(generation), conditions(SQLITE, only))
         return connection.execute(_judged(found, allowed).where(allowed).limit(k), {"match": match}).all()
 
-    def _holders(self, connection: Connection, wanted: Iterable[str], known: dict[str, int]) -> Mapping[str, int]:
+    def _holders(self, connection: Connection, wanted: Iterable[str], known: Known) -> Mapping[str, int]:
         """Return how many passages hold each expression, and more; "" is held by all."""
         for each in dict.fromkeys(wanted):
-            if each not in known:
+            if each not in known.holders:
                 source = "FROM words WHERE words MATCH :match" if each else "FROM words_docsize"
                 values = {"match": each} if each else {}
-                known[each] = connection.execute(text(f"SELECT count(*) {source}"), values).scalar_one()
-        return known
+                known.holders[each] = connection.execute(text(f"SELECT count(*) {source}"), values).scalar_one()
+        return known.holders
 
-    def _telling(self, connection: Connection, wanted: list[str], known: dict[str, int]) -> list[str]:
+    def _telling(self, connection: Connection, wanted: list[str], known: Known) -> list[str]:
         """Return the expressions without those that more than half of many passages hold, unless all are like that.
 
         To BM25 such a word is worth 1e-6 of a rare one, and yet the work is in the passages that hold it.
@@ -125,7 +202,7 @@ class Words(ABC):
         held = self._holders(connection, wanted, known)
         return [each for each in wanted if held[each] <= total / 2] or wanted
 
-    def _full(self, connection: Connection, wanted: Sequence[str], known: dict[str, int]) -> float:
+    def _full(self, connection: Connection, wanted: Sequence[str], known: Known) -> float:
         """Return the BM25 of a passage of average length that holds each once, words that none holds included."""
         held = self._holders(connection, ["", *wanted], known)
         return sum(rarity(held[""], held[each]) for each in wanted)

@@ -10,6 +10,7 @@ import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 
 from indexer.errors import StoreError
+from indexer.storage.local.fts import Known
 from indexer.storage.local.pinned import index_of, postings_of
 from indexer.storage.local.sqlite import SQLITE, translated
 from indexer.storage.sql.dialect import restricts
@@ -132,7 +133,7 @@ class LocalSnapshot(CatalogSnapshot):
         found, full = [none(0, k)], []
         for query in queries:
             with self._reading() as catalog:
-                known: dict[str, int] = self._shared.get("words", self.version, dict)
+                known: Known = self._shared.get("words", self.version, Known)
                 ids, scores, most = self._words.search(catalog.connection, query, k, self.generation, filter, known)
             found.append(best(np.array([ids], np.int64), np.array([scores], np.float32), k))
             full.append(most)

@@ -43,11 +43,11 @@ class Factory:
 def _small_files() -> Iterator[None]:
     """Let a folder seal shards of four vectors, merge two of them, and drop no dead passages before a compaction.
 
-    Filters that let three passages through are as those of many, cells are fitted to one vector each, and effort is so
-    great that no index misses any.
+    Filters and words that three passages meet are as those of many, cells are fitted to one vector each, and effort is
+    so great that no index misses any.
     """
     from indexer.storage import planner
-    from indexer.storage.local import snapshot
+    from indexer.storage.local import fts, snapshot
     from indexer.storage.local.index import refined
 
     with ExitStack() as stack:
@@ -61,6 +61,7 @@ def _small_files() -> Iterator[None]:
             (snapshot, "DEEPER", 2),
             (planner, "SAMPLES_PER_CELL", 1),
             (refined, "SPARE", 10_000),
+            (fts, "COMMON", 1),
         ):
             stack.callback(setattr, module, name, getattr(module, name))
             setattr(module, name, value)

@@ -13,6 +13,7 @@ from indexer.errors import CollectionNotFound, LockedError, StoreError
 from indexer.storage import create_store, exists, list_stores, open_store
 from indexer.storage.local import fts, writer
 from indexer.storage.local.manifest_file import ManifestFile
+from indexer.types import Filter
 from tests.storage.contract.values import (
     ENCODER,
     add,
@@ -162,6 +163,47 @@ class TestWords:
             np.testing.assert_array_equal(ours.ids, whole.ids)
             np.testing.assert_allclose(ours.scores, whole.scores, rtol=1e-3)
             assert (snapshot.lexical(["each text"], 30).ids > 0).all()
+
+    def test_scores_of_common_words_add_up_to_what_fts5_says_of_all_together(self, store, monkeypatch):
+        draw = np.random.default_rng(0)
+        vocabulary = [f"w{n}" for n in range(30)]
+        with store.writer() as writer:
+            for n in range(200):
+                words = [vocabulary[i] for i in np.minimum(draw.geometric(0.12, 20) - 1, 29)]
+                title = f"about {words[0]}"
+                writer.stage(
+                    parsed(f"/data/{n}.{'md' if n % 3 else 'txt'}", document("/data", [" ".join(words)], title=title))
+                )
+            writer.commit()
+            writer.remove([f"/data/{n}.txt" for n in range(0, 60, 3)])
+            writer.commit()
+        queries = ["w0 w1", "w0", "w3 w3 w9", "w1 w20 w25", '"w0 w1" w2', "about w5", "w2* nothing", "w29"]
+        for condition in (None, Filter(kinds=("txt",)), Filter(paths=("/data/1*",))):
+            for k in (3, 40, 200):
+                monkeypatch.setattr(fts, "COMMON", 10**9)
+                with store.snapshot() as snapshot:
+                    whole = snapshot.lexical(queries, k, condition)
+                monkeypatch.setattr(fts, "COMMON", 15)
+                store._shared.clear()
+                with store.snapshot() as snapshot:
+                    for _ in range(2):  # the second time from what was kept
+                        ours = snapshot.lexical(queries, k, condition)
+                        np.testing.assert_allclose(ours.scores, whole.scores, rtol=1e-6)
+                        np.testing.assert_allclose(ours.full, whole.full)
+                        different = ours.ids != whole.ids
+                        assert different.mean() < 0.02, "only where scores are the same to the sixth digit"
+
+    def test_scores_that_are_kept_are_let_go_where_they_grow_too_many(self, monkeypatch):
+        monkeypatch.setattr(fts, "KEPT", 25)
+        known, looked = fts.Known(), []
+
+        def look(name):
+            looked.append(name)
+            return np.arange(10), np.ones(10)
+
+        for name in "abacba":
+            known.common_scores(name, lambda name=name: look(name))
+        assert looked == ["a", "b", "c", "b", "a"]
 
     def test_many_dead_matches_do_not_hide_others(self, store):
         add(store, "/data/a", ["word in a rather long passage that comes last of all"])
