@@ -118,7 +118,7 @@ class Shape:
         return int(rows * each) + whole
 
     def seconds(self, rows: int, dim: int, cores: int) -> float:
-        """Return about how long it takes to build, by the rates below."""
+        """Return about how long it takes to build, by the rates below: those of one core of 2021 (Zen 3)."""
         work = rows * dim / 1e6
         took = work / _WRITTEN
         if self.links is not None:
@@ -126,17 +126,17 @@ class Shape:
         if self.cells is not None:
             sample = min(rows, 64 * self.cells)
             took += (10 * sample + rows) * self.cells * dim / 1e9 / _MULTIPLIED / cores
-            took += work * _bits(self.codes) / 8 / _CODED / cores
+            took += work * _bits(self.codes) / 8 / _CODED / cores if self.short else 0
         return took
 
 
 _WRITTEN = 30.0
 """Millions of numbers a second that are read, coded and written."""
-_LINKED = 0.35
+_LINKED = 1.4
 """Millions of numbers a second and core that are put into a graph of 32 links, among 65,536 vectors."""
 _MULTIPLIED = 20.0
 """Billions of multiplications a second and core, of finding cells."""
-_CODED = 12.0
+_CODED = 2.0
 """Millions of numbers a second and core that are made into codes of a few bits."""
 
 
