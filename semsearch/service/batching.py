@@ -1,7 +1,8 @@
 """Batching: one thread encodes for all callers, as much at once as waits, queries before documents.
 
 There is no timer: whenever the thread is free it takes what waits, so that a lone query is not held up and a crowd is
-read together. Work waits as single texts, and a long list never keeps a query from its turn. A text's result is the
+read together. Work waits as single texts, and a long list never keeps a query from its turn: while queries come,
+documents are read in small bites. A text's result is the
 same alone, in a batch and under load: an encoder that does not promise this (``exact``) gets its texts one by one.
 """
 
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
     from indexer.embedding.encoder import Encoder, EncodeStats, Positions, Terms, TokenVectors, Vectors
     from indexer.embedding.spec import EncoderSpec, Role
 
-QUERY_TOKENS, DOCUMENT_TOKENS = 1024, 256
-"""Tokens that are read at once. A query that comes while documents are read waits for no more than these."""
+QUERY_TOKENS, DOCUMENT_TOKENS = 1024, 1024
+"""Tokens that are read at once."""
+BITE_TOKENS = 128
+"""Tokens of documents that are read at once while queries come: a query waits for no more than these."""
+ASKING_SECONDS = 10.0
+"""For so long after a query the next one is expected."""
 QUERY_ROOM, DOCUMENT_ROOM = 65_536, 1_048_576
 """Tokens that may wait."""
 LONGEST_WAIT = 60
@@ -44,13 +49,18 @@ class Batcher(Closing):
         self,
         queries: tuple[int, int] = (QUERY_ROOM, QUERY_TOKENS),
         documents: tuple[int, int] = (DOCUMENT_ROOM, DOCUMENT_TOKENS),
+        bite: int = BITE_TOKENS,
     ) -> None:
         """Start the thread.
 
         Args:
             queries: Tokens of queries that may wait, and that are read at once.
             documents: The same of documents.
+            bite: Tokens of documents that are read at once while queries come.
         """
+        self._bite = min(bite, documents[1])
+        self._asked = float("-inf")
+        """When the last query came."""
         self._lines: dict[Role, Line] = {"query": Line(*queries), "passage": Line(*documents)}
         self._changed = threading.Condition()
         self._closed = False
@@ -80,6 +90,8 @@ class Batcher(Closing):
                 raise stopping()
             if not self._lines[task.role].add(request):
                 raise self._busy(task.role)
+            if task.role == "query":
+                self._asked = time.monotonic()
             self._changed.notify()
         caller = CALLER.get()
         if caller is not None:
@@ -112,8 +124,9 @@ class Batcher(Closing):
         """Return the next texts as soon as there are any; nothing once the thread is to end."""
         with self._changed:
             while not self._closed:
-                for line in self._lines.values():
-                    if taken := line.take():
+                asking = time.monotonic() - self._asked < ASKING_SECONDS
+                for role, line in self._lines.items():
+                    if taken := line.take(self._bite if asking and role == "passage" else None):
                         return taken
                 self._changed.wait()
             for line in self._lines.values():

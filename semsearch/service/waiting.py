@@ -100,17 +100,21 @@ class Line:
         self.tokens += tokens
         return True
 
-    def take(self) -> list[Text]:
+    def take(self, most: int | None = None) -> list[Text]:
         """Return what is to be read next, longest first; nothing where nothing waits.
 
         It is the text that came first, with those behind it that can be read together with it.
+
+        Args:
+            most: Tokens; None: the budget.
         """
+        budget = self.budget if most is None else most
         if not self._texts:
             return []
         key, waiting = min(self._texts.items(), key=lambda each: each[1][0].number)
         taken = [waiting.popleft()]
         total = taken[0].tokens
-        while waiting and total + waiting[0].tokens <= self.budget:
+        while waiting and total + waiting[0].tokens <= budget:
             taken.append(waiting.popleft())
             total += taken[-1].tokens
         if not waiting:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ class Watched(HashEncoder):
 class Crowd:
     """Many callers of one encoder while its thread is held up."""
 
-    def __init__(self, **lines: tuple[int, int]):
+    def __init__(self, **lines: Any):
         self.backend = Watched()
         self.batcher = Batcher(**lines)
         self.encoder = BatchingEncoder(self.backend, self.batcher)
@@ -82,7 +83,7 @@ class Crowd:
 def crowd() -> Iterator[Callable[..., Crowd]]:
     made: list[Crowd] = []
 
-    def begin(**lines: tuple[int, int]) -> Crowd:
+    def begin(**lines: Any) -> Crowd:
         made.append(Crowd(**lines))
         return made[-1]
 
@@ -117,13 +118,13 @@ def test_queries_go_before_documents_that_came_first(crowd):
 
 
 def test_a_query_waits_for_one_bite_of_a_long_list_of_documents(crowd):
-    here = crowd(documents=(10_000, 20))
+    here = crowd(documents=(10_000, 40), bite=20)
     here.hold([words(9, f"d{i}") for i in range(10)], "passage")
     query = here.ask(["query"])
     here.release()
     query.result(10)
     sizes = [len(batch) for batch in here.backend.batches]
-    assert sizes == [2, 1, 2, 2, 2, 2]
+    assert sizes == [4, 1, 2, 2, 2]  # large while nobody asks, small from then on
     assert here.backend.batches[1] == ["query"]
 
 
