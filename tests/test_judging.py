@@ -79,7 +79,7 @@ def test_a_wrong_answer_costs(docs, folder):
 
 def test_only_wrong_is_nothing_to_go_by(docs, folder):
     docs.judge("jet noise", folder / "gas-turbine.md", 0)
-    with pytest.raises(DataError, match="1 judgements call nothing right"):
+    with pytest.raises(DataError, match="of 1 judgements none calls anything right"):
         docs.evaluate()
 
 

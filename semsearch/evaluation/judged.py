@@ -85,7 +85,9 @@ def own_judgements(judgements: Sequence[Judgement], collection: str, mending: st
             row[document] = max(value, row.get(document, 0))
     relevant = positive(grades)
     if not relevant:
-        said = f"{len(judgements):,} judgements call nothing right" if judgements else "nothing has been judged"
+        said = (
+            f"of {len(judgements):,} judgements none calls anything right" if judgements else "nothing has been judged"
+        )
         raise DataError(
             f"collection {collection!r}: {said}; judge hits on the page of `semsearch serve`, or with: "
             f"semsearch judge add{mending} QUERY PATH:LINE, or give a file of judgements with --judgements FILE"

@@ -1,7 +1,7 @@
 // The state of a collection: sizes, encoder, what waits for vectors, and files that failed, with the reason.
 
 import { ask } from "./api.js";
-import { el, fail, figures, find, plural, shortPath, tell } from "./dom.js";
+import { el, fail, figures, find, shortPath, tell } from "./dom.js";
 
 const SOON_MS = 2000;
 const LATER_MS = 10_000;
@@ -39,15 +39,18 @@ function render(found) {
     files("Failed", found.failed, (each) => each.reason),
     files("Read in part", found.warnings, (each) => each.warnings.join("; ")),
     files("Skipped", found.skipped, (each) => each.reason));
-  tell(found.passages.pending ? `${plural(found.passages.pending, "passage")} wait for vectors` : `Collection ${found.collection} is up to date`);
+  tell(found.passages.pending ? waiting(found.passages) : `Collection ${found.collection} is up to date`);
 }
 
 function progress({ pending, embedded }) {
   if (!pending) return el("p", {}, "Every passage has its vector.");
-  const total = embedded + pending;
   return el("section", {},
-    el("label", {}, `${plural(pending, "passage")} of ${total.toLocaleString("en")} wait for vectors; they are found by their words already.`,
-      el("progress", { max: total, value: embedded })));
+    el("label", {}, `${waiting({ pending, embedded })}; new ones are found by their words already.`,
+      el("progress", { max: pending + embedded, value: embedded })));
+}
+
+function waiting({ pending, embedded }) {
+  return `${pending.toLocaleString("en")} of ${(pending + embedded).toLocaleString("en")} passages wait for vectors`;
 }
 
 function files(title, entries, why) {

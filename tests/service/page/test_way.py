@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from semsearch.collection import Collection
-from tests.service.page.conftest import WIDTHS
+from tests.service.page.conftest import NEEDED, WIDTHS
 
-pytest.importorskip("selenium")  # said by the fixture too, where the tests must run
+if not NEEDED:
+    pytest.importorskip("selenium")
 
 from selenium.webdriver.support.ui import Select
 
