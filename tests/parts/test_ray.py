@@ -23,6 +23,8 @@ from indexer.parts.together import update_together
 from indexer.plan import take_walk
 from indexer.storage.memory import MemoryStore
 from indexer.storage.postgres.store import PostgresStore
+from semsearch.collection import Collection
+from semsearch.encoders import EncoderOverrides
 from tests.parts.conftest import COUNTED, Bench, change, shown
 from tests.pipeline.conftest import count_words
 from tests.postgres_servers import PLAIN, url_of
@@ -144,6 +146,17 @@ def test_texts_that_kill_every_actor_end_the_run_and_the_next_goes_on(ray, many,
 def test_what_an_actor_raises_is_raised_here(ray, many):
     with pytest.raises(ModelError, match="the model is not on this machine"):
         on_ray(many, unloadable)
+
+
+def test_a_person_indexes_on_ray(ray, corpus):
+    """What was written on the way is gone in the end; the run after it has nothing to do, and asks no cluster."""
+    with Collection("many", create=True, encoder=EncoderOverrides(model="hash:64")) as docs:
+        first = docs.index_on_ray(corpus)
+        again = docs.index_on_ray(corpus, "nowhere:1")
+        assert (first.report.new, first.report.embedded) == (21, 61)  # 18 boats, 39 people, 2 of a.md, 2 of page.html
+        assert (again.report.new, again.report.embedded, again.report.unchanged) == (0, 0, 22)
+        assert [hit.path for hit in docs.search("Überfahrt nach Köln", k=1)] == [str(corpus / "a.md")]
+        assert not list((docs.settings.root / ".ray").iterdir())
 
 
 def test_workers_write_into_a_database_themselves(ray, many, tmp_path, corpus):
