@@ -12,11 +12,13 @@
     parameters = 125_000_000        # where it stands on the line
 
 Each pair of encoder and task is a result file of its own, kept if the encoder's fingerprint, the precision and the
-data are still the same. From them come one result for each encoder, a table (Markdown and CSV) and plots.
+data are still the same. From them come one result for each encoder, a table (Markdown and CSV) and plots. An encoder
+whose weights cannot be had is a row that says so.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import tomllib
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexer import embedding
 from indexer.embedding.spec import EncoderSpec
-from indexer.errors import ConfigError, DataError
+from indexer.errors import ConfigError, DataError, ModelError
 from semsearch import encoders
 from semsearch.evaluation import result_files, runner
 from semsearch.evaluation.progress import Progress, silent
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
     from indexer.embedding.encoder import Encoder
     from semsearch.evaluation.task_data import Data
+
+logger = logging.getLogger(__name__)
 
 KINDS = {"sts": STS, "transfer": TRANSFER}
 SPEC_FIELDS = set(EncoderSpec.keys()) - {"weights", "adapter_weights"}
@@ -128,15 +132,20 @@ def run(
 ) -> list[dict[str, Any]]:
     """Run the pairs that have no result yet, write results, tables and plots; return a result for each encoder."""
     output = output or study.output
+    output.mkdir(parents=True, exist_ok=True)
     loaded = runner.load(study.tasks, data, study.quick)
     made: list[dict[str, Any]] = []
     for entry in study.entries:
-        result = _run_entry(entry, loaded, output, cache or runner.cache_folder(), progress)
-        result_files.write(output / f"{entry.slug}.json", result)
+        try:
+            result = _run_entry(entry, loaded, output, cache or runner.cache_folder(), progress)
+            result_files.write(output / f"{entry.slug}.json", result)
+        except ModelError as error:  # the other rows are worth having; the next run tries again
+            logger.warning("%s is left out: %s", entry.name, error)
+            result = {"name": f"{entry.name} (not run: no weights)", "scores": {}, "quick": False}
         made.append(result)
         for style, ending in (("markdown", "md"), ("csv", "csv")):
             (output / f"table.{ending}").write_text(result_files.render(made, style) + "\n", encoding="utf-8")
-    _plots(made, output)
+    _plots([result for result in made if result["scores"]], output)
     return made
 
 

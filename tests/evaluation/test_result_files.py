@@ -109,13 +109,15 @@ def test_a_study_runs_resumes_and_writes_tables_and_plots(tmp_path: Path, shared
     assert (folder / "large-one" / "STS12.json").stat().st_mtime_ns != times["STS12.json"]
 
 
-def test_the_scaling_study_is_the_paper_s() -> None:
-    """Eight sizes of OPT, each without and with the demonstration published for it."""
-    plan = study.read(Path(__file__).parents[2] / "scripts" / "research" / "scaling_study.toml")
-    assert len(plan.entries) == 16
-    shown = {entry.spec.demonstrations for entry in plan.entries if entry.method == "PromptEOL+ICL"}
-    assert len(shown) == 8
-    assert all(entry.spec.adapter is None for entry in plan.entries)
+def test_an_encoder_whose_weights_cannot_be_had_is_a_row_that_says_so(tmp_path: Path, shared_data: Path) -> None:
+    text = STUDY.replace('model = "hash:16"', f'model = "{tmp_path.as_posix()}/nothing"')
+    (tmp_path / "scaling.toml").write_text(text, encoding="utf-8")
+    results = study.run(study.read(tmp_path / "scaling.toml"), shared_data)
+    assert [r["name"] for r in results] == ["Small one (not run: no weights)", "Large one"]
+    rows = (tmp_path / "scaling" / "table.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[1].startswith("Small one (not run: no weights),,")
+    assert rows[2].startswith("Large one (quick),")
+    assert not (tmp_path / "scaling" / "small-one.json").exists()
 
 
 @pytest.mark.parametrize(
