@@ -413,3 +413,21 @@ def test_the_collections_own_judgements_train_where_they_are_enough(home, folder
     assert "texts alone: 29 queries are judged, 30 are needed" in capsys.readouterr().err
     assert train(home, tmp_path / "run", "--no-judgements", "--judgements", "x.tsv") == 2
     assert "contradict" in capsys.readouterr().err
+
+
+def test_judge_train_gate_swap(home, folder, tmp_path, capsys):
+    """From judging to a better encoder, without a file; the judgements are there for the next round."""
+    before = fingerprint(home)
+    with Collection(home=home) as docs:
+        for n in range(40):
+            docs.judge(f"number{9 * n} {NOUNS[n % 12]}", folder / f"{n}.txt")
+        said = docs.judgements()
+    assert train(home, tmp_path / "run", "--steps", 2, "--batch", 16, "--max-drop", 100, "--yes", "--json") == 0
+    lines = [json.loads(each) for each in capsys.readouterr().out.splitlines()]
+    [gate] = [each["gate"] for each in lines if "gate" in each]
+    assert any("held-out queries" in what for what in gate)
+    with Collection(home=home) as docs:
+        assert docs.spec.fingerprint == fingerprint(home) != before
+        assert docs.judgements() == said
+        assert {each.encoder for each in said} == {before}
+        assert docs.evaluate()["counts"]["queries"] == 40
