@@ -309,7 +309,7 @@ class HFEncoder:
             if made is not None:
                 return made
         else:
-            packed = both_ways(self._model, pooling)
+            packed = None if int8 else both_ways(self._model, pooling)
             if packed is not None:
                 return packed
         return PlainForward(quantise.dynamic(self._model) if int8 else self._model, pooling, self.tokens)
