@@ -13,6 +13,7 @@ from indexer.embedding.spec import EncoderSpec
 from indexer.storage import open_store
 from indexer.storage.local.migrations import upgrade
 from indexer.storage.sql.schema import metadata
+from tests.storage.contract.test_judgements import judged
 from tests.storage.contract.values import dense, document, embed, ids, lexical, now, parsed, shown, texts
 from tests.storage.local.helpers import check
 
@@ -93,6 +94,19 @@ def test_documents_without_the_space_between_passages_get_some(old):
             assert harbour.document.text[at.start : at.end] == at.text
             assert at.text.split("\n")[0] in lines[at.line_start - 1]
         assert len(shown(snapshot)) == 9
+
+
+@pytest.mark.parametrize("name", ["collection-0001.zip", "collection-0003.zip"])
+def test_they_take_judgements(tmp_path, name):
+    folder = extracted(name, tmp_path / "c")
+    store = open_store(folder if (folder / "manifest.json").exists() else folder / "old")
+    before = store.manifest.format
+    assert store.judgements() == []
+    store.judge([judged(1)])
+    assert store.judgements() == [judged(1)]
+    assert store.manifest.format == before  # earlier versions still read it
+    store.compact()
+    assert store.judgements() == [judged(1)]
 
 
 def test_migrations_arrive_at_the_schema():
