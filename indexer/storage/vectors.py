@@ -61,7 +61,12 @@ def none(queries: int, k: int) -> Neighbours:
 
 
 def rescore(query: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Return (n,) float32 inner products, each summed in one order whatever stands beside it, unlike a BLAS call's."""
+    """Return (n,) float32 inner products, each summed in one order whatever stands beside it, unlike a BLAS call's.
+
+    Args:
+        query: (d,), or one (n, d) for each vector.
+        vectors: (n, d).
+    """
     products: np.ndarray = (vectors * query).sum(axis=1, dtype=np.float64)
     return products.astype(np.float32)
 

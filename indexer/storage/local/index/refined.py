@@ -109,25 +109,46 @@ class RefinedIndex:
         return stack(rows)
 
     def _block(self, queries: np.ndarray, k: int, allowed: np.ndarray | None, total: int) -> Neighbours:
-        """Score candidates one by one; take more of them where a better one could still be missing."""
+        """Score candidates by the raw vectors; take more of them where a better one could still be missing."""
         wanted = min(self.effort.candidates(k), total)
         effort = {} if wanted == total else self.effort.search
-        rows: list[Neighbours] = [none(1, k)] * len(queries)
-        todo = np.arange(len(queries))
-        while len(todo):
-            rough, found = self.codes.candidates(queries[todo], wanted, effort, allowed)
-            again = []
-            there = found >= 0
-            raw = np.split(self.raw(found[there]), np.cumsum(there.sum(axis=1))[:-1])
-            for number, scores, ids, vectors in zip(todo, rough, found, raw, strict=True):
-                scores, ids = scores[ids >= 0], ids[ids >= 0]
-                precise = rescore(queries[number], vectors)
-                rows[number] = best(ids[None], precise[None], k)
-                if self.codes.shape.scans:
-                    bound = np.float32(self.codes.bound(queries[number]))
-                    if wanted < total and not settled(scores, precise, k, bound):
-                        again.append(number)
-                elif effort and len(ids) < min(k, total):  # a graph may lead nowhere, cells may be empty
-                    again.append(number)
-            todo, effort, wanted = np.array(again, np.int64), {}, min(wanted * 4, total)
-        return stack(rows)
+        rough, ids, precise = self._scored(queries, wanted, effort, allowed)
+        again = self._unsettled(queries, rough, ids, precise, k, total, effort)
+        rows = best(ids, precise, k)
+        while len(again):
+            wanted = min(wanted * 4, total)
+            rough, ids, precise = self._scored(queries[again], wanted, {}, allowed)
+            found = best(ids, precise, k)
+            rows.ids[again], rows.scores[again] = found.ids, found.scores
+            again = again[self._unsettled(queries[again], rough, ids, precise, k, total, {})]
+        return rows
+
+    def _scored(
+        self, queries: np.ndarray, wanted: int, effort: Mapping[str, int], allowed: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return (rough scores, ids, exact scores) of candidates, (q, wanted) each."""
+        rough, ids = self.codes.candidates(queries, wanted, effort, allowed)
+        there = ids >= 0
+        precise = np.full(ids.shape, -np.inf, np.float32)
+        precise[there] = rescore(np.repeat(queries, there.sum(axis=1), axis=0), self.raw(ids[there]))
+        return rough, ids, precise
+
+    def _unsettled(
+        self,
+        queries: np.ndarray,
+        rough: np.ndarray,
+        ids: np.ndarray,
+        precise: np.ndarray,
+        k: int,
+        total: int,
+        effort: Mapping[str, int],
+    ) -> np.ndarray:
+        """Return the numbers of the queries that have to be searched for again."""
+        if ids.shape[1] == total:
+            return np.empty(0, np.int64)
+        if not self.codes.shape.scans:  # a graph may lead nowhere, cells may be empty
+            short = (ids >= 0).sum(axis=1) < min(k, total)
+            return np.flatnonzero(short & bool(effort))
+        bounds = [np.float32(self.codes.bound(query)) for query in queries]
+        whole = [settled(*row, k, bound) for *row, bound in zip(rough, precise, bounds, strict=True)]
+        return np.flatnonzero(~np.array(whole, bool))
