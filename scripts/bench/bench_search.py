@@ -17,7 +17,7 @@ import os
 import tempfile
 import time
 from contextlib import closing
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,7 @@ def words(random: np.random.Generator, n: int) -> list[str]:
     return [_word(rank) for rank in ranks.tolist()]
 
 
+@cache
 def _word(rank: int) -> str:
     """Consonants and vowels in turn, so that no stemmer makes two of them one."""
     letters = ""

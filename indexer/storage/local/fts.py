@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from operator import xor
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +139,7 @@ class Words(ABC):
 
         None where fewer than k of the best few pass the filter.
         """
-        parts = [known.common_scores(each, lambda each=each: self._scores(connection, each)) for each in common]
+        parts = [known.common_scores(each, partial(self._scores, connection, each)) for each in common]
         if rare:
             parts.append(self._scores(connection, " OR ".join(rare)))
         last = max(int(ids[-1]) for ids, _ in parts if len(ids))

@@ -150,5 +150,5 @@ class RefinedIndex:
             short = (ids >= 0).sum(axis=1) < min(k, total)
             return np.flatnonzero(short & bool(effort))
         bounds = [np.float32(self.codes.bound(query)) for query in queries]
-        whole = [settled(*row, k, bound) for *row, bound in zip(rough, precise, bounds, strict=True)]
+        whole = [settled(r, p, k, bound) for r, p, bound in zip(rough, precise, bounds, strict=True)]
         return np.flatnonzero(~np.array(whole, bool))
