@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,6 +30,12 @@ def json_text(result: Any) -> str:
     """Return one line of JSON; escapes stand for what standard output's encoding may lack."""
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
     return render.dump(result, ascii_only=encoding != "utf8")
+
+
+def get_ready(shown: Shown) -> None:
+    """Load what prints for people, in a thread: it is there by the time that a server has answered."""
+    if not (shown.jsonl or shown.as_json):
+        threading.Thread(target=importlib.import_module, args=("semsearch.cli.terminal",)).start()
 
 
 def answer(found: Answer, shown: Shown, min_confidence: float | None) -> None:
