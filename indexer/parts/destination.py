@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from indexer.embedder import EncoderEmbedder
     from indexer.parts.part import Part
     from indexer.parts.pieces import Piece
+    from indexer.parts.produce import Remembering
     from indexer.storage.manifest import Manifest
     from indexer.storage.store import Store
 
@@ -36,7 +36,7 @@ class Destination(Protocol):
         """Whether files come as one piece, however large they are."""
         ...
 
-    def write(self, pieces: Sequence[Piece], embedder: EncoderEmbedder) -> Written:
+    def write(self, pieces: Sequence[Piece], embedder: Remembering) -> Written:
         """Embed pieces and keep them, durably."""
         ...
 
@@ -51,7 +51,7 @@ class Shards:
     tries: int = TRIES
     whole: bool = False
 
-    def write(self, pieces: Sequence[Piece], embedder: EncoderEmbedder) -> Written:
+    def write(self, pieces: Sequence[Piece], embedder: Remembering) -> Written:
         """Write a shard.
 
         Raises:
@@ -85,7 +85,7 @@ class OneCollection:
     open_store: Callable[[], Store]
     whole: bool = True
 
-    def write(self, pieces: Sequence[Piece], embedder: EncoderEmbedder) -> Written:
+    def write(self, pieces: Sequence[Piece], embedder: Remembering) -> Written:
         """Stage files, and embed what waits: these texts, and those that others have left."""
         report = Report()
         with _opened(self.open_store).writer() as writer:

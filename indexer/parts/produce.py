@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 SHARD = {device: window // 4 for device, window in WINDOW.items()}
 """Passages of a shard: more pads less, fewer is less to lose with a worker that dies."""
 
+RECENT = 64 << 20
+"""Bytes of vectors that a worker remembers, so that a text which many files share is embedded once."""
+
 
 @dataclass(frozen=True)
 class Written:
@@ -47,7 +51,7 @@ class Written:
     failed: int = 0
     """Files among the pieces that could not be read, or not wholly."""
     texts: int = 0
-    """Distinct texts that were embedded for it."""
+    """Distinct texts that were embedded for it, and not for one before."""
     tokens: int = 0
     same: tuple[str, ...] = ()
     """Files that have not changed, whatever their times say."""
@@ -183,6 +187,39 @@ def read_pieces(jobs: Iterable[Job], results: Iterable[Parsed | None], limit: in
             yield from cutting.cut(parsed, job.options, limit)
 
 
+class Remembering:
+    """An embedder that computes a text's vector once, also where shards that follow each other have the text."""
+
+    def __init__(self, embedder: Embedder, dim: int):
+        """Take who embeds, and the number of dimensions, which decides how many vectors there is room for."""
+        self.window = embedder.window
+        self.texts = self.tokens = 0
+        """What went through the model, in all."""
+        self._embedder = embedder
+        self._room = RECENT // (4 * dim)
+        self._recent: OrderedDict[str, tuple[np.ndarray, dict[int, int] | None]] = OrderedDict()
+
+    def embed(self, works: Sequence[Work]) -> Iterator[Embedded]:
+        """Yield the vectors of all works: those that are remembered first, then the others as they are computed."""
+        if known := [work for work in works if work.text in self._recent]:
+            for work in known:
+                self._recent.move_to_end(work.text)
+            found = [self._recent[work.text] for work in known]
+            weighed = [terms for _, terms in found if terms is not None]
+            ids = np.array([work.id for work in known], np.int64)
+            yield Embedded(ids, np.stack([vector for vector, _ in found]), tuple(weighed) or None)
+        new = {work.id: work for work in works if work.text not in self._recent}
+        for some in self._embedder.embed(list(new.values())) if new else ():
+            for row, number in enumerate(some.ids.tolist()):
+                terms = None if some.terms is None else some.terms[row]
+                self._recent[new[number].text] = some.vectors[row].copy(), terms  # and not a view of the whole batch
+                self.tokens += new[number].tokens
+            self.texts += len(some.ids)
+            yield some
+        while len(self._recent) > self._room:
+            self._recent.popitem(last=False)
+
+
 def embed_pieces(pieces: Sequence[Piece], embedder: Embedder, manifest: Manifest) -> Embedded:
     """Return the vectors (n, d) of the pieces' n distinct texts, in their order."""
     works = [Work(row, text, tokens) for row, (text, tokens) in enumerate(distinct(pieces).items())]
@@ -195,15 +232,18 @@ def embed_pieces(pieces: Sequence[Piece], embedder: Embedder, manifest: Manifest
     return Embedded(np.arange(len(works)), vectors, ordered)
 
 
-def write_pieces(folder: Path, manifest: Manifest, part: Part, pieces: Sequence[Piece], embedder: Embedder) -> Written:
+def write_pieces(
+    folder: Path, manifest: Manifest, part: Part, pieces: Sequence[Piece], embedder: Remembering
+) -> Written:
     """Embed pieces and write them as one shard."""
+    texts, tokens = embedder.texts, embedder.tokens
     embedded = embed_pieces(pieces, embedder, manifest)
     return Written(
         write_shard(folder, manifest, part, pieces, embedded),
         tuple((piece.parsed.file.path, piece.number, piece.of) for piece in pieces),
         sum(piece.parsed.file.status == "failed" and piece.number == 1 for piece in pieces),
-        len(embedded.ids),
-        sum(distinct(pieces).values()),
+        embedder.texts - texts,
+        embedder.tokens - tokens,
     )
 
 
@@ -227,7 +267,7 @@ class ThisProcess:
         if not jobs:
             return
         encoder = self._open_encoder()
-        embedder = EncoderEmbedder(encoder, self._manifest.sparse)
+        embedder = Remembering(EncoderEmbedder(encoder, self._manifest.sparse), encoder.dim)
         limit = SHARD["cuda" if encoder.device.startswith("cuda") else "cpu"]
         same: list[str] = []
         with closing(read_files(jobs, self._splitter)) as results:

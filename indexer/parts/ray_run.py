@@ -21,7 +21,7 @@ from indexer.embedder import EncoderEmbedder
 from indexer.errors import ClusterError, SemsearchError
 from indexer.parsing import Job, read_files
 from indexer.parts import pieces as lines
-from indexer.parts.produce import SHARD, Written, read_pieces
+from indexer.parts.produce import SHARD, Remembering, Written, read_pieces
 from indexer.types import FileRecord
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class _Encoder:
 
     def __init__(self, task: Task):
         self._task = task
-        self._embedder: EncoderEmbedder | None = None
+        self._embedder: Remembering | None = None
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[str]]:
         """Return what was written for each bundle, or why nothing was, as JSON."""
@@ -149,7 +149,8 @@ class _Encoder:
     def _write(self, heads: bytes, documents: bytes) -> Written:
         pieces = [lines.read_piece(entry, documents[entry.start : entry.end]) for entry in lines.read_entries(heads)]
         if self._embedder is None:
-            self._embedder = EncoderEmbedder(self._task.open_encoder(), self._task.sparse)
+            encoder = self._task.open_encoder()
+            self._embedder = Remembering(EncoderEmbedder(encoder, self._task.sparse), encoder.dim)
             self._embedder.window = self._task.limit
         return self._task.destination.write(pieces, self._embedder)
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from indexer.corpus.formats import ReadOptions
 from indexer.errors import UsageError
 from indexer.parts import pieces as cutting
+from indexer.parts import produce
+from indexer.parts.folder import ShardFolder
 from indexer.parts.part import Part
 from indexer.parts.pieces import Piece, bundles, cut, read_entries, read_piece, write_pieces
 from indexer.progress import ShardWritten
@@ -176,6 +178,21 @@ def test_other_read_options_are_kept_with_the_root(bench, make):
             bench.part(part)
         bench.merge(many)
         assert shown(many) == shown(one)
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_text_of_many_files_is_embedded_once(bench, make):
+    """By each worker, as far as it remembers; where nobody remembers anything, once for each shard."""
+    alone = bench.index(make())
+    assert bench.part("1/1").embedded == alone.embedded
+    bench.folder = ShardFolder(bench.folder.path.with_name("forgetful"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(produce, "RECENT", 0)
+        assert bench.part("1/1").embedded > alone.embedded
+    one, many = make(), make()
+    bench.index(one)
+    bench.merge(many)
+    assert shown(many) == shown(one)
 
 
 def test_progress_tells_of_every_shard(bench, small_shards):

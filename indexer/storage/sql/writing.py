@@ -25,11 +25,12 @@ from indexer.storage.storable import storable_path
 from indexer.types import Waiting, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Alias, ColumnElement, Insert, Select, Table
+    from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
+    from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 
-    from indexer.storage.sql.dialect import Dialect
     from indexer.types import FileRecord, ParsedDocument
 
 
@@ -85,7 +86,7 @@ class CatalogWriter(CatalogReader):
 
     def _upsert(self, table: Table, row: Row) -> None:
         """Insert a row, or put it in the place of the one of the same path."""
-        self.connection.execute(_upserting(self.dialect, table, tuple(row)), row)
+        self.connection.execute(_upserting(self.dialect.insert, table, tuple(row)), row)
 
     def remove(self, paths: Iterable[str]) -> int:
         """Forget files: hidden from the next commit on. Return the number that were known."""
@@ -319,9 +320,11 @@ class CatalogWriter(CatalogReader):
 
 
 @cache
-def _upserting(dialect: Dialect, table: Table, columns: tuple[str, ...]) -> Insert:
+def _upserting(
+    insert_into: Callable[[Table], PostgresInsert | SqliteInsert], table: Table, columns: tuple[str, ...]
+) -> Insert:
     """Return the statement, made once, that puts a row in the place of the one of the same path."""
-    statement = dialect.insert(table)
+    statement = insert_into(table)
     return statement.on_conflict_do_update(
         index_elements=[table.c.path], set_={name: statement.excluded[name] for name in columns}
     )
