@@ -19,7 +19,10 @@ import semsearch.cli
 from semsearch.cli import COMMANDS, cli
 from tests.conftest import ROOT
 
-PAGES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "COMMANDS.md", "scripts/research/LOG.md")
+PAGES = (
+    "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "COMMANDS.md", "SCALING.md",
+    "scripts/research/LOG.md",
+)  # fmt: skip
 README, ARCHITECTURE, COMMAND_PAGE = (
     (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "ARCHITECTURE.md", "COMMANDS.md")
 )
@@ -134,8 +137,8 @@ def test_the_shell_examples_of_the_readme_run(corner: Path, capsys: pytest.Captu
         for line in block.splitlines()
         if line.startswith("semsearch ")
     ]
-    assert [command[0] for command in commands] == ["index", "query", "get"]
-    for command in commands:
+    assert [command[0] for command in commands] == ["index", "query", "get", "serve"]
+    for command in commands[:3]:  # tests/service serves
         code = semsearch.cli.run(command)
         out, err = capsys.readouterr()
         assert code == 0, err
