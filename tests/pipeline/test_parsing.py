@@ -69,9 +69,10 @@ class TestProcesses:
         found = list(read_files([job], splitter, workers=2))
         assert [each.document.record for each in found[0].documents] == [str(n) for n in range(2_500)]
 
-    def test_a_file_that_kills_its_worker_is_a_failed_one(self, tmp_path, splitter):
+    @pytest.mark.parametrize(("workers", "apart"), [(2, False), (1, True)], ids=["two", "one apart"])
+    def test_a_file_that_kills_its_worker_is_a_failed_one(self, tmp_path, splitter, workers, apart):
         some = jobs(tmp_path, a="fine", b="kill-me", c="fine too", d="exit-now", e="raise-this", f="print-this")
-        found = list(read_files(some, splitter, workers=2))
+        found = list(read_files(some, splitter, workers=workers, apart=apart))
         assert [each.file.status for each in found] == ["indexed", "failed", "indexed", "failed", "failed", "indexed"]
         assert "signal 9" in found[1].file.reason
         assert "exit code 3" in found[3].file.reason
