@@ -145,7 +145,7 @@ class Server:
         if found.standby:
             raise StoreError(STANDBY.format(self.where))
         with self.transaction() as connection:
-            offered = dict(
+            offered: dict[str, str | None] = dict(
                 connection.execute(
                     text("SELECT name, installed_version FROM pg_available_extensions WHERE name = ANY(:names)"),
                     {"names": ["vector", TEXTSEARCH]},

@@ -134,7 +134,7 @@ def _other_terms(connection: Connection) -> int:
     same = "SELECT count(*) FROM unnest(CAST(:held AS text[]), CAST(:right AS text[])) AS x (held, ours) WHERE "
     values = {"held": [row[2] for row in rows], "right": [each.vector for each in right]}
     wrong = connection.execute(text(f"{same} held::tsvector <> ours::tsvector"), values).scalar_one()
-    return int(wrong) + sum(row[3] != each.length for row, each in zip(rows, right, strict=True))
+    return int(wrong) + sum(bool(row[3] != each.length) for row, each in zip(rows, right, strict=True))
 
 
 def _mended(store: PostgresStore, found: list[Problem]) -> list[Problem]:

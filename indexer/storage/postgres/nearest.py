@@ -67,7 +67,7 @@ def create_table(connection: Connection, manifest: Manifest) -> None:
 
 def _fits(manifest: Manifest) -> bool:
     """Tell whether a vector fits into a page beside its row, so that it need not be stored apart."""
-    return manifest.dim * DTYPES[manifest.vector_dtype]().itemsize < 7_900
+    return manifest.dim * (2 if manifest.vector_dtype == "fp16" else 4) < 7_900
 
 
 def searching(effort: int) -> dict[str, str]:
@@ -92,7 +92,8 @@ def note_indexed(connection: Connection) -> None:
 
 def are_spread(connection: Connection) -> bool:
     """Tell whether the vectors lie on other servers, see ``shards``."""
-    return connection.execute(text("SELECT relkind FROM pg_class WHERE oid = 'vectors'::regclass")).scalar_one() == "p"
+    query = "SELECT relkind = 'p' FROM pg_class WHERE oid = 'vectors'::regclass"
+    return bool(connection.execute(text(query)).scalar_one())
 
 
 def invalid_indexes(connection: Connection) -> int:
@@ -231,8 +232,7 @@ class VectorSearch:
             .order_by(self._rough(query))
             .limit(wanted)
         )
-        ids = list(self._connection.execute(near).scalars())
-        mine = POSTGRES.among(vectors.c.id, ids)
+        mine = POSTGRES.among(vectors.c.id, self._connection.execute(near).scalars())
         ids, _, precise = self._candidates(query, k + 16, self._distance(query), None, mine)
         return best(ids[None], precise[None], k)
 
@@ -263,7 +263,7 @@ class VectorSearch:
 
     def _distance(self, query: np.ndarray) -> ColumnElement[float]:
         """Return minus the inner product of the stored vectors with a query, in float32."""
-        whole: Any = cast(vectors.c.vector, VectorType("vector"))
+        whole: ColumnElement[Any] = cast(vectors.c.vector, VectorType("vector"))
         return whole.op("<#>", return_type=Float())(cast(_written(query), VectorType("vector")))
 
     def _rough(self, query: np.ndarray) -> ColumnElement[Any]:
@@ -271,11 +271,11 @@ class VectorSearch:
         dim = self._manifest.dim
         if dim > HALF_DIM:
             kind = VectorType("bit", dim)
-            held: Any = cast(func.binary_quantize(vectors.c.vector), kind)
-            return held.op("<~>", return_type=Float())(
+            bits: ColumnElement[Any] = cast(func.binary_quantize(vectors.c.vector), kind)
+            return bits.op("<~>", return_type=Float())(
                 cast(func.binary_quantize(cast(_written(query), VectorType("vector"))), kind)
             )
-        held = vectors.c.vector
+        held: ColumnElement[Any] = vectors.c.vector
         if self._manifest.vector_dtype == "fp32":
             held = cast(held, VectorType("halfvec", dim))
         return held.op("<#>", return_type=Float())(cast(_written(query), VectorType("halfvec", dim)))

@@ -9,16 +9,18 @@ which the doctor removes, and never a passage without its vector.
 from __future__ import annotations
 
 import secrets
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
+from indexer.errors import StoreError
 from indexer.storage.postgres import nearest
 from indexer.storage.postgres.address import driver
 from indexer.storage.postgres.connecting import Server
 from indexer.storage.postgres.failures import translated
+from indexer.storage.postgres.tables import stored_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,7 +45,20 @@ class Shard:
     """In the other database."""
 
 
-def spread(server: Server, connection: Connection, number: int, manifest: Manifest) -> None:
+@contextmanager
+def spreading(server: Server) -> Iterator[list[Shard]]:
+    """Give a list for the parts of a collection that is made in the block; they are dropped where it is not."""
+    made: list[Shard] = []
+    try:
+        yield made
+    except BaseException:
+        for shard in made:
+            with suppress(StoreError):
+                _drop(server, shard)
+        raise
+
+
+def spread(server: Server, connection: Connection, number: int, manifest: Manifest, made: list[Shard]) -> None:
     """Make the table of vectors of a new collection, with its parts on the hosts that the address names.
 
     Args:
@@ -51,6 +66,7 @@ def spread(server: Server, connection: Connection, number: int, manifest: Manife
         connection: In the transaction that makes the collection.
         number: Of the collection.
         manifest: Of the collection.
+        made: Is told of each part before it is made.
 
     Raises:
         StoreError: A host cannot be reached or used, or postgres_fdw is missing.
@@ -58,13 +74,14 @@ def spread(server: Server, connection: Connection, number: int, manifest: Manife
     address = server.address
     schema = f"semsearch_{number}_{secrets.token_hex(6)}"  # several catalogs may keep vectors on one host
     parameters = address.parameters(False)
-    column = nearest.stored_type(manifest.vector_dtype, manifest.dim).get_col_spec()
+    column = stored_type(manifest.vector_dtype, manifest.dim).get_col_spec()
     _run(connection, "CREATE EXTENSION IF NOT EXISTS postgres_fdw")
     _run(connection, f"CREATE TABLE vectors (id bigint NOT NULL, vector {column} NOT NULL) PARTITION BY HASH (id)")
     searching = " ".join(f"-c {name}={value}" for name, value in nearest.searching(nearest.EF_SEARCH).items())
     for part, host in enumerate(address.shards):
         name, _, port = host.partition(":") if not host.startswith("/") else (host, "", "")
         shard = Shard(f"semsearch_{number}_{part}", name, port or str(parameters.get("port") or "5432"), schema)
+        made.append(shard)
         with _other(server, shard) as other:
             other.prepare()
             with other.transaction() as there:
@@ -136,13 +153,17 @@ def index(server: Server, shards: Sequence[Shard], manifest: Manifest, force: bo
                 there.execute(text("ANALYZE vectors"))
 
 
+def _drop(server: Server, shard: Shard) -> None:
+    with _other(server, shard) as other, other.transaction() as there:
+        there.execute(text(f"DROP SCHEMA IF EXISTS {shard.schema} CASCADE"))
+
+
 def drop(server: Server, number: int) -> None:
     """Drop the parts of a collection that is deleted, and what leads to them."""
     with server.transaction() as connection:
         parts = found(connection, number)
     for shard in parts:
-        with _other(server, shard) as other, other.transaction() as there:
-            there.execute(text(f"DROP SCHEMA IF EXISTS {shard.schema} CASCADE"))
+        _drop(server, shard)
     with server.transaction() as connection:
         for shard in parts:
             connection.execute(text(f"DROP SERVER IF EXISTS {shard.server} CASCADE"))

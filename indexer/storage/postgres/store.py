@@ -399,12 +399,12 @@ def _make(server: Server, name: str, manifest: Manifest) -> None:
     versions = server.prepare()
     with server.transaction() as connection:
         registry.set_up(connection)
-    with server.transaction() as connection:
+    with shards.spreading(server) as made, server.transaction() as connection:
         number = registry.add(connection, name, server.where)
         registry.use(connection, number, versions.path)
         upgrade(connection)
         if server.address.shards:
-            shards.spread(server, connection, number, manifest)
+            shards.spread(server, connection, number, manifest, made)
         else:
             nearest.create_table(connection, manifest)
         if versions.textsearch is not None:

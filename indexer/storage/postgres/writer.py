@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import Alias, ColumnElement, delete, exists, literal, select, text, update
+from sqlalchemy import ColumnElement, FromClause, delete, exists, literal, select, text, update
 
 from indexer.closing import Closing
 from indexer.errors import StoreError
@@ -62,7 +62,7 @@ class Catalog(CatalogWriter):
     def count_down(self, mine: ColumnElement[bool]) -> None:
         """Do nothing: two writers that give vectors to passages of one document would have to wait for each other."""
 
-    def lacks_vectors(self, held: Alias) -> ColumnElement[bool]:
+    def lacks_vectors(self, held: FromClause) -> ColumnElement[bool]:
         """Return the condition that some of a document's passages have no vector."""
         bare = select(literal(1)).where(passages.c.document_id == held.c.id, passages.c.embedded == 0)
         return exists(bare.correlate(held))

@@ -27,7 +27,7 @@ from indexer.types import Waiting, Work
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from sqlalchemy import Alias, ColumnElement, Insert, Select, Table
+    from sqlalchemy import ColumnElement, FromClause, Insert, Select, Table
     from sqlalchemy.dialects.postgresql import Insert as PostgresInsert
     from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 
@@ -256,7 +256,7 @@ class CatalogWriter(CatalogReader):
             .values(missing=documents.c.missing - count.c.n)
         )
 
-    def lacks_vectors(self, held: Alias) -> ColumnElement[bool]:
+    def lacks_vectors(self, held: FromClause) -> ColumnElement[bool]:
         """Return the condition that some of a document's passages have no vector."""
         return held.c.missing > 0
 

@@ -92,3 +92,4 @@ def test_one_of_them_cannot_be_reached(servers, tmp_path):
     with pytest.raises(StoreError, match="cannot reach"):
         PostgresStore.create(f"{catalog}&shards={host(first)},{tmp_path}", "docs", manifest())
     assert sql(catalog, "SELECT count(*) FROM semsearch.collections WHERE name = 'docs'") == [(0,)]
+    assert sql(first, "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'semsearch%'") == [(0,)]
