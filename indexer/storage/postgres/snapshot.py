@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +10,7 @@ from sqlalchemy import BigInteger, Float, column, select, text
 
 from indexer.errors import StoreError
 from indexer.storage.postgres.dialect import POSTGRES
-from indexer.storage.postgres.failures import translated
+from indexer.storage.postgres.lanes import Lanes
 from indexer.storage.postgres.nearest import VectorSearch, ranked
 from indexer.storage.postgres.words import TEXTSEARCH_INDEX, WordSearch, has_textsearch
 from indexer.storage.sql.dialect import conditions
@@ -22,7 +21,7 @@ from indexer.storage.sql.snapshot import CatalogSnapshot
 from indexer.storage.vectors import best, check_queries, none, stack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from sqlalchemy import Connection, Executable
@@ -33,35 +32,49 @@ if TYPE_CHECKING:
     from indexer.types import Filter, Neighbours
 
 
+class _Lane:
+    """One connection of a snapshot, with the searches over it."""
+
+    def __init__(self, connection: Connection, manifest: Manifest, textsearch: str | None) -> None:
+        self.catalog = CatalogReader(connection, POSTGRES)
+        generation = self.catalog.state()[0]
+        self.words = WordSearch(connection, generation, textsearch)
+        self.vectors = VectorSearch(connection, manifest, generation)
+
+
 class PostgresSnapshot(CatalogSnapshot):
     """What one commit of a PostgresStore shows; see ``Snapshot``. Made by ``PostgresStore.snapshot``."""
 
     def __init__(
-        self, connection: Connection, manifest: Manifest, name: str, schema: str, versions: Versions, where: str
+        self,
+        connection: Connection,
+        another: Callable[[str], Connection],
+        manifest: Manifest,
+        name: str,
+        schema: str,
+        versions: Versions,
+        where: str,
     ):
         """Take over the connection, which is in its transaction and sees the collection's tables.
 
         Args:
             connection: The transaction.
+            another: Returns one more that sees the snapshot of a name.
             manifest: Of the collection.
             name: Of the collection.
             schema: Of the collection.
             versions: Of the server.
             where: The server, for messages.
         """
-        self._connection = connection
-        self._catalog = CatalogReader(connection, POSTGRES)
         self._manifest = manifest
         self._name = name
-        self._where = where
-        self._lock = threading.RLock()  # a connection is for one thread at a time
-        self._closed = False
-        super().__init__(self._catalog.state()[0])
         # A standby does not have what pg_textsearch keeps in the memory of its primary.
         textsearch = versions.textsearch is not None and not versions.standby and has_textsearch(connection)
         index = f"{schema}.{TEXTSEARCH_INDEX}" if textsearch else None
-        self._words = WordSearch(connection, self.generation, index)
-        self._vectors = VectorSearch(connection, manifest, self.generation)
+        self._lanes = Lanes(connection, another, lambda each: _Lane(each, manifest, index), where)
+        with self._lanes.take() as lane:
+            super().__init__(lane.catalog.state()[0])
+            self._passages = lane.words.passages
 
     @property
     def manifest(self) -> Manifest:
@@ -69,26 +82,31 @@ class PostgresSnapshot(CatalogSnapshot):
         return self._manifest
 
     @contextmanager
+    def _taken(self) -> Iterator[_Lane]:
+        if self._lanes.closed:
+            raise StoreError(f"this snapshot of {self._name} is closed; take another one")
+        with self._lanes.take() as lane:
+            yield lane
+
+    @contextmanager
     def _reading(self) -> Iterator[CatalogReader]:
-        with self._lock, translated(self._where):
-            if self._closed:
-                raise StoreError(f"this snapshot of {self._name} is closed; take another one")
-            yield self._catalog
+        with self._taken() as lane:
+            yield lane.catalog
 
     def dense(self, queries: np.ndarray, k: int, filter: Filter | None = None) -> Neighbours:  # noqa: A002
         """Return the nearest passages."""
         queries = check_queries(self.manifest.dim, queries, k)
-        with self._reading():
-            return self._vectors.search(queries, min(k, self._words.passages), filter)
+        with self._taken() as lane:
+            return lane.vectors.search(queries, min(k, self._passages), filter)
 
     def lexical(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> Neighbours:  # noqa: A002
         """Return the best passages by BM25, with ``full``."""
         check_queries(1, np.zeros((1, 1)), k)
-        k = min(k, self._words.passages)
+        k = min(k, self._passages)
         found, full = [none(0, k)], []
         for query in queries:
-            with self._reading():
-                ids, scores, most = self._words.search(query, k, filter)
+            with self._taken() as lane:
+                ids, scores, most = lane.words.search(query, k, filter)
             found.append(best(np.array([ids], np.int64), np.array([scores], np.float32), k))
             full.append(most)
         return stack(found, np.array(full, np.float32))
@@ -97,7 +115,7 @@ class PostgresSnapshot(CatalogSnapshot):
         """Return the best passages by weighted terms."""
         check_queries(1, np.zeros((1, 1)), k)
         self._need_sparse()
-        k = min(k, self._words.passages)
+        k = min(k, self._passages)
         found = [none(0, k)]
         for query in queries:
             with self._reading() as catalog:
@@ -108,8 +126,8 @@ class PostgresSnapshot(CatalogSnapshot):
 
     def vectors(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return (n, d) float32 in the order of the ids."""
-        with self._reading():
-            return self._vectors.raw(np.asarray(ids, np.int64)).astype(np.float32)
+        with self._taken() as lane:
+            return lane.vectors.raw(np.asarray(ids, np.int64)).astype(np.float32)
 
     def terms(self, ids: Sequence[int] | np.ndarray) -> list[dict[int, int]]:
         """Return the weighted terms of each passage."""
@@ -147,19 +165,15 @@ class PostgresSnapshot(CatalogSnapshot):
     def recall(self, n: int) -> float | None:
         """Return which share of the ten nearest of n sampled passages the index finds; None where there is none."""
         queries = self.sample(n, 1)
-        with self._reading():
-            return self._vectors.recall(queries)
+        with self._taken() as lane:
+            return lane.vectors.recall(queries)
 
     def close(self) -> None:
         """End the transaction."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                with suppress(StoreError), translated(self._where):  # the server may be gone
-                    self._connection.close()
+        self._lanes.close()
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True):
+        if hasattr(self, "_lanes"):
             self.close()
 
 

@@ -137,18 +137,30 @@ class PostgresStore:
         """Return what is committed now, pinned. Standbys serve it, unless this store has written."""
         reading = not self._primary
         versions = self.server.versions(reading=reading)
-        connection = self.server.connect(reading=reading)
+        connection = self._reader(reading)
         try:
             with translated(self.server.where):
-                connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
                 number = registry.need(connection, self._name, self.server.where)
                 registry.use(connection, number, versions.path)
                 self._manifest = manifest = self._read_manifest(connection)
                 schema = registry.schema_of(number)
-                return PostgresSnapshot(connection, manifest, self._name, schema, versions, self.server.where)
+
+                def another(snapshot: str) -> Connection:
+                    more = self._reader(reading)
+                    more.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+                    registry.use(more, number, versions.path)
+                    return more
+
+                where = self.server.where
+                return PostgresSnapshot(connection, another, manifest, self._name, schema, versions, where)
         except BaseException:
             connection.close()
             raise
+
+    def _reader(self, reading: bool) -> Connection:
+        """Return a connection whose transaction sees one state, and only reads."""
+        connection = self.server.connect(reading=reading)
+        return connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     # Writing
 
