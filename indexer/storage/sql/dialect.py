@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 class Dialect(Protocol):
     """How one database says what standard SQL does not."""
 
+    def __hash__(self) -> int:
+        """Statements that are made once are kept by their dialect."""
+        ...
+
     def among(self, column: ColumnElement[int], ids: Iterable[int] | np.ndarray) -> ColumnElement[bool]:
         """Return the condition that a column is one of any number of ids, sent as one parameter."""
         ...
