@@ -89,3 +89,16 @@ def test_packed_and_padded_forward_agree(tiny: Tiny, family: str, pooling: str) 
     ids = encoder.tokens.prompts(PromptTemplate.of(encoder.spec), TEXTS, 128).ids
     padded = PlainForward(encoder._model, pooling, encoder.tokens)(ids)
     np.testing.assert_allclose(encoder._forward(pooling)(ids), padded, atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.model
+def test_the_default_model() -> None:
+    import semsearch
+
+    encoder = semsearch.Encoder.load(device="cpu", precision="fp32").backend
+    assert encoder.exact
+    texts = ["how long should bread rise?", "ships at sea", "ships at bay", "ships at port", "a", "b", TEXTS[-1]]
+    first = encoder.encode([texts[0]], "query")
+    together = encoder.encode(texts, "query")
+    np.testing.assert_array_equal(first, together[:1])
+    np.testing.assert_array_equal(np.concatenate([encoder.encode([text], "query") for text in texts]), together)
