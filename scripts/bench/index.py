@@ -7,12 +7,13 @@
 
 Vectors are real ones resampled with noise, see ``resampled``; queries are further draws. Ours are FAISS's codes refined
 by raw vectors in a memory-mapped file, as a collection searches them: ``auto`` is what ``planner.plan`` says, any other
-name is a factory. Each engine runs in a process of its own; the effort with recall@10 of at least --recall is looked
-for by half of the queries and everything is measured by the other half. Each finished part is kept in --output at once
-and passed over by the next run, so that a long run can be cut into several. Bytes a vector are the index's;
-ours also reads the collection's raw vectors (with_raw), the others hold theirs in the index. --whole makes a collection
-with words and vectors and measures hybrid queries in it. --summary prints the table, with ten million passages
-extrapolated from 100,000 and 1,000,000 by a power law, and says so.
+name is a factory. Graphs have 32 links and are built with each library's own default effort. Each engine runs in a
+process of its own; the effort with recall@10 of at least --recall is looked for by half of the queries and all is
+measured by the other half. Each finished part is kept in --output at once and passed over by the next run, so that a
+long run can be cut into several. Bytes a vector are the index's; ours also reads the collection's raw vectors
+(with_raw), the others hold theirs in the index. --whole makes a collection with words and vectors and measures hybrid
+queries in it. --summary prints the table, with ten million passages extrapolated from 100,000 and 1,000,000 by a power
+law, and says so.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ class Hnswlib:
         import hnswlib
 
         index = hnswlib.Index("ip", rows.shape[1])
-        index.init_index(len(rows), M=32, ef_construction=40)  # what FAISS builds HNSW32 with
+        index.init_index(len(rows), M=32, ef_construction=200)  # its default
         index.set_num_threads(threads)
         for start, part in blocks(rows):
             index.add_items(part, np.arange(start, start + len(part)))
@@ -125,13 +126,13 @@ class Hnswlib:
 
 
 class Usearch:
-    """With its codes of one byte, and as FAISS builds its graph."""
+    """With its codes of one byte."""
 
     def build(self, rows: np.ndarray, folder: Path, threads: int) -> None:
         from usearch.index import Index
 
         index = Index(
-            ndim=rows.shape[1], metric="ip", dtype="i8", connectivity=32, expansion_add=40, expansion_search=64
+            ndim=rows.shape[1], metric="ip", dtype="i8", connectivity=32, expansion_add=128, expansion_search=64
         )
         for start, part in blocks(rows):
             index.add(np.arange(start, start + len(part)), part, threads=threads)
@@ -166,7 +167,7 @@ class Lance:
 
         table = lancedb.connect(str(folder)).create_table("t", parts(), schema=schema)
         table.create_index(metric="dot", vector_column_name="vector", index_type="IVF_HNSW_SQ", num_partitions=max(
-            1, len(rows) // 1_048_576), m=32, ef_construction=40)  # fmt: skip
+            1, len(rows) // 1_048_576), m=32)  # fmt: skip
 
     def open(self, folder: Path, rows: np.ndarray) -> None:
         import lancedb
