@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta, timezone
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -14,7 +15,9 @@ from types import MappingProxyType
 import pytest
 
 import semsearch
+from semsearch import Collection, Filter, SearchRequest, SimilarRequest
 from semsearch.service import running
+from semsearch.service.client import Served
 from semsearch.service.running import Running
 from semsearch.service.server import bind, serve
 from semsearch.service.service import Service
@@ -96,7 +99,7 @@ def same(run, server):
 
 @pytest.fixture
 def indexed(index, corpus):
-    (corpus / "sails.txt").write_text("A sailing boat crosses the wide bay.")
+    (corpus / "sails.txt").write_text("A sailing boat crosses the bay.")
     (corpus / "people.csv").write_text("name,place\nAda,London\nGrace,New York\n")
     (corpus / "b\udce9.txt").write_text("A name that is no text: boat.")
     index(corpus, "--text-field", "name", "--text-field", "place")
@@ -117,6 +120,43 @@ def indexed(index, corpus):
 )
 def test_a_query_reads_the_same(form, options, indexed, same):
     same("query", *form, *options, "sailing boat bay")
+
+
+def test_answers_are_the_same_values(indexed, server, home):
+    request = SearchRequest("sailing boat bay", explain=True, filter=["type=txt", "since=2020-01-01T10:00+02:00"])
+    with Served(server.running, "default") as served, Collection("default", home=home) as docs:
+        answer = served.search(request)
+        assert answer == docs.search(request)
+        assert answer[0].duplicates
+        assert answer[0].explanation.query_means
+        place = str(indexed / "bread.md")
+        assert served.similar(SimilarRequest(place, itself=True)) == docs.similar(place, itself=True)
+        assert served.get(f"{place}:3", context=1) == docs.get(f"{place}:3", context=1)
+
+
+WEST = timezone(timedelta(hours=-3))
+CONDITIONS = [
+    Filter(),
+    Filter(paths=("a=b/**", "*.md"), kinds=("md", "pdf")),
+    Filter(
+        since=datetime(2026, 1, 31, 12, tzinfo=UTC), until=datetime(2026, 2, 1, tzinfo=timezone(timedelta(hours=-3)))
+    ),
+    Filter(fields=(("path", "x"), ("field.type", "a=b"), ("author", "Ada"), ("author", "Grace"))),
+]
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_a_request_says_all_of_itself(condition):
+    for request in (
+        SearchRequest(
+            "boat", k=3, mode="dense", filter=condition, collapse=False, rerank="a/judge", min_confidence=0.0
+        ),
+        SimilarRequest("a.md:3", filter=condition, per_document=1, itself=True, snippets=False),
+    ):
+        said = json.loads(json.dumps(request.to_dict()))
+        back = type(request).from_dict(said)
+        assert replace(back, filter=None) == replace(request, filter=None)
+        assert (back.condition or Filter()) == condition
 
 
 def test_what_follows_a_query_reads_the_same(indexed, same, monkeypatch):

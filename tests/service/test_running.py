@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
+from semsearch import Collection
 from semsearch.service import running
+from tests.service.conftest import write
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and owners of files")
 
@@ -22,7 +24,7 @@ def serving(home):
     """Start ``semsearch serve`` on a free port; gives the process once it has printed its address."""
     begun = []
 
-    def start(*options):
+    def start(*options, home=home):
         process = subprocess.Popen(
             command("serve", "--port", 0, *options, home=home),
             stdout=subprocess.PIPE,
@@ -66,6 +68,21 @@ def test_commands_find_a_server_and_say_what_they_say_without_it(home, serving):
         assert not here
         assert (code, out, said, True) == asked(home, *arguments, "--no-server", input="boat\ndough\n")
     assert asked(home, "query", "--filter", "type=nonsense", "boat")[0] == 2
+
+
+@pytest.mark.model
+def test_the_real_model_answers_to_the_last_digit_alike(tmp_path, serving):
+    home = tmp_path / "home"
+    with Collection("default", create=True, home=home) as docs:
+        docs.index(write(tmp_path / "docs"))
+    serving("--preload", home=home)
+    for arguments in (
+        ["query", "--json", "--explain", "do boats sail?"],
+        ["similar", "--json", "../docs/boats.md"],
+    ):
+        code, out, said, here = asked(home, *arguments)
+        assert not here
+        assert (code, out, said, True) == asked(home, *arguments, "--no-server")
 
 
 def test_the_file_goes_with_the_server(home, serving):
