@@ -373,7 +373,7 @@ def test_standard_output_carries_the_protocol_alone_and_all_is_answered_when_inp
     noisy = (
         "import sys, os; from semsearch import Collection; search = Collection.search\n"
         "def loud(*given):\n"
-        "    print('printed'); os.write(1, b'written\\n'); print('again', flush=True)\n"
+        "    print('again', flush=True); os.write(1, b'written\\n'); print('printed')\n"
         "    return search(*given)\n"
         "Collection.search = loud\n"
         "from semsearch.cli import main, mcp; mcp.GRACE = 600; main(sys.argv[1:])"
@@ -381,7 +381,7 @@ def test_standard_output_carries_the_protocol_alone_and_all_is_answered_when_inp
     done = subprocess.run(
         [sys.executable, "-c", noisy, "mcp", "--home", str(home)],
         input=lines(call(2, "search", query="boat"), call(3, "status"), {"no": "message"}) + "no JSON\n",
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONUNBUFFERED": ""},
     )  # fmt: skip
     answers = {each.get("id"): each for each in map(json.loads, done.stdout.splitlines())}
     assert done.returncode == 0
