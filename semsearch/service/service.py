@@ -12,9 +12,9 @@ from anyio import CapacityLimiter, to_thread
 from indexer.closing import Closing
 from indexer.errors import SemsearchError, UsageError
 from semsearch.search.rerank import CrossEncoderReranker
-from semsearch.service.batching import Batcher, BatchingEncoder, gone
-from semsearch.service.caller import CALLER, Caller
 from semsearch.service.collections import Collections
+from semsearch.service.encoding.batching import Batcher, BatchingEncoder, gone
+from semsearch.service.encoding.caller import CALLER, Caller
 from semsearch.service.faults import Refusal
 from semsearch.service.metrics import Metrics
 

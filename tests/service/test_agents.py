@@ -23,8 +23,8 @@ from semsearch.cli import run
 from semsearch.service.agents.protocol import Agents
 from semsearch.service.agents.results import MOST_CHARACTERS
 from semsearch.service.agents.schema import plain, schema_of
-from semsearch.service.batching import gone
-from semsearch.service.caller import CALLER
+from semsearch.service.encoding.batching import gone
+from semsearch.service.encoding.caller import CALLER
 from semsearch.service.service import Limits, Service
 from semsearch.settings import Settings
 from tests.conftest import ROOT

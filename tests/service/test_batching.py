@@ -16,8 +16,8 @@ from indexer.embedding import open_encoder
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ModelError
-from semsearch.service.batching import Batcher, BatchingEncoder
-from semsearch.service.caller import CALLER, Caller
+from semsearch.service.encoding.batching import Batcher, BatchingEncoder
+from semsearch.service.encoding.caller import CALLER, Caller
 from semsearch.service.faults import Refusal
 from tests.models import make
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from indexer.storage.postgres.registry import CollectionLock
+    from indexer.storage.postgres.server.registry import CollectionLock
 
 ALIVE = 0x5E3A7C02
 """Class of the advisory locks that tell that a writer is alive."""

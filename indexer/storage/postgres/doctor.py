@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from indexer.errors import CorruptError
 from indexer.storage.embedded_again import SAMPLES, embedded_again
-from indexer.storage.postgres import nearest, words
+from indexer.storage.postgres.search import nearest, words
 from indexer.types import Problem
 
 if TYPE_CHECKING:

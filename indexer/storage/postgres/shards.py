@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from indexer.errors import StoreError
-from indexer.storage.postgres import nearest
-from indexer.storage.postgres.address import driver
-from indexer.storage.postgres.connecting import Server
-from indexer.storage.postgres.failures import translated
+from indexer.storage.postgres.search import nearest
+from indexer.storage.postgres.server.address import driver
+from indexer.storage.postgres.server.connecting import Server
+from indexer.storage.postgres.server.failures import translated
 from indexer.storage.postgres.tables import stored_type
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from sqlalchemy import BigInteger, Float, column, select, text
 
 from indexer.errors import StoreError
 from indexer.storage.postgres.dialect import POSTGRES
-from indexer.storage.postgres.lanes import Lanes
-from indexer.storage.postgres.nearest import VectorSearch, ranked
-from indexer.storage.postgres.words import TEXTSEARCH_INDEX, WordSearch, has_textsearch
+from indexer.storage.postgres.search.lanes import Lanes
+from indexer.storage.postgres.search.nearest import VectorSearch, ranked
+from indexer.storage.postgres.search.words import TEXTSEARCH_INDEX, WordSearch, has_textsearch
 from indexer.storage.sql.dialect import conditions
 from indexer.storage.sql.packed_terms import unpack
 from indexer.storage.sql.reading import JOINED, CatalogReader, shown
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Executable
 
     from indexer.storage.manifest import Manifest
-    from indexer.storage.postgres.connecting import Versions
+    from indexer.storage.postgres.server.connecting import Versions
     from indexer.storage.store import Terms
     from indexer.types import Filter, Neighbours
 

@@ -13,12 +13,14 @@ from indexer.errors import CorruptError, FormatError, LockedError, StoreError
 from indexer.judgements import judgement_of, latest, line
 from indexer.storage.database import WritingTransaction
 from indexer.storage.manifest import Manifest
-from indexer.storage.postgres import nearest, registry, shards, words
-from indexer.storage.postgres.address import Address
-from indexer.storage.postgres.connecting import Server
+from indexer.storage.postgres import shards
 from indexer.storage.postgres.dialect import POSTGRES
-from indexer.storage.postgres.failures import STANDBY, translated
-from indexer.storage.postgres.registry import CollectionLock
+from indexer.storage.postgres.search import nearest, words
+from indexer.storage.postgres.server import registry
+from indexer.storage.postgres.server.address import Address
+from indexer.storage.postgres.server.connecting import Server
+from indexer.storage.postgres.server.failures import STANDBY, translated
+from indexer.storage.postgres.server.registry import CollectionLock
 from indexer.storage.postgres.snapshot import PostgresSnapshot
 from indexer.storage.postgres.tables import HEAD, judged, manifests, notes
 from indexer.storage.postgres.writer import PostgresWriter
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
     from indexer.embedding.encoder import Encoder
     from indexer.embedding.spec import EncoderSpec
-    from indexer.storage.postgres.connecting import Versions
+    from indexer.storage.postgres.server.connecting import Versions
     from indexer.types import IndexReport, Judgement, Problem
 
 _VACUUM = "VACUUM (ANALYZE) documents, passages, vectors, words, frequencies, sparse"

@@ -15,10 +15,12 @@ from sqlalchemy import ColumnElement, FromClause, delete, exists, literal, selec
 from indexer.closing import Closing
 from indexer.errors import StoreError
 from indexer.progress import silent
-from indexer.storage.postgres import nearest, registry, shards, words
+from indexer.storage.postgres import shards
 from indexer.storage.postgres.claims import Claims
-from indexer.storage.postgres.copying import copy, copy_vectors
 from indexer.storage.postgres.dialect import POSTGRES
+from indexer.storage.postgres.search import nearest, words
+from indexer.storage.postgres.search.copying import copy, copy_vectors
+from indexer.storage.postgres.server import registry
 from indexer.storage.postgres.tables import vectors
 from indexer.storage.sql.packed_terms import pack, unpack
 from indexer.storage.sql.reading import JOINED, wanted_work
@@ -36,9 +38,9 @@ if TYPE_CHECKING:
     from indexer.progress import Progress
     from indexer.storage.database import WritingTransaction
     from indexer.storage.manifest import Manifest
-    from indexer.storage.postgres.connecting import Server
-    from indexer.storage.postgres.registry import CollectionLock
-    from indexer.storage.postgres.words import Terms
+    from indexer.storage.postgres.search.words import Terms
+    from indexer.storage.postgres.server.connecting import Server
+    from indexer.storage.postgres.server.registry import CollectionLock
     from indexer.types import FileRecord, Parsed, Waiting, Work
 
 TOMBSTONES = 0.25

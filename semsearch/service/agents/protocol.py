@@ -20,7 +20,7 @@ from indexer.errors import SemsearchError, UsageError
 from semsearch import render
 from semsearch.nearest import hint
 from semsearch.service.agents.tools import Arguments, call, tools
-from semsearch.service.caller import CALLER, Caller
+from semsearch.service.encoding.caller import CALLER, Caller
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

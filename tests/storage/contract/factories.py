@@ -80,8 +80,8 @@ def _local(name: str, plan: str | None = None) -> Factory:
 @contextmanager
 def _small_database() -> Iterator[None]:
     """Let a database index four vectors, compare one by one where a filter leaves two, and keep dead passages."""
-    from indexer.storage.postgres import nearest
     from indexer.storage.postgres import writer as postgres_writer
+    from indexer.storage.postgres.search import nearest
 
     with ExitStack() as stack:
         for module, name, value in (

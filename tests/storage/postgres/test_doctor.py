@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from indexer.errors import LockedError
-from indexer.storage.postgres import nearest
+from indexer.storage.postgres.search import nearest
 from tests.postgres_servers import sql
 from tests.storage.contract.values import ENCODER, OTHER, TERMS, add, dense, embed, lexical, parsed, remove
 from tests.storage.postgres.test_refusals import schema_of

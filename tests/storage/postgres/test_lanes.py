@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from indexer.errors import StoreError
-from indexer.storage.postgres import lanes
+from indexer.storage.postgres.search import lanes
 from tests.storage.contract.values import add
 
 

@@ -8,8 +8,8 @@ import pytest
 from indexer.errors import CollectionNotFound, ConfigError, FormatError, LockedError, StoreError
 from indexer.storage import create_store, exists, list_stores, open_store
 from indexer.storage.places import place_in, without_password
-from indexer.storage.postgres import registry
-from indexer.storage.postgres.address import Address
+from indexer.storage.postgres.server import registry
+from indexer.storage.postgres.server.address import Address
 from indexer.storage.postgres.store import PostgresStore
 from tests.postgres_servers import sql
 from tests.storage.contract.values import add, manifest, now, parsed

@@ -7,7 +7,7 @@ from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec
 from indexer.storage.local.store import LocalStore
 from indexer.storage.memory import MemoryStore
-from indexer.storage.postgres import nearest, words
+from indexer.storage.postgres.search import nearest, words
 from indexer.storage.postgres.store import PostgresStore
 from indexer.types import Embedded, Filter
 from tests.postgres_servers import PLAIN, TEXTSEARCH, sql, url_of

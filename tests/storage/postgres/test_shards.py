@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from indexer.errors import StoreError
-from indexer.storage.postgres import nearest
+from indexer.storage.postgres.search import nearest
 from indexer.storage.postgres.store import PostgresStore
 from indexer.types import Filter
 from tests.postgres_servers import PLAIN, sql, start

@@ -14,8 +14,8 @@ import numpy as np
 from sqlalchemy import Float, Text, cast, func, literal, select, text, true
 
 from indexer.errors import StoreError
-from indexer.storage.postgres.copying import vectors_of
 from indexer.storage.postgres.dialect import POSTGRES
+from indexer.storage.postgres.search.copying import vectors_of
 from indexer.storage.postgres.tables import VectorType, stored_type, vectors
 from indexer.storage.sql.dialect import conditions, restricts
 from indexer.storage.sql.reading import JOINED, shown

@@ -18,9 +18,9 @@ import numpy as np
 
 from indexer.closing import Closing
 from indexer.embedding.encoder import MAX_TERMS
-from semsearch.service.caller import CALLER
+from semsearch.service.encoding.caller import CALLER
+from semsearch.service.encoding.waiting import Line, Request, Task, Text
 from semsearch.service.faults import Refusal
-from semsearch.service.waiting import Line, Request, Task, Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -11,13 +11,13 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from indexer.errors import StoreError
-from indexer.storage.postgres.address import driver
-from indexer.storage.postgres.failures import STANDBY, translated
+from indexer.storage.postgres.server.address import driver
+from indexer.storage.postgres.server.failures import STANDBY, translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from indexer.storage.postgres.address import Address
+    from indexer.storage.postgres.server.address import Address
 
 OLDEST_SERVER = 14
 OLDEST_PGVECTOR = (0, 8, 0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from sqlalchemy import text
 
 from indexer.errors import StoreError
-from indexer.storage.postgres.failures import translated
+from indexer.storage.postgres.server.failures import translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,8 +18,8 @@ from sqlalchemy.dialects.postgresql import TSQUERY
 
 from indexer import words as analysis
 from indexer.storage.bm25 import K1, B, rarity
-from indexer.storage.postgres.copying import copy
 from indexer.storage.postgres.dialect import POSTGRES
+from indexer.storage.postgres.search.copying import copy
 from indexer.storage.postgres.tables import words
 from indexer.storage.sql.dialect import conditions, restricts
 from indexer.storage.sql.reading import JOINED, shown

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from indexer.errors import CollectionNotFound, LockedError, StoreError
-from indexer.storage.postgres.failures import translated
+from indexer.storage.postgres.server.failures import translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy import Connection, CursorResult
 
-    from indexer.storage.postgres.connecting import Server
+    from indexer.storage.postgres.server.connecting import Server
 
 WRITERS = 0x5E3A7C01
 """Class of the advisory locks on collections: shared by those who write, alone for those who replace."""

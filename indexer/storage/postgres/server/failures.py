@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from indexer.errors import CorruptError, LockedError, StoreError
-from indexer.storage.postgres.address import driver
+from indexer.storage.postgres.server.address import driver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
