@@ -7,6 +7,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+LONGEST = ("evaluation/test_default_model.py", "cli/test_models.py", "parts/test_ray.py", "storage/local/test_crash.py")
+"""Files that take minutes. They are begun first, so that no process is left alone with one when the others are done."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST))
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

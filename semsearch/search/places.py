@@ -62,6 +62,10 @@ def find(snapshot: Snapshot, place: str, name: str) -> Place:
     Raises:
         UsageError: There is no such file or passage in the collection, or the file has no such lines.
     """
+    if not place:
+        raise UsageError(
+            "the place is empty; name an indexed file as PATH or PATH:LINE, as `semsearch query` shows them"
+        )
     documents = _of_file(snapshot, place)
     if documents:
         return Place(documents[0].document.path, documents, [row for each in documents for row in each.passages])

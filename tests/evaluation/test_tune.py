@@ -240,4 +240,4 @@ def test_save_keeps_proven_weights_and_no_others(tmp_path: Path, capsys) -> None
     assert (path / "search.json").read_bytes() == kept
 
     assert run(["eval", "tune", "--save", "--data", str(tmp_path)]) == 2
-    assert "--collection and --judgements" in capsys.readouterr().err
+    assert "name it with --collection" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from indexer.pipeline import update
 from indexer.plan import take_walk
 from indexer.storage.memory import MemoryStore
 from tests.pipeline.conftest import count_words
-from tests.storage.contract.factories import FACTORIES, Factory, making
+from tests.storage.contract.factories import KINDS, Factory, making
 from tests.storage.contract.values import ENCODER, TERMS, manifest
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def corpus(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture(params=FACTORIES, ids=str)
+@pytest.fixture(params=KINDS, ids=str)
 def factory(request: pytest.FixtureRequest) -> Factory:
     return request.param
 

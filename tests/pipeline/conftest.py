@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from indexer.corpus.splitter import Splitter
-from tests.storage.contract.factories import FACTORIES, Factory, making
+from tests.storage.contract.factories import KINDS, Factory, making
 from tests.storage.contract.values import TERMS
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def splitter() -> Splitter:
     return Splitter(count_words, 20)
 
 
-@pytest.fixture(params=FACTORIES, ids=str)
+@pytest.fixture(params=KINDS, ids=str)
 def factory(request: pytest.FixtureRequest) -> Factory:
     return request.param
 

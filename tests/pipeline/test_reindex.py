@@ -7,6 +7,7 @@ import pytest
 from indexer import embedder
 from indexer.errors import LockedError, StoreError, UsageError
 from indexer.reindex import reindex
+from tests.storage.contract.factories import FACTORIES
 from tests.storage.contract.values import ENCODER, OTHER, add, dense, document, embed, file, manifest, now, parsed
 
 
@@ -111,6 +112,7 @@ def test_the_white_space_between_passages_stays(store):
         assert next(snapshot.documents()).document.text == text
 
 
+@pytest.mark.parametrize("factory", FACTORIES[:2], ids=str)  # a database never had others
 def test_the_new_collection_has_the_newest_words(make):
     store = make(words=1)
     add(store, "/data/a", ["one"])

@@ -78,7 +78,7 @@ def test_relative_paths(docs, monkeypatch, tmp_path):
         ("/data/a.txt:2-1", "ends before it begins"),
         ("999999", "no passage 999999"),
         (999999, "no passage 999999"),
-        ("", "folder"),
+        ("", "the place is empty; name an indexed file"),
     ],
 )
 def test_what_is_not_there(docs, place, message):

@@ -118,6 +118,8 @@ FACTORIES = [
     _postgres(PLAIN),
     _postgres(TEXTSEARCH),
 ]
+KINDS = [factory for factory in FACTORIES if factory.name in ("memory", "local", PLAIN.name, TEXTSEARCH.name)]
+"""One of each kind of store, for tests that no index of the vectors makes different."""
 
 
 @contextmanager
