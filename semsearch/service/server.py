@@ -47,7 +47,9 @@ def bind(host: str, port: int, token: str | None) -> socket.socket:
         )
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does so only where it made the socket
+        return listening
     except (OSError, OverflowError) as error:
         said = getattr(error, "strerror", None) or error
         raise UsageError(f"cannot listen on {host} port {port}: {said}; give another --host or --port") from error
