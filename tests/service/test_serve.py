@@ -58,6 +58,16 @@ def test_what_is_under_way_is_answered_before_it_stops(process: subprocess.Popen
     assert process.stderr.read() == ""
 
 
+def test_an_answer_in_two_pieces_waits_for_no_acknowledgement():
+    """Else each one takes 40 ms more: its head is sent, and its body once the caller has confirmed that."""
+    from semsearch.service import server
+
+    with server.bind("127.0.0.1", 0, None) as listening, socket.create_connection(listening.getsockname()[:2]):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_port_in_use(home: Path, capsys: pytest.CaptureFixture[str]):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
