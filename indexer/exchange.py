@@ -23,6 +23,7 @@ import numpy as np
 from indexer.embedder import embed_waiting
 from indexer.errors import CorruptError, DataError, FormatError, StoreError, UsageError
 from indexer.storage.manifest import FORMAT, WORDS, Manifest
+from indexer.storage.vectors import DTYPES
 from indexer.types import Document, Embedded, FileRecord, Heading, Parsed, ParsedDocument, Passage
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ Row = dict[str, Any]
 BATCH = 4_096
 """Passages written, or read, at a time."""
 MANIFEST = "manifest.json"
-_DTYPES = {"fp16": np.float16, "fp32": np.float32}
 _PASSAGE = tuple(field.name for field in fields(Passage))
 _DOCUMENT = ("path", "record", "kind", "title", "fields")
 _LAYOUT = ("line_start", "page_starts", "headings")
@@ -122,7 +122,7 @@ def _rows(each: StoredDocument) -> Iterator[Row]:
 
 def _batches(snapshot: Snapshot, rows: Iterator[Row]) -> Iterator[tuple[list[Row], np.ndarray]]:
     """Yield some rows at a time with their vectors (n, d), in the collection's own type."""
-    dtype = _DTYPES[snapshot.manifest.vector_dtype]
+    dtype = DTYPES[snapshot.manifest.vector_dtype]
     while batch := list(itertools.islice(rows, BATCH)):
         ids = [row["id"] for row in batch]
         if snapshot.manifest.sparse is not None:

@@ -12,7 +12,7 @@ from indexer.progress import silent
 from indexer.types import Problem
 from semsearch import encoders, judging, making, stores
 from semsearch.encoders import EncoderOverrides
-from semsearch.in_parts import InParts
+from semsearch.in_parts import InParts, Paths, roots_of
 from semsearch.results import Compaction, Reindexed
 from semsearch.search import answering, places
 from semsearch.search.extract import Extract, extract
@@ -26,12 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from indexer.corpus.readers import ReadOptions
-    from indexer.corpus.splitter import Splitter
     from indexer.embedding.spec import EncoderSpec
     from indexer.pipeline import Report
     from indexer.progress import Progress
     from indexer.storage import Kept
-    from indexer.storage.manifest import Manifest
     from indexer.types import Filter, Judgement
     from semsearch.search.rerank import Reranker
 
@@ -221,7 +219,7 @@ class Collection(InParts):
 
     def index(
         self,
-        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+        paths: Paths = (),
         *,
         options: ReadOptions | None = None,
         passage_tokens: int | None = None,
@@ -257,8 +255,7 @@ class Collection(InParts):
         """
         from indexer import pipeline
 
-        named = [paths] if isinstance(paths, str | os.PathLike) else paths
-        roots = [os.fspath(each) for each in named]
+        roots = roots_of(paths)
         self._check_new(roots)
         making.check_index(index_plan)
         with self._to_write(passage_tokens, sparse, dry_run) as store:
@@ -268,7 +265,7 @@ class Collection(InParts):
                 store,
                 roots,
                 self._open_encoder,
-                splitter=_splitter(store.manifest),
+                splitter=making.splitter_of(store.manifest),
                 options=options,
                 force=force,
                 checksum=checksum,
@@ -300,7 +297,7 @@ class Collection(InParts):
                 stream,
                 name,
                 self._open_encoder,
-                splitter=_splitter(store.manifest),
+                splitter=making.splitter_of(store.manifest),
                 options=options,
                 progress=progress,
             )
@@ -492,10 +489,6 @@ def examine(settings: Settings, *, mend: bool = True, model: bool = True) -> lis
         return [
             Problem("catalog", str(error), False, "restore the folder from a copy, or index anew under another name")
         ]
-
-
-def _splitter(manifest: Manifest) -> Splitter:
-    return making.splitter_for(manifest.spec, making.passage_tokens_of(manifest))
 
 
 def _named(place: Place) -> str:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from indexer.corpus.formats import ReadOptions
-    from indexer.corpus.splitter import Splitter
     from indexer.embedding.encoder import Encoder as Backend
     from indexer.parts.destination import Destination
     from indexer.parts.folder import ShardFolder
@@ -82,7 +81,7 @@ class InParts(Held):
 
         chosen, folder = Part.parse(part), self.shards(shards)
         manifest, open_encoder = self._made_with(folder, paths, passage_tokens, sparse)
-        workers = ThisProcess(folder, chosen, manifest, _splitter(manifest), open_encoder)
+        workers = ThisProcess(folder, chosen, manifest, making.splitter_of(manifest), open_encoder)
         return self._make(folder, chosen, manifest, paths, workers, options, force, checksum, progress)
 
     def index_on_ray(
@@ -129,12 +128,12 @@ class InParts(Held):
 
         place = self.settings.place()
         if shards is None and is_url(place):
-            self._check_new(_roots(paths))
+            self._check_new(roots_of(paths))
             with self._to_write(passage_tokens, sparse, dry_run=False) as store:
                 into = OneCollection(partial(storage.open_store, place))
                 workers = RayWorkers(self._task(store.manifest, into), address)
                 with store.snapshot() as snapshot:
-                    walk = take_walk(snapshot, _roots(paths), options, force=force, exclude=[str(self.settings.root)])
+                    walk = take_walk(snapshot, roots_of(paths), options, force=force, exclude=[str(self.settings.root)])
                 report = update_together(store, walk, workers, checksum=checksum, progress=progress)
                 with store.snapshot() as snapshot:
                     return Merged(report, (), snapshot.counts().pending)
@@ -219,14 +218,14 @@ class InParts(Held):
         exclude = [os.fspath(self.settings.root), os.fspath(folder.path)]
         store = MemoryStore(manifest) if self._store is None else self._store
         with store.snapshot() as snapshot:
-            walk = take_walk(snapshot, _roots(paths), options, force=force, exclude=exclude)
+            walk = take_walk(snapshot, roots_of(paths), options, force=force, exclude=exclude)
             return make_part(folder, part, walk, snapshot, workers, checksum=checksum, progress=progress)
 
     def _made_with(
         self, folder: ShardFolder, paths: Paths, passage_tokens: int | None, sparse: bool
     ) -> tuple[Manifest, Callable[[], Backend]]:
         """Return what shards are made with: as the collection, else the folder, else as a new collection would be."""
-        self._check_new(_roots(paths))
+        self._check_new(roots_of(paths))
         if self._store is not None:
             made, open_encoder = self._store.manifest, self._open_encoder
         elif (head := folder.head()) is not None:
@@ -245,9 +244,6 @@ class InParts(Held):
         return made, open_encoder
 
 
-def _roots(paths: Paths) -> list[str]:
+def roots_of(paths: Paths) -> list[str]:
+    """Return the files and folders that are named, as text."""
     return [os.fspath(each) for each in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
-
-
-def _splitter(manifest: Manifest) -> Splitter:
-    return making.splitter_for(manifest.spec, making.passage_tokens_of(manifest))

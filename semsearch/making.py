@@ -95,6 +95,11 @@ def check_made_so(settings: Settings, manifest: Manifest, passage_tokens: int | 
         )
 
 
+def splitter_of(manifest: Manifest) -> Splitter:
+    """Return what cuts the documents of a collection."""
+    return splitter_for(manifest.spec, passage_tokens_of(manifest))
+
+
 def check_index(plan: str | None) -> None:
     """Raise UsageError where no index can be built by this plan, before anything is done."""
     if plan is not None and plan != planner.AUTO:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from indexer.corpus.formats import ReadOptions
 from indexer.errors import ConfigError, UsageError
 from indexer.parts.durable import write_whole
 from indexer.parts.part import Part
+from indexer.parts.pieces import json_line, read_line
 from indexer.parts.shard_file import FORMAT, check_format, damaged
 from indexer.storage.manifest import Manifest
 
@@ -58,7 +58,7 @@ def write_listing(folder: Path, listing: Listing) -> None:
     Raises:
         StoreError: It cannot be written.
     """
-    body = b"".join(_line(_values(each)) for each in listing.files)
+    body = b"".join(json_line(_values(each)) for each in listing.files)
     head = {
         "shard": FORMAT,
         "part": [listing.part.number, listing.part.of],
@@ -68,7 +68,7 @@ def write_listing(folder: Path, listing: Listing) -> None:
         "missing": sorted(listing.missing),
         "manifest": listing.manifest.to_dict(),
     }
-    write_whole(path_of(folder, listing.part), _line(head) + body)
+    write_whole(path_of(folder, listing.part), json_line(head) + body)
 
 
 def read_listing(path: Path) -> Listing:
@@ -81,7 +81,7 @@ def read_listing(path: Path) -> Listing:
     part = None
     try:
         first, _, body = path.read_bytes().partition(b"\n")
-        head: dict[str, Any] = _read(first)
+        head: dict[str, Any] = read_line(first)
         check_format(head, path)
         part = Part(*head["part"])
         if path != path_of(path.parent, part):
@@ -93,7 +93,7 @@ def read_listing(path: Path) -> Listing:
             Manifest.from_dict(head["manifest"], str(path)),
             {root: ReadOptions.from_dict(options) for root, options in head["roots"].items()},
             frozenset(head["missing"]),
-            tuple(_listed(_read(line)) for line in body.split(b"\n") if line),
+            tuple(_listed(read_line(line)) for line in body.split(b"\n") if line),
         )
     except (OSError, ValueError, KeyError, TypeError, ConfigError, UsageError) as error:
         raise damaged(path, error, part) from error
@@ -108,12 +108,3 @@ def _listed(values: dict[str, Any]) -> Listed:
     problem = values["problem"]
     found = Found(**{name: values[name] for name in _FOUND}, problem=tuple(problem) if problem else None)
     return Listed(found, values["digest"], tuple(values["shards"]))
-
-
-def _line(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
-
-
-def _read(line: bytes) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads(line.decode("utf-8", "surrogatepass"))
-    return values

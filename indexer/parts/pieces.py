@@ -93,8 +93,8 @@ def write_pieces(pieces: Iterable[Piece]) -> tuple[bytes, bytes]:
     for piece in pieces:
         start = len(documents)
         for each in piece.parsed.documents:
-            documents += _line(_document_values(each))
-        heads += _line(
+            documents += json_line(_document_values(each))
+        heads += json_line(
             {
                 "file": {name: getattr(piece.parsed.file, name) for name in _FILE},
                 "options": piece.options.to_dict(),
@@ -150,11 +150,22 @@ def _document(values: dict[str, Any]) -> ParsedDocument:
     )
 
 
-def _line(value: object) -> bytes:
+def json_line(value: object) -> bytes:
+    """Return a value as a line of JSON; paths that are no UTF-8 stay what they are."""
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+
+
+def read_line(line: bytes) -> dict[str, Any]:
+    """Return the object in a line that ``json_line`` made.
+
+    Raises:
+        ValueError: It is none.
+    """
+    values: dict[str, Any] = json.loads(line.decode("utf-8", "surrogatepass"))
+    return values
 
 
 def _lines(text: bytes) -> Iterator[dict[str, Any]]:
     for line in text.split(b"\n"):
         if line:
-            yield json.loads(line.decode("utf-8", "surrogatepass"))
+            yield read_line(line)

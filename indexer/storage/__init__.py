@@ -29,7 +29,7 @@ def open_store(place: str | Path, *, index_device: str = "auto") -> Kept:
         FormatError: A newer version of semsearch wrote it.
         StoreError: The database cannot be reached or used.
     """
-    if isinstance(place, str) and is_url(place):
+    if is_url(place):
         from indexer.storage.postgres.store import PostgresStore
 
         return cast("Kept", PostgresStore(place, name_in(place)))  # it is replaced by its own kind alone
@@ -44,7 +44,7 @@ def create_store(place: str | Path, manifest: Manifest, *, index_device: str = "
     Raises:
         StoreError: There is one already, or the place cannot be written.
     """
-    if isinstance(place, str) and is_url(place):
+    if is_url(place):
         from indexer.storage.postgres.store import PostgresStore
 
         return cast("Kept", PostgresStore.create(place, name_in(place), manifest))
@@ -59,7 +59,7 @@ def exists(place: str | Path) -> bool:
     Raises:
         StoreError: The place may not be looked into, or the database cannot be reached.
     """
-    if isinstance(place, str) and is_url(place):
+    if is_url(place):
         from indexer.storage.postgres import store
 
         return store.exists(place, name_in(place))
@@ -77,7 +77,7 @@ def list_stores(home: str | Path) -> list[str]:
     Raises:
         StoreError: The folder may not be listed, or the database cannot be reached.
     """
-    if isinstance(home, str) and is_url(home):
+    if is_url(home):
         from indexer.storage.postgres import store
 
         return store.names(home)

@@ -11,15 +11,13 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from indexer.closing import Closing
 from indexer.errors import LockedError, StoreError
 from indexer.judgements import latest
 from indexer.progress import silent
 from indexer.storage.memory_snapshot import MemorySnapshot, State
 from indexer.storage.storable import storable_document, storable_file, storable_judgement, storable_path
-from indexer.storage.vectors import check
+from indexer.storage.vectors import DTYPES, check_embedded
 from indexer.types import Staged, StoredDocument, StoredPassage, Waiting, Work
 
 if TYPE_CHECKING:
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
     from indexer.progress import Progress
     from indexer.storage.manifest import Manifest
     from indexer.types import Document, Embedded, FileRecord, Judgement, Parsed, ParsedDocument
-
-_DTYPES = {"fp16": np.float16, "fp32": np.float32}
 
 
 class MemoryStore:
@@ -233,19 +229,13 @@ class MemoryWriter(Closing):
     def put(self, embedded: Embedded) -> None:
         """Give claimed texts their vectors."""
         state, manifest = self._open(), self._store.manifest
-        check(manifest.dim, embedded.ids, embedded.vectors)
-        if not np.isfinite(embedded.vectors).all():
-            raise StoreError("a vector holds NaN or infinity; encode at another precision")
-        if (embedded.terms is None) != (manifest.sparse is None):
-            raise StoreError("terms come with vectors exactly where the collection was made with a sparse index")
-        if embedded.terms is not None and len(embedded.terms) != len(embedded.ids):
-            raise StoreError(f"there are terms of {len(embedded.terms)} texts and ids of {len(embedded.ids)}")
+        check_embedded(manifest.dim, manifest.sparse is not None, embedded.ids, embedded)
         waiting = self._works()
         for row, number in enumerate(embedded.ids.tolist()):
             text = self._claimed.pop(number, None)
             if text is None or text not in waiting:
                 continue  # no longer wanted
-            state.vectors[text] = embedded.vectors[row].astype(_DTYPES[manifest.vector_dtype])
+            state.vectors[text] = embedded.vectors[row].astype(DTYPES[manifest.vector_dtype])
             if embedded.terms is not None:
                 state.terms[text] = dict(embedded.terms[row])
             self._given.add(text)

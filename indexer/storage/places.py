@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 SCHEMES = ("postgresql://", "postgres://")
 
 
-def is_url(place: object) -> bool:
+def is_url(place: object) -> TypeGuard[str]:
     """Tell whether a place names a database and not a folder."""
     return isinstance(place, str) and place.startswith(SCHEMES)
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from indexer.errors import StoreError
 from indexer.types import ParsedDocument
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ def storable(text: str) -> str:
 def storable_path(path: str) -> str:
     r"""Return the path with bytes that are no UTF-8 (lone surrogates) written as ``\xNN``."""
     return _SURROGATE.sub(lambda match: f"\\x{ord(match[0]) & 0xFF:02x}", path)
+
+
+def check_annotation_name(name: str) -> None:
+    """Raise StoreError where a store cannot keep an annotation under this name."""
+    if not re.fullmatch(r"[a-z][a-z-]*", name):
+        raise StoreError(f"{name!r} cannot name an annotation; it is a word in small letters")
 
 
 def storable_file(file: FileRecord) -> FileRecord:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -12,6 +12,11 @@ from indexer.types import Neighbours
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from indexer.types import Embedded
+
+DTYPES: dict[str, np.dtype[Any]] = {"fp16": np.dtype("<f2"), "fp32": np.dtype("<f4")}
+"""How vectors are kept, by ``Manifest.vector_dtype``."""
 
 
 class VectorIndex(Protocol):
@@ -204,6 +209,27 @@ def check(dim: int, ids: np.ndarray, vectors: np.ndarray) -> None:
         raise StoreError(f"vectors have shape {vectors.shape}; for {len(ids)} ids it must be {(len(ids), dim)}")
     if ids.dtype != np.int64:
         raise StoreError(f"ids are {ids.dtype}; they must be int64")
+
+
+def check_embedded(dim: int, sparse: bool, ids: np.ndarray, embedded: Embedded) -> None:
+    """Check that vectors, and terms, can be stored as those of the ids (n,) int64.
+
+    Args:
+        dim: Numbers of a vector.
+        sparse: Whether the collection has terms too.
+        ids: Those of ``embedded``.
+        embedded: What is to be stored.
+
+    Raises:
+        StoreError: It cannot be.
+    """
+    check(dim, ids, embedded.vectors)
+    if not np.isfinite(embedded.vectors).all():
+        raise StoreError("a vector holds NaN or infinity; encode at another precision")
+    if (embedded.terms is not None) != sparse:
+        raise StoreError("terms come with vectors exactly where the collection was made with a sparse index")
+    if embedded.terms is not None and len(embedded.terms) != len(ids):
+        raise StoreError(f"there are terms of {len(embedded.terms)} texts and ids of {len(ids)}")
 
 
 def check_queries(dim: int, queries: np.ndarray, k: int) -> np.ndarray:

@@ -14,12 +14,9 @@ from semsearch.cli.options import (
     ENCODER_OPTIONS,
     Decorator,
     F,
-    Option,
-    collection_option,
     gather,
-    home_option,
-    index_device_option,
-    store_option,
+    overrides_of,
+    place_options,
     with_options,
 )
 from semsearch.service import running
@@ -149,11 +146,7 @@ no_server_option = click.option(
 
 def _overrides(**given: Any) -> EncoderOverrides | None:
     """Return what was said of the encoder; None, which loads nothing, where nothing was."""
-    if not given:
-        return None
-    from semsearch.encoders import EncoderOverrides
-
-    return EncoderOverrides(**given)
+    return overrides_of(**given) if given else None
 
 
 _encoder_options: Callable[[Callable[..., Any]], Any] = gather("overrides", _overrides, ENCODER_OPTIONS)
@@ -166,12 +159,7 @@ def asked_options(*, encoder: bool = False, index_device: bool = False) -> Decor
         encoder: Whether the command takes the options of encoders.
         index_device: Whether it takes --index-device.
     """
-    options: list[Option] = [
-        home_option,
-        store_option,
-        collection_option,
-        *([index_device_option] if index_device else []),
-    ]
+    options = [*place_options(index_device), no_server_option]
 
     def decorate(function: F) -> F:
         @wraps(function)
@@ -182,7 +170,7 @@ def asked_options(*, encoder: bool = False, index_device: bool = False) -> Decor
             with Asked(settings, overrides, device, alone=values.pop("no_server")) as docs:
                 return function(*args, docs=docs, **values)
 
-        made: Any = with_options(command, [*options, no_server_option])
+        made: Any = with_options(command, options)
         return _encoder_options(made) if encoder else made  # type: ignore[no-any-return]
 
     return decorate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import click
 
@@ -25,6 +25,17 @@ HERE = "here"
 """Value of --ray without an address."""
 
 
+class _InParts(TypedDict):
+    """What ``Collection.index_part`` and ``Collection.index_on_ray`` are told alike."""
+
+    shards: Path | None
+    options: ReadOptions | None
+    passage_tokens: int | None
+    sparse: bool
+    force: bool
+    checksum: bool
+
+
 @dataclass(frozen=True)
 class _How:
     """How a new collection is made, and what of it is done now."""
@@ -40,6 +51,17 @@ class _How:
     shard: str | None = None
     shards: Path | None = None
     ray: str | None = None
+
+    def in_parts(self, options: ReadOptions | None) -> _InParts:
+        """Return what is said of a run in parts, here or on a cluster."""
+        return {
+            "shards": self.shards,
+            "options": options,
+            "passage_tokens": self.passage_tokens,
+            "sparse": self.sparse,
+            "force": self.force,
+            "checksum": self.checksum,
+        }
 
 
 HOW_OPTIONS = [
@@ -125,17 +147,7 @@ def _part(
 ) -> int:
     """Make one part of a run."""
     with Reporter() as progress:
-        report = docs.index_part(
-            paths,
-            part,
-            shards=how.shards,
-            options=options,
-            passage_tokens=how.passage_tokens,
-            sparse=how.sparse,
-            force=how.force,
-            checksum=how.checksum,
-            progress=progress,
-        )
+        report = docs.index_part(paths, part, progress=progress, **how.in_parts(options))
     output.value(render.part_value(report), render.part(report), as_json)
     if report.failed:
         output.LOG.warning(
@@ -149,17 +161,7 @@ def _on_ray(
 ) -> int:
     """Do everything on a cluster."""
     with Reporter() as progress:
-        merged = docs.index_on_ray(
-            paths,
-            address,
-            shards=how.shards,
-            options=options,
-            passage_tokens=how.passage_tokens,
-            sparse=how.sparse,
-            force=how.force,
-            checksum=how.checksum,
-            progress=progress,
-        )
+        merged = docs.index_on_ray(paths, address, progress=progress, **how.in_parts(options))
     output.value(render.report_value(merged.report, dry_run=False), render.report(merged.report), as_json)
     return summary.warn_of_merge(merged)
 

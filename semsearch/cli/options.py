@@ -119,6 +119,11 @@ def _settings(**said: Any) -> Settings:
     return load_settings().override(said)
 
 
+def place_options(index_device: bool) -> list[Option]:
+    """Return the options that say which collection is meant and, where that matters, where its index is searched."""
+    return [home_option, store_option, collection_option, *([index_device_option] if index_device else [])]
+
+
 settings_options = gather("settings", _settings, [home_option, store_option, collection_option])
 """The command gets ``settings``, with --home, --store and --collection put over those of files and environment."""
 home_settings = gather("settings", _settings, [home_option, store_option])
@@ -133,8 +138,7 @@ def collection_options(*, create: bool = False, encoder: bool = False, index_dev
         encoder: Whether the command takes the options of encoders.
         index_device: Whether it takes --index-device.
     """
-    options: list[Option] = [home_option, store_option, collection_option]
-    options += [index_device_option] if index_device else []
+    options = place_options(index_device)
 
     def decorate(function: F) -> F:
         @wraps(function)
@@ -172,13 +176,14 @@ ENCODER_OPTIONS = [
 ]
 
 
-def _overrides(**given: Any) -> EncoderOverrides:
+def overrides_of(**given: Any) -> EncoderOverrides:
+    """Return what was said of the encoder."""
     from semsearch.encoders import EncoderOverrides
 
     return EncoderOverrides(**given)
 
 
-encoder_options: Callable[[Callable[..., Any]], Any] = gather("overrides", _overrides, ENCODER_OPTIONS)
+encoder_options: Callable[[Callable[..., Any]], Any] = gather("overrides", overrides_of, ENCODER_OPTIONS)
 """The command gets ``overrides``: an EncoderOverrides."""
 
 

@@ -15,6 +15,7 @@ from indexer.storage.local.files import sha256
 from indexer.storage.local.fts import words_of_version
 from indexer.storage.local.pinned import VECTORS, PinnedIndex, listed, staged
 from indexer.storage.sql.packed_terms import PAIR
+from indexer.storage.vectors import DTYPES
 from indexer.types import Problem
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def _lost(writer: LocalWriter) -> tuple[list[Problem], np.ndarray, list[Shard]]:
         else:
             damaged.append(shard)
             problems.append(Problem("vectors", f"{shard.name}: {trouble}"))
-    width = manifest.dim * shard_files.DTYPES[manifest.vector_dtype].itemsize
+    width = manifest.dim * DTYPES[manifest.vector_dtype].itemsize
     whole = np.array([len(blob) == width for blob in blobs], bool)
     if not whole.all():
         problems.append(Problem("vectors", f"{(~whole).sum()} staged vectors have a wrong length"))

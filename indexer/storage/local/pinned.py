@@ -13,10 +13,10 @@ from sqlalchemy import select
 from indexer.errors import CorruptError, StoreError, UsageError
 from indexer.storage.local.index.devices import on_device
 from indexer.storage.local.postings import Postings
-from indexer.storage.local.shards import DTYPES, Shard, ShardSet
+from indexer.storage.local.shards import Shard, ShardSet
 from indexer.storage.local.vector_tables import shards as shards_table
 from indexer.storage.local.vector_tables import staged as staged_table
-from indexer.storage.vectors import LayeredIndex, VectorIndex
+from indexer.storage.vectors import DTYPES, LayeredIndex, VectorIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence

@@ -15,12 +15,12 @@ import numpy as np
 
 from indexer.errors import CorruptError
 from indexer.storage.local.files import sha256, sync_folder, write_bytes
+from indexer.storage.vectors import DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-DTYPES: dict[str, np.dtype[Any]] = {"fp16": np.dtype("<f2"), "fp32": np.dtype("<f4")}
 _NAMES: dict[str, np.dtype[Any]] = {"F16": DTYPES["fp16"], "F32": DTYPES["fp32"], "I64": np.dtype("<i8")}
 
 

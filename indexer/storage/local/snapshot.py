@@ -14,7 +14,6 @@ from indexer.storage.local.fts import Known
 from indexer.storage.local.pinned import index_of, postings_of
 from indexer.storage.local.sqlite import SQLITE, translated
 from indexer.storage.sql.dialect import restricts
-from indexer.storage.sql.packed_terms import unpack
 from indexer.storage.sql.reading import CatalogReader
 from indexer.storage.sql.snapshot import CatalogSnapshot
 from indexer.storage.vectors import best, check_queries, nearest, none, stack
@@ -59,7 +58,6 @@ class LocalSnapshot(CatalogSnapshot):
     ):
         """Take over the connection, which is in its transaction."""
         self._path = path
-        self._name = path.parent.name
         self._connection = connection
         self._catalog = CatalogReader(connection, SQLITE)
         self._lock = threading.RLock()  # a connection is for one thread at a time
@@ -71,7 +69,7 @@ class LocalSnapshot(CatalogSnapshot):
         self._words = words
         self._device = device
         self._state = self._catalog.state()
-        super().__init__(self._state[0])
+        super().__init__(path.parent.name, self._state[0])
 
     @property
     def manifest(self) -> Manifest:
@@ -178,22 +176,6 @@ class LocalSnapshot(CatalogSnapshot):
         """Return (n, d) float32 in the order of the ids."""
         with self._reading() as catalog:
             return self._vectors.raw(catalog, np.asarray(ids, np.int64)).astype(np.float32)
-
-    def terms(self, ids: Sequence[int] | np.ndarray) -> list[dict[int, int]]:
-        """Return the weighted terms of each passage."""
-        self._need_sparse()
-        numbers = np.asarray(ids, np.int64)
-        with self._reading() as catalog:
-            found = dict(zip(*catalog.terms(numbers), strict=True))
-        if absent := set(numbers.tolist()) - found.keys():
-            raise StoreError(f"passage {min(absent)} has no terms; run `semsearch doctor`")
-        return [unpack(found[number]) for number in numbers.tolist()]
-
-    def _need_sparse(self) -> None:
-        if self.manifest.sparse is None:
-            raise StoreError(
-                f"{self._name} has no sparse index; to have one, index into a new collection with --sparse"
-            )
 
     def live(self) -> np.ndarray:
         """Return (n,) int64, ascending: the shown passages that have a vector. For checks."""

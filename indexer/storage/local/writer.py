@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sqlalchemy import delete, func, insert, select, text
 
-from indexer.closing import Closing
 from indexer.errors import StoreError
 from indexer.progress import IndexBuilt, IndexPlanned, Progress, silent
 from indexer.storage.local import shards as shard_files
@@ -29,17 +28,18 @@ from indexer.storage.planner import AUTO
 from indexer.storage.sql.packed_terms import pack
 from indexer.storage.sql.row_values import text_digest
 from indexer.storage.sql.schema import sparse
+from indexer.storage.sql.writer import CatalogVerbs
 from indexer.storage.sql.writing import CatalogWriter, NewIds
-from indexer.storage.vectors import check
+from indexer.storage.vectors import DTYPES, check_embedded
 from indexer.types import Embedded, Staged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from indexer.storage.local.files import WriterLock
     from indexer.storage.local.shards import Shard
-    from indexer.types import FileRecord, IndexReport, Parsed, Waiting, Work
+    from indexer.types import IndexReport, Parsed, Work
 
 SEAL_AT = 8_192
 """Staged vectors that make a shard."""
@@ -53,11 +53,12 @@ STALE = 0.02
 """Share of changed passages up to which ``finish`` leaves the FAISS file as it is: searches add the changes."""
 
 
-class LocalWriter(Closing):
+class LocalWriter(CatalogVerbs):
     """The one writer of a LocalStore; see ``Writer``. Made by ``LocalStore.writer``."""
 
     def __init__(self, folder: Path, database: WritingDatabase, file: ManifestFile, lock: WriterLock, device: str):
         """Take over the open database and the lock."""
+        super().__init__()
         self.folder = folder
         self.database = database
         self.file = file
@@ -65,7 +66,6 @@ class LocalWriter(Closing):
         self._device = device
         self._words = words_of_version(file.manifest.words)
         self._claimed: dict[int, str] = {}
-        self._vectors_shown = False
         self._closed = False
         with self.catalog() as catalog:
             self._vectors = Vectors(folder, listed(catalog), file)
@@ -95,26 +95,6 @@ class LocalWriter(Closing):
         return left
 
     # Changes
-
-    def set_root(self, path: str, options: Mapping[str, object]) -> None:
-        """Remember a root and the options to read it with."""
-        with self.catalog() as catalog:
-            catalog.set_root(path, options)
-
-    def drop_root(self, path: str) -> None:
-        """Forget a root."""
-        with self.catalog() as catalog:
-            catalog.drop_root(path)
-
-    def record(self, file: FileRecord) -> None:
-        """Note a file's status, times or digest."""
-        with self.catalog() as catalog:
-            self._vectors_shown |= catalog.record(file)  # a search may filter by time
-
-    def remove(self, paths: Iterable[str]) -> int:
-        """Forget files. Return the number that were known."""
-        with self.catalog() as catalog:
-            return catalog.remove(paths)
 
     def stage(self, parsed: Parsed) -> Staged:
         """Take in a new or changed file in place of what it had."""
@@ -146,11 +126,6 @@ class LocalWriter(Closing):
             catalog.connection.execute(insert(sparse), [{"id": n, "terms": terms[n]} for n in vectors])
         self._vectors_shown |= catalog.mark_embedded(vectors)
 
-    def waiting(self) -> Waiting:
-        """Return how much waits for vectors."""
-        with self.catalog() as catalog:
-            return catalog.waiting()
-
     def claim(self, n: int, lease: float | None = None) -> list[Work]:  # noqa: ARG002 - alone, a lease never ends
         """Return at most n texts that wait for a vector."""
         with self.catalog() as catalog:
@@ -162,12 +137,8 @@ class LocalWriter(Closing):
         """Give claimed texts their vectors."""
         manifest = self.file.manifest
         ids = np.asarray(embedded.ids, np.int64)
-        check(manifest.dim, ids, embedded.vectors)
-        if not np.isfinite(embedded.vectors).all():
-            raise StoreError("a vector holds NaN or infinity; encode at another precision")
-        if (embedded.terms is None) != (manifest.sparse is None):
-            raise StoreError("terms come with vectors exactly where the collection was made with a sparse index")
-        rows = np.ascontiguousarray(embedded.vectors, shard_files.DTYPES[manifest.vector_dtype])
+        check_embedded(manifest.dim, manifest.sparse is not None, ids, embedded)
+        rows = np.ascontiguousarray(embedded.vectors, DTYPES[manifest.vector_dtype])
         blobs = {int(n): row.tobytes() for n, row in zip(ids, rows, strict=True)}
         packed = None if embedded.terms is None else dict(zip(blobs, map(pack, embedded.terms), strict=True))
         texts = {n: self._claimed[n] for n in blobs if n in self._claimed}
@@ -382,7 +353,7 @@ class LocalWriter(Closing):
             documents = catalog.lose(lost) if len(lost) else 0
         new = []
         if len(ids):
-            rows = vectors.astype(shard_files.DTYPES[self.file.manifest.vector_dtype])
+            rows = vectors.astype(DTYPES[self.file.manifest.vector_dtype])
             new.append(shard_files.write(self.folder / VECTORS, ids, rows))
         self._register(new, drop, ids[:0])
         self._rewrite(forget=True)

@@ -14,7 +14,6 @@ from indexer.storage.postgres.search.lanes import Lanes
 from indexer.storage.postgres.search.nearest import VectorSearch, ranked
 from indexer.storage.postgres.search.words import TEXTSEARCH_INDEX, WordSearch, has_textsearch
 from indexer.storage.sql.dialect import conditions
-from indexer.storage.sql.packed_terms import unpack
 from indexer.storage.sql.reading import JOINED, CatalogReader, shown
 from indexer.storage.sql.schema import passages, sparse
 from indexer.storage.sql.snapshot import CatalogSnapshot
@@ -67,13 +66,12 @@ class PostgresSnapshot(CatalogSnapshot):
             where: The server, for messages.
         """
         self._manifest = manifest
-        self._name = name
         # A standby does not have what pg_textsearch keeps in the memory of its primary.
         textsearch = versions.textsearch is not None and not versions.standby and has_textsearch(connection)
         index = f"{schema}.{TEXTSEARCH_INDEX}" if textsearch else None
         self._lanes = Lanes(connection, another, lambda each: _Lane(each, manifest, index), where)
         with self._lanes.take() as lane:
-            super().__init__(lane.catalog.state()[0])
+            super().__init__(name, lane.catalog.state()[0])
             self._passages = lane.words.passages
 
     @property
@@ -128,22 +126,6 @@ class PostgresSnapshot(CatalogSnapshot):
         """Return (n, d) float32 in the order of the ids."""
         with self._taken() as lane:
             return lane.vectors.raw(np.asarray(ids, np.int64)).astype(np.float32)
-
-    def terms(self, ids: Sequence[int] | np.ndarray) -> list[dict[int, int]]:
-        """Return the weighted terms of each passage."""
-        self._need_sparse()
-        numbers = np.asarray(ids, np.int64)
-        with self._reading() as catalog:
-            found = dict(zip(*catalog.terms(numbers), strict=True))
-        if absent := set(numbers.tolist()) - found.keys():
-            raise StoreError(f"passage {min(absent)} has no terms; run `semsearch doctor`")
-        return [unpack(found[number]) for number in numbers.tolist()]
-
-    def _need_sparse(self) -> None:
-        if self.manifest.sparse is None:
-            raise StoreError(
-                f"{self._name} has no sparse index; to have one, index into a new collection with --sparse"
-            )
 
     def sample(self, n: int, seed: int) -> np.ndarray:
         """Return (m, d) float32 vectors of different passages."""

@@ -26,7 +26,7 @@ from indexer.storage.postgres.tables import HEAD, judged, manifests, notes
 from indexer.storage.postgres.writer import PostgresWriter
 from indexer.storage.sql.reading import CatalogReader
 from indexer.storage.sql.snapshot import version_of
-from indexer.storage.storable import storable_judgement
+from indexer.storage.storable import check_annotation_name, storable_judgement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -217,8 +217,7 @@ class PostgresStore:
 
     def annotate(self, name: str, value: Mapping[str, object] | None) -> None:
         """Keep a small JSON object with the collection, durably; None removes it."""
-        if not re.fullmatch(r"[a-z][a-z-]*", name):
-            raise StoreError(f"{name!r} cannot name an annotation; it is a word in small letters")
+        check_annotation_name(name)
         self._to_write()
         with self._tables() as (connection, _):
             if value is None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import ColumnElement, FromClause, delete, exists, literal, select, text, update
 
-from indexer.closing import Closing
 from indexer.errors import StoreError
 from indexer.progress import silent
 from indexer.storage.postgres import shards
@@ -26,8 +25,9 @@ from indexer.storage.sql.packed_terms import pack, unpack
 from indexer.storage.sql.reading import JOINED, wanted_work
 from indexer.storage.sql.row_values import text_digest
 from indexer.storage.sql.schema import documents, passages
+from indexer.storage.sql.writer import CatalogVerbs
 from indexer.storage.sql.writing import CatalogWriter, NewIds
-from indexer.storage.vectors import check
+from indexer.storage.vectors import DTYPES, check_embedded
 from indexer.types import Embedded, Staged
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from indexer.storage.postgres.search.words import Terms
     from indexer.storage.postgres.server.connecting import Server
     from indexer.storage.postgres.server.registry import CollectionLock
-    from indexer.types import FileRecord, Parsed, Waiting, Work
+    from indexer.types import Parsed, Work
 
 TOMBSTONES = 0.25
 """Share of dead passages past which ``finish`` compacts."""
@@ -106,7 +106,7 @@ class Catalog(CatalogWriter):
         return set(self.connection.execute(query).scalars())
 
 
-class PostgresWriter(Closing):
+class PostgresWriter(CatalogVerbs):
     """A writer of a PostgresStore; see ``Writer``. Made by ``PostgresStore.writer``."""
 
     def __init__(
@@ -128,6 +128,7 @@ class PostgresWriter(Closing):
             name: Of the collection, for messages.
             number: Of the collection.
         """
+        super().__init__()
         self.manifest = manifest
         self._server = server
         self._number = number
@@ -139,7 +140,6 @@ class PostgresWriter(Closing):
         self._done: set[int] = set()  # digests of texts whose vectors are yet to be committed
         self._ready: dict[int, Terms] = {}
         self._staged = 0
-        self._vectors_shown = False
         self._closed = False
         with self.catalog() as catalog:
             self._textsearch = words.has_textsearch(catalog.connection)
@@ -153,26 +153,6 @@ class PostgresWriter(Closing):
             yield Catalog(connection, POSTGRES)
 
     # Changes
-
-    def set_root(self, path: str, options: Mapping[str, object]) -> None:
-        """Remember a root and the options to read it with."""
-        with self.catalog() as catalog:
-            catalog.set_root(path, options)
-
-    def drop_root(self, path: str) -> None:
-        """Forget a root."""
-        with self.catalog() as catalog:
-            catalog.drop_root(path)
-
-    def record(self, file: FileRecord) -> None:
-        """Note a file's status, times or digest."""
-        with self.catalog() as catalog:
-            self._vectors_shown |= catalog.record(file)  # a search may filter by time
-
-    def remove(self, paths: Iterable[str]) -> int:
-        """Forget files. Return the number that were known."""
-        with self.catalog() as catalog:
-            return catalog.remove(sorted(paths))
 
     def stage(self, parsed: Parsed) -> Staged:
         """Take in a new or changed file in place of what it had."""
@@ -202,11 +182,6 @@ class PostgresWriter(Closing):
 
     # Embedding
 
-    def waiting(self) -> Waiting:
-        """Return how much waits for vectors."""
-        with self.catalog() as catalog:
-            return catalog.waiting()
-
     def claim(self, n: int, lease: float | None = None) -> list[Work]:
         """Return at most n texts that wait for a vector and that no other writer has claimed."""
         found: list[Work] = []
@@ -230,12 +205,8 @@ class PostgresWriter(Closing):
         """Give claimed texts their vectors."""
         manifest = self.manifest
         ids = np.asarray(embedded.ids, np.int64)
-        check(manifest.dim, ids, embedded.vectors)
-        if not np.isfinite(embedded.vectors).all():
-            raise StoreError("a vector holds NaN or infinity; encode at another precision")
-        if (embedded.terms is None) != (manifest.sparse is None):
-            raise StoreError("terms come with vectors exactly where the collection was made with a sparse index")
-        rows = np.ascontiguousarray(embedded.vectors, nearest.DTYPES[manifest.vector_dtype])
+        check_embedded(manifest.dim, manifest.sparse is not None, ids, embedded)
+        rows = np.ascontiguousarray(embedded.vectors, DTYPES[manifest.vector_dtype])
         places = {number: row for row, number in enumerate(ids.tolist())}
         packed = None if embedded.terms is None else dict(zip(places, map(pack, embedded.terms), strict=True))
         texts = {number: self._claimed[number] for number in places if number in self._claimed}

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from indexer.closing import Closing
+from indexer.errors import StoreError
+from indexer.storage.sql.packed_terms import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 class CatalogSnapshot(Closing):
     """What one commit shows, as far as the catalog knows it; see ``Snapshot``."""
 
-    def __init__(self, generation: int) -> None:
+    def __init__(self, name: str, generation: int) -> None:
+        self._name = name
         self._generation = generation
         self._counts: Counts | None = None
 
@@ -107,6 +110,22 @@ class CatalogSnapshot(Closing):
         numbers = np.asarray(ids, np.int64)
         with self._reading() as catalog:
             return np.isin(numbers, catalog.with_vector(numbers))
+
+    def terms(self, ids: Sequence[int] | np.ndarray) -> list[dict[int, int]]:
+        """Return the weighted terms of each passage."""
+        self._need_sparse()
+        numbers = np.asarray(ids, np.int64)
+        with self._reading() as catalog:
+            found = dict(zip(*catalog.terms(numbers), strict=True))
+        if absent := set(numbers.tolist()) - found.keys():
+            raise StoreError(f"passage {min(absent)} has no terms; run `semsearch doctor`")
+        return [unpack(found[number]) for number in numbers.tolist()]
+
+    def _need_sparse(self) -> None:
+        if self.manifest.sparse is None:
+            raise StoreError(
+                f"{self._name} has no sparse index; to have one, index into a new collection with --sparse"
+            )
 
 
 def version_of(manifest: Manifest, generation: int) -> str:

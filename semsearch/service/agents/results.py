@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from semsearch.search.explain import Explanation
     from semsearch.search.extract import Extract
-    from semsearch.search.hits import Answer, Duplicate, Hit
+    from semsearch.search.hits import Answer, Hit
 
 MOST_CHARACTERS = 32_000
 """Of a text given at once; what is left can be asked for."""
@@ -78,7 +78,7 @@ class Found:
         return cls(
             rank=hit.rank,
             score=hit.score,
-            place=place(hit),
+            place=render.place(hit),
             path=hit.path,
             line_start=hit.line_start,
             line_end=hit.line_end,
@@ -91,7 +91,7 @@ class Found:
             document=hit.document,
             fields=hit.fields or None,
             sentence=None if hit.highlight is None else hit.text[slice(*hit.highlight)],
-            also=tuple(place(each) for each in hit.duplicates) or None,
+            also=tuple(render.place(each) for each in hit.duplicates) or None,
             confidence=None if why is None else why.percentile,
             why=None if why is None else Why.of(why),
         )
@@ -199,8 +199,3 @@ class States:
     def of(cls, found: Sequence[Status | Unreadable], default: str) -> Self:
         """Return the states of collections, of which one is asked where none is named."""
         return cls(tuple(State.of(each, each.name == default) for each in found))
-
-
-def place(at: Hit | Duplicate) -> str:
-    """Return where something stands, as people cite it."""
-    return render.place(at)

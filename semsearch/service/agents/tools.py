@@ -12,7 +12,7 @@ from semsearch.search.request import SearchRequest, SimilarRequest
 from semsearch.service.agents import results
 from semsearch.service.agents.schema import plain, schema_of
 from semsearch.service.routes import schemas
-from semsearch.service.routes.search import collection_of
+from semsearch.service.routes.search import collection_of, request_in
 from semsearch.status import Status, Unreadable
 
 if TYPE_CHECKING:
@@ -118,12 +118,12 @@ async def _get(service: Service, arguments: Arguments) -> results.Text:
         raise UsageError(f"place is {place!r}; it is an indexed file as PATH, PATH:LINE or PATH:FROM-TO, or a passage")
     if not isinstance(context, int) or isinstance(context, bool):
         raise UsageError(f"context is {context!r}; it is a number of lines from 0 up")
-    name = collection_of(dict(arguments))
+    name = collection_of(arguments)
     return await service.ask(name, lambda docs: results.Text.of(docs.name, docs.get(place, context=context)))
 
 
 async def _status(service: Service, arguments: Arguments) -> results.States:
-    wanted = collection_of(dict(arguments))
+    wanted = collection_of(arguments)
 
     def look() -> results.States:
         collections = service.collections
@@ -163,8 +163,7 @@ def _takes(kind: type[SearchRequest] | type[SimilarRequest], service: Service) -
 
 def _read(kind: type[R], arguments: Arguments) -> tuple[str | None, R]:
     """Return the collection's name and the request."""
-    name = collection_of(dict(arguments))
-    asked = kind.from_dict({each: value for each, value in arguments.items() if each != "collection"})
+    name, asked = request_in(kind, arguments)
     if asked.k > MOST_HITS:
         raise UsageError(f"k is {asked.k}; an agent gets at most {MOST_HITS} hits, narrow the search with filter")
     return name, asked

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from semsearch.search.rerank import Reranker
     from semsearch.service.service import Service
 
 FIELDS = ("model", "query", "documents", "top_n", "return_documents")
@@ -29,16 +28,12 @@ async def rerank(service: Service, request: Request) -> Response:
     check_names(body, FIELDS, "field")
     query, texts, first, whole = _read(body)
     judge = service.cross_encoder(body.get("model"))
-    scores = await service.run(lambda: _scores(judge, query, texts))
+    scores = await service.run(lambda: judge.score(query, texts))
     order = np.argsort(-scores, kind="stable")[:first]
     results: list[dict[str, Any]] = [{"index": int(i), "relevance_score": float(scores[i])} for i in order]
     if whole:
         results = [{**each, "document": {"text": texts[each["index"]]}} for each in results]
     return answer({"model": service.reranker, "results": results})
-
-
-def _scores(judge: Reranker, query: str, texts: list[str]) -> np.ndarray:
-    return judge.score(query, texts)
 
 
 def _read(body: dict[str, Any]) -> tuple[str, list[str], int, bool]:

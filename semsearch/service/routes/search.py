@@ -12,7 +12,7 @@ from semsearch.service.routes import schemas
 from semsearch.service.routes.route import Route, answer, body_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -38,16 +38,24 @@ async def similar(service: Service, request: Request) -> Response:
     return await _answered(service, name, lambda docs: docs.similar(asked))
 
 
-def _read(kind: type[R], body: dict[str, Any], limits: Limits) -> tuple[str | None, R]:
-    """Return the collection's name and the request."""
-    name = collection_of(body)
-    asked = kind.from_dict({key: value for key, value in body.items() if key != "collection"})
+def request_in(kind: type[R], body: Mapping[str, object]) -> tuple[str | None, R]:
+    """Return the collection that an object names, and the request that the rest of it is.
+
+    Raises:
+        UsageError: It describes none.
+    """
+    return collection_of(body), kind.from_dict({key: value for key, value in body.items() if key != "collection"})
+
+
+def _read(kind: type[R], body: Mapping[str, object], limits: Limits) -> tuple[str | None, R]:
+    """Return the collection's name and the request, within the server's limits."""
+    name, asked = request_in(kind, body)
     if asked.k > limits.k:
         raise UsageError(f"k is {asked.k}; the server gives at most {limits.k} hits")
     return name, asked
 
 
-def collection_of(body: dict[str, Any]) -> str | None:
+def collection_of(body: Mapping[str, object]) -> str | None:
     """Return the collection that a body names; None: the default.
 
     Raises:

@@ -20,7 +20,7 @@ from indexer.storage.postgres.tables import VectorType, stored_type, vectors
 from indexer.storage.sql.dialect import conditions, restricts
 from indexer.storage.sql.reading import JOINED, shown
 from indexer.storage.sql.schema import passages
-from indexer.storage.vectors import best, none, rescore, settled, stack
+from indexer.storage.vectors import DTYPES, best, none, rescore, settled, stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,6 @@ BUILD_MEMORY = 1 << 30
 INDEX = "vectors_hnsw"
 INDEXED = "indexed on its shards"
 UNINDEXED = f"compared one by one (an index is made from {INDEX_FROM:,} passages on)"
-DTYPES: dict[str, Any] = {"fp16": np.float16, "fp32": np.float32}
 
 
 def create_table(connection: Connection, manifest: Manifest) -> None:
