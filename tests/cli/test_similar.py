@@ -52,7 +52,7 @@ def test_options_of_a_query_are_options_here(index, run, corpus):
         ("nowhere.txt", "semsearch query"),
         ("C:\\boats.txt:2", "semsearch query"),
         (".", "is a folder"),
-        ("", "is a folder"),
+        ("", "the place is empty"),
         ("new.txt", "semsearch index new.txt"),
         (":1", "not in collection"),
         ("boats.txt:" + "9" * 9, "line 999999999"),
