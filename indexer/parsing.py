@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
 
-from indexer.corpus.changes import digest
+from indexer.corpus.folders.changes import digest
 from indexer.corpus.parse import parse
 from indexer.errors import ReadError
 from indexer.types import Parsed

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from indexer.corpus import changes
+from indexer.corpus.folders import changes
 from indexer.corpus.formats import RECORD_KINDS, ReadOptions
 from indexer.errors import UsageError
 from indexer.types import FileRecord
@@ -14,7 +14,7 @@ from indexer.types import FileRecord
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from indexer.corpus.changes import Changes, Found
+    from indexer.corpus.folders.changes import Changes, Found
     from indexer.storage.store import Snapshot
 
 

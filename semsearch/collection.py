@@ -308,7 +308,7 @@ class Collection(InParts):
         Raises:
             UsageError: Nothing under one of the paths is in the collection.
         """
-        from indexer.corpus.changes import within
+        from indexer.corpus.folders.changes import within
 
         with self.store.writer() as writer, self.store.snapshot() as snapshot:
             known, roots = [record.path for record in snapshot.files()], snapshot.roots()

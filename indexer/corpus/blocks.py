@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from indexer.corpus.text import clean
+from indexer.corpus.decoding.text import clean
 from indexer.types import Heading
 
 if TYPE_CHECKING:

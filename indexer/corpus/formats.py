@@ -6,8 +6,8 @@ import os
 import re
 from dataclasses import asdict, dataclass, fields
 
-from indexer.corpus.encodings import lookup, wide
-from indexer.corpus.terminal import without_codes
+from indexer.corpus.decoding.encodings import lookup, wide
+from indexer.corpus.decoding.terminal import without_codes
 from indexer.errors import ConfigError
 
 KINDS: dict[str, tuple[str, ...]] = {

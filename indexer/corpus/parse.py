@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from indexer.corpus import readers
-from indexer.corpus.changes import digest
+from indexer.corpus.folders.changes import digest
 from indexer.errors import MissingExtra, NothingToRead, ReadError
 from indexer.types import FileRecord, Notes, Parsed, ParsedDocument
 

@@ -8,8 +8,8 @@ from importlib import import_module
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from indexer.corpus import text as texts
-from indexer.corpus.blobs import Blobs
+from indexer.corpus.decoding import text as texts
+from indexer.corpus.decoding.blobs import Blobs
 from indexer.corpus.formats import BINARY_KINDS, ReadOptions, kind_by_content, kind_of, looks_binary, printable
 from indexer.corpus.source import Source, Unpacked
 from indexer.errors import NothingToRead
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 __all__ = ["READERS", "ReadOptions", "kind_of", "printable", "read", "read_source", "read_stream"]
 
 READERS: dict[str, str] = {
-    "csv": "indexer.corpus.records:read",
-    "tsv": "indexer.corpus.records:read",
-    "jsonl": "indexer.corpus.records:read",
-    "json": "indexer.corpus.records:read_json",
-    "mail": "indexer.corpus.mail:read",
-    "calendar": "indexer.corpus.calendars:read",
-    "subtitles": "indexer.corpus.subtitles:read",
-    "notebook": "indexer.corpus.notebooks:read",
-    "latex": "indexer.corpus.latex:read",
-    "svg": "indexer.corpus.svg:read",
+    "csv": "indexer.corpus.records.reader:read",
+    "tsv": "indexer.corpus.records.reader:read",
+    "jsonl": "indexer.corpus.records.reader:read",
+    "json": "indexer.corpus.records.reader:read_json",
+    "mail": "indexer.corpus.texts.mail:read",
+    "calendar": "indexer.corpus.texts.calendars:read",
+    "subtitles": "indexer.corpus.texts.subtitles:read",
+    "notebook": "indexer.corpus.texts.notebooks:read",
+    "latex": "indexer.corpus.texts.latex:read",
+    "svg": "indexer.corpus.texts.svg:read",
     "html": "indexer.corpus.web.html:read",
     "pdf": "indexer.corpus.pdf.reader:read",
     "docx": "indexer.corpus.office.docx:read",
@@ -47,7 +47,7 @@ READERS: dict[str, str] = {
 }
 """Kind → "module:function" of its reader, loaded when the first file of that kind comes; any other kind is text."""
 
-TEXT_READER = "indexer.corpus.plain_text:read"
+TEXT_READER = "indexer.corpus.texts.plain_text:read"
 
 HEAD_BYTES = 8192
 """Bytes looked at to tell text from other content."""

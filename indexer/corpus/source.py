@@ -8,8 +8,8 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from indexer.corpus.decoding.text import clean
 from indexer.corpus.formats import human, kind_of
-from indexer.corpus.text import clean
 from indexer.errors import NothingToRead, ReadError
 from indexer.types import Document, Heading
 

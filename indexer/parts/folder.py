@@ -24,7 +24,7 @@ from indexer.storage.manifest import Manifest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from indexer.corpus.changes import Found
+    from indexer.corpus.folders.changes import Found
     from indexer.parts.pieces import Entry
 
 MANIFEST = "manifest.json"

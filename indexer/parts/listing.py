@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from indexer.corpus.changes import Found
+from indexer.corpus.folders.changes import Found
 from indexer.corpus.formats import ReadOptions
 from indexer.errors import ConfigError, UsageError
 from indexer.parts.durable import write_whole

@@ -21,7 +21,8 @@ from indexer import embedding
 from indexer.embedding.spec import EncoderSpec
 from semsearch import encoders
 from semsearch.evaluation import result_files
-from semsearch.training import adapt, devset, trainer
+from semsearch.training import adapt, trainer
+from semsearch.training.data import devset
 from semsearch.training.recipe import Dev, Loss, Recipe
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "train" / "sweep.json"

@@ -16,7 +16,7 @@ import torch
 
 from semsearch.training import trainer
 from semsearch.training.recipe import Recipe
-from semsearch.training.teacher import open_teacher
+from semsearch.training.step.teacher import open_teacher
 
 BLOCK = 8
 """Batches whose texts go to the teacher at once."""

@@ -234,7 +234,7 @@ def _prepare(chosen: Recipe, changes: _Changes, how: _Run, of: Settings | None, 
 
 
 def _dry_run(prepared: Prepared, how: _Run, as_json: bool) -> int:
-    from semsearch.training import estimate
+    from semsearch.training.run import estimate
 
     found = estimate.estimate(prepared, how.device)
     output.value(asdict(found), _estimate(found), as_json)

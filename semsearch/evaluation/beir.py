@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from indexer.corpus.text import clean
+from indexer.corpus.decoding.text import clean
 from indexer.errors import DataError
 from semsearch.evaluation import qrels
 from semsearch.evaluation.judged import Judged, digest, first_bytes, positive, shortened, text_lines

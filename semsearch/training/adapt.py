@@ -14,9 +14,10 @@ from semsearch.evaluation import gate, runner
 from semsearch.evaluation.judged_collection import judgements_for
 from semsearch.evaluation.task_data import Data, find_downstream
 from semsearch.making import Runtime
-from semsearch.training import collection_pairs, trainer
-from semsearch.training.rundir import RunFolder
-from semsearch.training.student import plain_lora
+from semsearch.training import trainer
+from semsearch.training.data import collection_pairs
+from semsearch.training.run.rundir import RunFolder
+from semsearch.training.step.student import plain_lora
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

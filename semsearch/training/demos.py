@@ -17,7 +17,7 @@ from indexer.errors import ConfigError, DataError, UsageError
 from semsearch.evaluation import senteval_files
 from semsearch.evaluation.metrics import cosine, spearman
 from semsearch.evaluation.task_data import find_downstream
-from semsearch.training.clean import evaluation_texts, key, near
+from semsearch.training.data.clean import evaluation_texts, key, near
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

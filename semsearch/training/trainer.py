@@ -21,21 +21,27 @@ from torch import nn
 from indexer import embedding
 from indexer.errors import TrainingError
 from semsearch import encoders
-from semsearch.training import alike, card, clean, devset, mining
-from semsearch.training import training_rows as training_rows
-from semsearch.training.batch_plan import plan
-from semsearch.training.learner import Learner, learning_rate
-from semsearch.training.ranks import Ranks
-from semsearch.training.rundir import RunFolder, State
-from semsearch.training.student import Student, check_gradients
-from semsearch.training.teacher import Teacher, open_teacher
+from semsearch.training.data import (
+    alike,
+    clean,
+    devset,
+    mining,
+)
+from semsearch.training.data import rows as training_rows
+from semsearch.training.data.batch_plan import plan
+from semsearch.training.run import card
+from semsearch.training.run.ranks import Ranks
+from semsearch.training.run.rundir import RunFolder, State
+from semsearch.training.step.learner import Learner, learning_rate
+from semsearch.training.step.student import Student, check_gradients
+from semsearch.training.step.teacher import Teacher, open_teacher
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from semsearch.training.devset import DevSet
+    from semsearch.training.data.devset import DevSet
+    from semsearch.training.data.rows import Row, Rows
     from semsearch.training.recipe import Recipe
-    from semsearch.training.training_rows import Row, Rows
 
 Entry = dict[str, Any]
 """One line of the log: a step or a check."""

@@ -1,6 +1,6 @@
 import pytest
 
-from indexer.corpus.encodings import declared, decode, lookup
+from indexer.corpus.decoding.encodings import declared, decode, lookup
 from indexer.corpus.readers import ReadOptions
 from indexer.errors import ConfigError, ReadError
 from indexer.types import Notes

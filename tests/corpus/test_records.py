@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from indexer.corpus import record_lines, source
+from indexer.corpus import source
 from indexer.corpus.readers import ReadOptions, read_stream
+from indexer.corpus.records import lines as record_lines
 from indexer.errors import NothingToRead, ReadError
 from indexer.types import Document, Notes
 from tests.corpus.files import documents

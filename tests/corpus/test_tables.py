@@ -3,7 +3,7 @@ import io
 
 import pytest
 
-from indexer.corpus.tables import choose
+from indexer.corpus.records.tables import choose
 from tests.corpus.readings import reading, texts
 
 PRICES = [["Name", "Price", "Note", "Date"]] + [

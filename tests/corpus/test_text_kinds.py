@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from indexer.corpus.latex import to_text
+from indexer.corpus.decoding.terminal import plain
 from indexer.corpus.splitter import Splitter
-from indexer.corpus.terminal import plain
+from indexer.corpus.texts.latex import to_text
 from indexer.errors import NothingToRead, ReadError
 from indexer.types import Document
 from tests.corpus.readings import reading, texts

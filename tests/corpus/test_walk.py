@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from indexer.corpus import ignore
-from indexer.corpus.changes import compare, digest, scan, settle
+from indexer.corpus.folders import ignore
+from indexer.corpus.folders.changes import (
+    compare,
+    digest,
+    scan,
+    settle,
+)
 from indexer.corpus.readers import ReadOptions, read
 from indexer.types import FileRecord, Notes
 from tests.corpus.test_changes import make, walk

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from indexer import parsing
-from indexer.corpus.changes import digest
+from indexer.corpus.folders.changes import digest
 from indexer.corpus.formats import ReadOptions
 from indexer.corpus.splitter import Splitter
 from indexer.embedding.prompts.prompt import PromptTemplate

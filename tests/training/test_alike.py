@@ -5,9 +5,9 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from semsearch.training import alike
-from semsearch.training.batch_plan import plan
-from semsearch.training.training_rows import Row
+from semsearch.training.data import alike
+from semsearch.training.data.batch_plan import plan
+from semsearch.training.data.rows import Row
 
 TOPICS = (
     "lift drag wing flow speed", "jury court law judge trial", "cake oven bread flour yeast", "goal ball team cup net",

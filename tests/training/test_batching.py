@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semsearch.training import loss
-from semsearch.training.batching import MicroBatch, backward, micro_batches
+from semsearch.training.step import loss
+from semsearch.training.step.batching import MicroBatch, backward, micro_batches
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=80), st.integers(1, 400))

@@ -17,10 +17,10 @@ from indexer.types import Document, ParsedDocument, Passage, StoredPassage
 from semsearch import Collection
 from semsearch.cli import run
 from semsearch.evaluation.judged import Judged, read_judgements
-from semsearch.training import collection_pairs
-from semsearch.training.clean import distinct, key, words
+from semsearch.training.data import collection_pairs
+from semsearch.training.data.clean import distinct, key, words
+from semsearch.training.data.rows import Row
 from semsearch.training.recipe import Recipe, Train
-from semsearch.training.training_rows import Row
 from tests.search.helpers import ENCODER, add, document, memory
 
 NOUNS = (

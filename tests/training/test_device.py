@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from semsearch.training import trainer
-from semsearch.training.learner import Learner
-from semsearch.training.ranks import Ranks
 from semsearch.training.recipe import Lora, Recipe
-from semsearch.training.student import Student
+from semsearch.training.run.ranks import Ranks
+from semsearch.training.step.learner import Learner
+from semsearch.training.step.student import Student
 from tests.device import DEVICE, on_device
 
 pytestmark = on_device

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from semsearch.training.devset import DevSet
+from semsearch.training.data.devset import DevSet
+from semsearch.training.data.rows import Row
 from semsearch.training.recipe import Dev
-from semsearch.training.training_rows import Row
 
 PAIRS = DevSet(Dev(path="t", kind="pairs"), "t", rows=tuple(Row(f"q{i}", f"p{i}") for i in range(4)))
 

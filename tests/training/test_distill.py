@@ -11,11 +11,12 @@ from safetensors.torch import load_file
 
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.errors import ConfigError, TrainingError
-from semsearch.training import distill, trainer
-from semsearch.training.learner import collate, learning_rate
+from semsearch.training import trainer
+from semsearch.training.data.rows import Row
 from semsearch.training.recipe import Distill, Loss, Recipe, Source
-from semsearch.training.teacher import Teacher
-from semsearch.training.training_rows import Row
+from semsearch.training.step import distill
+from semsearch.training.step.learner import collate, learning_rate
+from semsearch.training.step.teacher import Teacher
 from tests.training.conftest import losses
 
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from semsearch.training import loss
+from semsearch.training.step import loss
 
 
 def cosine(a, b):

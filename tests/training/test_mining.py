@@ -1,8 +1,8 @@
 """Mined negatives are near, and never right."""
 
 from indexer.embedding.hash_encoder import HashEncoder
-from semsearch.training.mining import mine
-from semsearch.training.training_rows import Row
+from semsearch.training.data.mining import mine
+from semsearch.training.data.rows import Row
 
 
 def test_nearest_other_passage_is_the_negative():

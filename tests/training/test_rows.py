@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexer.errors import DataError
-from semsearch.training import clean
-from semsearch.training import training_rows as training_rows
-from semsearch.training.batch_plan import plan
+from semsearch.training.data import clean
+from semsearch.training.data import rows as training_rows
+from semsearch.training.data.batch_plan import plan
+from semsearch.training.data.rows import Row
 from semsearch.training.recipe import Clean, Dev, Source
-from semsearch.training.training_rows import Row
 
 
 def jsonl(path, *records):

@@ -13,7 +13,7 @@ from indexer.embedding import precision
 from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError, ModelError
 from semsearch.training.recipe import Lora
-from semsearch.training.student import Student, check_gradients
+from semsearch.training.step.student import Student, check_gradients
 from tests.models import make
 
 TEXTS = ["A man is riding a horse.", "dogs", "What is the boundary layer of a flat plate?", "Two dogs run on the beach"]

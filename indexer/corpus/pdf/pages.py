@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from indexer.corpus.decoding.text import clean
 from indexer.corpus.pdf.annotations import read_annotations
 from indexer.corpus.pdf.columns import reading_order
-from indexer.corpus.text import clean
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument, PdfPage, PdfTextPage

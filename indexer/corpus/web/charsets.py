@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import webencodings
 
-from indexer.corpus import encodings
-from indexer.corpus.text import newlines
+from indexer.corpus.decoding import encodings
+from indexer.corpus.decoding.text import newlines
 from indexer.errors import ReadError
 
 if TYPE_CHECKING:

@@ -43,11 +43,11 @@ def steps(part: Part, base: str, at_once: int) -> None:
     import torch
 
     from indexer.embedding.weights import loading, models, tokens
-    from semsearch.training.learner import Learner
-    from semsearch.training.ranks import Ranks
+    from semsearch.training.data.rows import Row
     from semsearch.training.recipe import Recipe, Source
-    from semsearch.training.student import Student
-    from semsearch.training.training_rows import Row
+    from semsearch.training.run.ranks import Ranks
+    from semsearch.training.step.learner import Learner
+    from semsearch.training.step.student import Student
 
     if base == "nf4":
         part.optional("NF4", "bitsandbytes", "bitsandbytes")

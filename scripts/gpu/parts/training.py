@@ -52,7 +52,8 @@ def read(part: Part, ready: list[Ready]) -> None:
     Raises:
         MissingError: The model or the data are not on this machine.
     """
-    from semsearch.training import alike, trainer
+    from semsearch.training import trainer
+    from semsearch.training.data import alike
 
     began = time.monotonic()
     recipe, data = (tiny if part.small else full)(part)
@@ -129,7 +130,7 @@ def train(part: Part, prepared: Prepared, near: Mapping[int, np.ndarray]) -> Non
     import torch
 
     from semsearch.training import trainer
-    from semsearch.training.batch_plan import plan
+    from semsearch.training.data.batch_plan import plan
 
     def run(steps: int, check_every: int, folder: Path) -> tuple[list[dict[str, Any]], Any]:
         recipe = prepared.recipe.with_train(steps=steps, check_every=check_every)

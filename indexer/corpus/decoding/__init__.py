@@ -1,0 +1,1 @@
+"""Bytes → clean text: encodings, terminals' marks, runs of encoded bytes."""

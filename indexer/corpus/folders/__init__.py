@@ -1,0 +1,1 @@
+"""Folders: what there is to read in them, what is left out, and what changed."""

@@ -1,0 +1,1 @@
+"""Tables, JSON and JSON lines: each record is a document."""

@@ -1,0 +1,1 @@
+"""Files that are text: prose and code, LaTeX, notebooks, subtitles, calendars, mail, SVG."""

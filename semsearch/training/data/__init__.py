@@ -1,0 +1,1 @@
+"""What is learned from: rows, batches, mined negatives, and the sets that judge."""
