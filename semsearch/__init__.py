@@ -46,11 +46,11 @@ if TYPE_CHECKING:
     from semsearch.collection import Collection
     from semsearch.encoder import Encoder
     from semsearch.encoders import EncoderOverrides
-    from semsearch.search.explain import Explanation
-    from semsearch.search.extract import Extract
-    from semsearch.search.hits import Answer, Duplicate, Hit
-    from semsearch.search.request import SearchRequest, SimilarRequest
-    from semsearch.search.weights import Weights
+    from semsearch.search.asking.request import SearchRequest, SimilarRequest
+    from semsearch.search.asking.weights import Weights
+    from semsearch.search.showing.explain import Explanation
+    from semsearch.search.showing.extract import Extract
+    from semsearch.search.showing.hits import Answer, Duplicate, Hit
     from semsearch.settings import Settings
     from semsearch.status import Status
 
@@ -62,26 +62,26 @@ _ERRORS = (
     "TrainingError UsageError"
 ).split()
 _MODULES = {
-    "Answer": "semsearch.search.hits",
+    "Answer": "semsearch.search.showing.hits",
     "Collection": "semsearch.collection",
-    "Duplicate": "semsearch.search.hits",
+    "Duplicate": "semsearch.search.showing.hits",
     "Encoder": "semsearch.encoder",
     "EncoderOverrides": "semsearch.encoders",
     "EncoderSpec": "indexer.embedding.spec",
-    "Explanation": "semsearch.search.explain",
-    "Extract": "semsearch.search.extract",
+    "Explanation": "semsearch.search.showing.explain",
+    "Extract": "semsearch.search.showing.extract",
     "Filter": "indexer.types",
-    "Hit": "semsearch.search.hits",
+    "Hit": "semsearch.search.showing.hits",
     "Judgement": "indexer.types",
     "MemoryStore": "indexer.storage.memory",
     "Problem": "indexer.types",
     "ReadOptions": "indexer.corpus.formats",
     "Report": "indexer.pipeline",
-    "SearchRequest": "semsearch.search.request",
+    "SearchRequest": "semsearch.search.asking.request",
     "Settings": "semsearch.settings",
-    "SimilarRequest": "semsearch.search.request",
+    "SimilarRequest": "semsearch.search.asking.request",
     "Status": "semsearch.status",
-    "Weights": "semsearch.search.weights",
+    "Weights": "semsearch.search.asking.weights",
     **dict.fromkeys(_ERRORS, "indexer.errors"),
 }
 """Name → the module that it is imported from when it is first used."""

@@ -14,11 +14,17 @@ from semsearch import encoders, judging, making, stores
 from semsearch.encoders import EncoderOverrides
 from semsearch.in_parts import InParts, Paths, roots_of
 from semsearch.results import Compaction, Reindexed
-from semsearch.search import answering, places
-from semsearch.search.extract import Extract, extract
-from semsearch.search.hits import Answer, Hit
-from semsearch.search.request import Fusion, Mode, SearchRequest, SimilarRequest
-from semsearch.search.weights import Weights
+from semsearch.search import answering
+from semsearch.search.asking import places
+from semsearch.search.asking.request import (
+    Fusion,
+    Mode,
+    SearchRequest,
+    SimilarRequest,
+)
+from semsearch.search.asking.weights import Weights
+from semsearch.search.showing.extract import Extract, extract
+from semsearch.search.showing.hits import Answer, Hit
 from semsearch.settings import Settings, load_settings
 from semsearch.status import Status, status_of
 
@@ -31,7 +37,7 @@ if TYPE_CHECKING:
     from indexer.progress import Progress
     from indexer.storage import Kept
     from indexer.types import Filter, Judgement
-    from semsearch.search.rerank import Reranker
+    from semsearch.search.ranking.rerank import Reranker
 
 Place = str | int | Hit | os.PathLike[str]
 """An indexed file as PATH, PATH:LINE or PATH:FROM-TO, or a hit or its passage's id."""
@@ -390,7 +396,10 @@ class Collection(InParts):
         Raises:
             DataError: The judgements do not belong to the collection, or there are none.
         """
-        from semsearch.evaluation import judged_collection, retrieval  # above this room, and used nowhere else here
+        from semsearch.evaluation.judged import (  # above this room, and used nowhere else here
+            collection as judged_collection,
+        )
+        from semsearch.evaluation.judged import retrieval
 
         file = None if judgements is None else Path(judgements)
         found, _ = retrieval.score(judged_collection.judged_by(file, self))

@@ -17,7 +17,7 @@ from semsearch import encoders, making, stores
 from semsearch.encoders import EncoderOverrides
 from semsearch.making import Runtime
 from semsearch.search.answering import Models
-from semsearch.search.rerank import CrossEncoderReranker
+from semsearch.search.ranking.rerank import CrossEncoderReranker
 from semsearch.search.views import Views
 from semsearch.settings import load_settings
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from indexer.storage import Kept
     from indexer.storage.store import Store
     from semsearch.encoder import Encoder as PeoplesEncoder
-    from semsearch.search.rerank import Reranker
+    from semsearch.search.ranking.rerank import Reranker
     from semsearch.search.view import View
     from semsearch.settings import Settings
 

@@ -8,8 +8,8 @@ from indexer.errors import CorruptError, StoreError, UsageError
 from indexer.judgements import FILE, judgement_of, line
 from indexer.storage.manifest import moment
 from indexer.types import Judgement
-from semsearch.search import places
-from semsearch.search.hits import Hit
+from semsearch.search.asking import places
+from semsearch.search.showing.hits import Hit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

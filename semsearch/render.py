@@ -7,7 +7,7 @@ from dataclasses import asdict
 from math import floor
 from typing import TYPE_CHECKING, Any
 
-from semsearch.search.sentences import unwrapped
+from semsearch.search.showing.sentences import unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from indexer.parts.produce import PartReport
     from indexer.pipeline import Report
     from indexer.types import FileRecord, IndexReport, Problem
-    from semsearch.search.explain import Explanation, Words
-    from semsearch.search.hits import Duplicate, Hit
-    from semsearch.search.sentences import Span
+    from semsearch.search.showing.explain import Explanation, Words
+    from semsearch.search.showing.hits import Duplicate, Hit
+    from semsearch.search.showing.sentences import Span
     from semsearch.status import Status, Unreadable
 
 EXCERPT = 6

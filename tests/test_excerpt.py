@@ -5,9 +5,9 @@ from rich.console import Console
 
 from indexer.types import Passage, StoredPassage
 from semsearch import render
-from semsearch.search import snippets
-from semsearch.search.hits import Hit
-from semsearch.search.selection import Folded
+from semsearch.search.ranking.selection import Folded
+from semsearch.search.showing import snippets
+from semsearch.search.showing.hits import Hit
 
 LOG = "".join(f"step {i} compiled unit {i} ok\n" for i in range(12)) + "walrus failure in unit 12\n"
 CODE = "def read():\n" + "".join(f"    v{i} = port.take({i})\n" for i in range(9)) + "    walrus(v1)\n    return v1\n"

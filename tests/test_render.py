@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from semsearch import render
-from semsearch.search.explain import Explanation
-from semsearch.search.hits import Duplicate, Hit
+from semsearch.search.showing.explain import Explanation
+from semsearch.search.showing.hits import Duplicate, Hit
 
 TEXT = "A boat. It crossed the bay."
 HIT = Hit(1, 0.5, "/a.txt", 3, 3, None, TEXT, None, 7, None, "text", {}, (8, 27), ((11, 18), (23, 26)))

@@ -63,7 +63,7 @@ def exists(place: str | Path) -> bool:
         from indexer.storage.postgres import store
 
         return store.exists(place, name_in(place))
-    from indexer.storage.local.manifest_file import NAME
+    from indexer.storage.local.on_disk.manifest_file import NAME
 
     try:
         return (Path(place) / NAME).is_file()

@@ -29,9 +29,10 @@ from indexer.embedding.spec import EncoderSpec
 from indexer.storage.manifest import Manifest
 from indexer.types import Document, Embedded, FileRecord, Parsed, ParsedDocument, Passage
 from semsearch.evaluation import result_files
-from semsearch.search import answering, fusion
-from semsearch.search.asked import Asked
-from semsearch.search.request import SearchRequest
+from semsearch.search import answering
+from semsearch.search.asking.asked import Asked
+from semsearch.search.asking.request import SearchRequest
+from semsearch.search.ranking import fusion
 from semsearch.search.views import Views
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from indexer.embedding.encoder import Encoder
     from indexer.embedding.spec import Role
     from indexer.storage.store import Store
-    from semsearch.search.retrieve import Ranked
+    from semsearch.search.ranking.retrieve import Ranked
 
 DIM, VOCABULARY, WORDS, PER_FILE, K = 576, 50_000, 80, 100, 10
 

@@ -41,7 +41,7 @@ def timed(command: list[str]) -> float:
 
 def asked(home: Path) -> float:
     """Return the milliseconds of one question on a connection that is open."""
-    from semsearch.search.request import SearchRequest
+    from semsearch.search.asking.request import SearchRequest
     from semsearch.service import running
     from semsearch.service.client import Served
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from indexer import embedding
 from indexer.storage.bm25 import Bm25
 from semsearch.encoders import named
-from semsearch.search import snippets
+from semsearch.search.showing import snippets
 
 if TYPE_CHECKING:
     from indexer.embedding.encoder import Encoder

@@ -29,15 +29,16 @@ from indexer.embedding.spec import EncoderSpec
 from semsearch import encoders
 from semsearch.cli.eval import Progress
 from semsearch.encoders import NOTHING
-from semsearch.evaluation import beir, result_files, retrieval, runner, tune
+from semsearch.evaluation import result_files, runner
+from semsearch.evaluation.judged import beir, retrieval, tune
 from semsearch.evaluation.metrics import resamples
-from semsearch.search.weights import Weights
+from semsearch.search.asking.weights import Weights
 from semsearch.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from semsearch.evaluation.judged import Judged
+    from semsearch.evaluation.judged.queries import Judged
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "search"
 WORDS_ONLY = "lexical"

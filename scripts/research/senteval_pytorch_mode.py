@@ -21,8 +21,9 @@ import torch
 from indexer import embedding
 from indexer.embedding.spec import EncoderSpec
 from semsearch.cli.eval import Progress
-from semsearch.evaluation import result_files, runner, transfer_tasks
-from semsearch.evaluation.vector_cache import encode
+from semsearch.evaluation import result_files, runner
+from semsearch.evaluation.sentences import transfer_tasks
+from semsearch.evaluation.sentences.vector_cache import encode
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "eval"
 DECAYS = (1e-5, 1e-4, 1e-3, 1e-2)

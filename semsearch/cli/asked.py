@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from indexer.progress import Progress
     from semsearch.collection import Collection
     from semsearch.encoders import EncoderOverrides
-    from semsearch.search.extract import Extract
-    from semsearch.search.hits import Answer
-    from semsearch.search.request import SearchRequest, SimilarRequest
+    from semsearch.search.asking.request import SearchRequest, SimilarRequest
+    from semsearch.search.showing.extract import Extract
+    from semsearch.search.showing.hits import Answer
     from semsearch.service.client import Served
     from semsearch.settings import Settings
 

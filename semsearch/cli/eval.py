@@ -181,7 +181,7 @@ def sts(setup: Setup, tasks: list[str], pearson: bool) -> None:
 
     STSBenchmark is its test part; the dev part is STSBenchmark-dev and is scored only when named.
     """
-    from semsearch.evaluation.tasks import STS, select
+    from semsearch.evaluation.sentences.tasks import STS, select
 
     names = select(tasks, STS)
     with setup.evaluation() as evaluation:
@@ -193,7 +193,7 @@ def sts(setup: Setup, tasks: list[str], pearson: bool) -> None:
 @task_options
 def transfer(setup: Setup, tasks: list[str]) -> None:
     """MR, CR, SUBJ, MPQA, SST2, TREC and MRPC: accuracy of a logistic regression, as SentEval does it."""
-    from semsearch.evaluation.tasks import TRANSFER, select
+    from semsearch.evaluation.sentences.tasks import TRANSFER, select
 
     names = select(tasks, TRANSFER)
     with setup.evaluation() as evaluation:
@@ -236,7 +236,7 @@ def tune(
     if save and not own:
         raise UsageError("--save keeps weights with a collection of yours; name it with --collection")
 
-    from semsearch.evaluation import tune
+    from semsearch.evaluation.judged import tune
 
     with setup.evaluation(sparse) as evaluation:
         if own:
@@ -255,7 +255,7 @@ def tune(
 def _keep(settings: Settings, weights: Mapping[str, float]) -> None:
     """Keep weights with a collection."""
     from semsearch.collection import Collection
-    from semsearch.search.weights import Weights
+    from semsearch.search.asking.weights import Weights
 
     with Collection(settings=settings) as docs:
         docs.keep_weights(Weights(**weights))

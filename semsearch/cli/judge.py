@@ -103,7 +103,7 @@ def export(docs: Collection, file: Path, form: str, as_json: bool) -> int:
 def import_(docs: Collection, file: Path, as_json: bool) -> int:
     """Keep the judgements of FILE: lines of query<TAB>path[<TAB>grade], or JSON lines as `judge export` writes them."""
     from indexer.storage.manifest import moment
-    from semsearch.evaluation.judged import judgements_of_file
+    from semsearch.evaluation.judged.queries import judgements_of_file
 
     with docs.view() as view:
         files, roots = [each.path for each in view.snapshot.files("indexed")], sorted(view.snapshot.roots())

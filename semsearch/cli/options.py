@@ -13,8 +13,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from semsearch.nearest import hint
-from semsearch.search import filter_expressions
-from semsearch.search.request import FUSIONS, MODES
+from semsearch.search.asking import filter_expressions
+from semsearch.search.asking.request import FUSIONS, MODES
 from semsearch.settings import Settings, load_settings
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from semsearch.cli.options import Shown
-    from semsearch.search.hits import Answer, Hit
+    from semsearch.search.showing.hits import Answer, Hit
 
 LOG = logging.getLogger("semsearch.cli")
 

@@ -12,8 +12,8 @@ from semsearch import render
 from semsearch.cli import output
 from semsearch.cli.asked import asked_options
 from semsearch.cli.options import SEARCH_OPTIONS, Shown, request_options, show_options
-from semsearch.search.hits import Answer
-from semsearch.search.request import SearchRequest
+from semsearch.search.asking.request import SearchRequest
+from semsearch.search.showing.hits import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

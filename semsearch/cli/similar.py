@@ -9,7 +9,7 @@ import click
 from semsearch.cli import output
 from semsearch.cli.asked import asked_options
 from semsearch.cli.options import HIT_OPTIONS, Shown, request_options, show_options
-from semsearch.search.request import SimilarRequest
+from semsearch.search.asking.request import SimilarRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

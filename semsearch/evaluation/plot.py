@@ -14,7 +14,7 @@ import numpy as np
 
 from indexer.errors import DataError, UsageError
 from semsearch.evaluation.result_files import SHORT
-from semsearch.evaluation.tasks import TASKS
+from semsearch.evaluation.sentences.tasks import TASKS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,12 +18,12 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 from indexer.errors import DataError
-from semsearch.evaluation.tasks import STS, TRANSFER
+from semsearch.evaluation.sentences.tasks import STS, TRANSFER
 
 if TYPE_CHECKING:
     from indexer.embedding.encoder import Encoder
     from semsearch.evaluation.metrics import Score
-    from semsearch.evaluation.task_data import Data
+    from semsearch.evaluation.sentences.task_data import Data
 
 FORMAT = 1
 PACKAGES = (

@@ -12,12 +12,14 @@ from indexer import embedding
 from indexer.embedding.weights import packaged
 from indexer.errors import DataError, UsageError
 from semsearch import encoders
-from semsearch.evaluation import beir, result_files, sts, task_data, transfer_tasks
+from semsearch.evaluation import result_files
+from semsearch.evaluation.judged import beir
+from semsearch.evaluation.judged.qrels import HOW_TO_FETCH
 from semsearch.evaluation.metrics import Score
 from semsearch.evaluation.progress import Progress, silent
-from semsearch.evaluation.qrels import HOW_TO_FETCH
-from semsearch.evaluation.tasks import STS, TASKS, TRANSFER
-from semsearch.evaluation.vector_cache import encode
+from semsearch.evaluation.sentences import sts, task_data, transfer_tasks
+from semsearch.evaluation.sentences.tasks import STS, TASKS, TRANSFER
+from semsearch.evaluation.sentences.vector_cache import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,10 +28,10 @@ if TYPE_CHECKING:
     from indexer.embedding.encoder import Encoder
     from indexer.embedding.spec import EncoderSpec
     from semsearch.encoders import EncoderOverrides, Purpose
-    from semsearch.evaluation.judged import Judged
-    from semsearch.evaluation.judged_collection import JudgedCollection
-    from semsearch.evaluation.retrieval import Judge
-    from semsearch.evaluation.task_data import Data
+    from semsearch.evaluation.judged.collection import JudgedCollection
+    from semsearch.evaluation.judged.queries import Judged
+    from semsearch.evaluation.judged.retrieval import Judge
+    from semsearch.evaluation.sentences.task_data import Data
     from semsearch.settings import Settings
 
 Result = dict[str, Any]
@@ -146,7 +148,7 @@ class Evaluation:
             raise DataError(f"{self._settings.data or 'no data folder'}: no collection in BEIR layout; {HOW_TO_FETCH}")
         spec = self._chosen("search")
 
-        from semsearch.evaluation import judged_collection
+        from semsearch.evaluation.judged import collection as judged_collection
 
         def indexed(each: Judged) -> JudgedCollection:
             cache = self._cache / "collections"
@@ -165,7 +167,7 @@ class Evaluation:
         Raises:
             DataError: The judgements do not belong to the collection, or there are none.
         """
-        from semsearch.evaluation import judged_collection
+        from semsearch.evaluation.judged import collection as judged_collection
 
         settings = self._settings.override({"collection": collection or None})
         if self._spec is None:
@@ -250,7 +252,7 @@ class Evaluation:
         encoder: Callable[[], Encoder],
     ) -> Outcome:
         if judge is None:
-            from semsearch.evaluation import retrieval
+            from semsearch.evaluation.judged import retrieval
 
             judge = retrieval.result
         return judge(judged, opened, encoder, batch_tokens=self._settings.batch_tokens, progress=self._progress)

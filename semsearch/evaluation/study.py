@@ -30,7 +30,7 @@ from indexer.errors import ConfigError, DataError, ModelError
 from semsearch import encoders
 from semsearch.evaluation import result_files, runner
 from semsearch.evaluation.progress import Progress, silent
-from semsearch.evaluation.tasks import STS, TASKS, TRANSFER
+from semsearch.evaluation.sentences.tasks import STS, TASKS, TRANSFER
 from semsearch.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from indexer.embedding.encoder import Encoder
-    from semsearch.evaluation.task_data import Data
+    from semsearch.evaluation.sentences.task_data import Data
 
 logger = logging.getLogger(__name__)
 

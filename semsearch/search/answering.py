@@ -9,14 +9,21 @@ import numpy as np
 
 from indexer import words
 from indexer.errors import StoreError
-from semsearch.search import explain, filter_expressions, places, rerank, snippets
-from semsearch.search.asked import Asked, Need, read
-from semsearch.search.explain import Explanation
-from semsearch.search.hits import Answer, Hit
-from semsearch.search.request import HitOptions, SearchRequest, SimilarRequest
-from semsearch.search.retrieve import DEPTH, RETRIEVERS, Ranked, retrieve
-from semsearch.search.select import Found, choose, first_depth
-from semsearch.search.select import rerank as reranked
+from semsearch.search.asking import filter_expressions, places
+from semsearch.search.asking.asked import Asked, Need, read
+from semsearch.search.asking.request import HitOptions, SearchRequest, SimilarRequest
+from semsearch.search.ranking import rerank
+from semsearch.search.ranking.retrieve import (
+    DEPTH,
+    RETRIEVERS,
+    Ranked,
+    retrieve,
+)
+from semsearch.search.ranking.select import Found, choose, first_depth
+from semsearch.search.ranking.select import rerank as reranked
+from semsearch.search.showing import explain, snippets
+from semsearch.search.showing.explain import Explanation
+from semsearch.search.showing.hits import Answer, Hit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

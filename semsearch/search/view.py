@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semsearch.search.calibration import SAMPLE, Calibration, Prior
+from semsearch.search.ranking.calibration import SAMPLE, Calibration, Prior
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from indexer.storage.store import Snapshot
     from indexer.types import Facets
-    from semsearch.search.weights import Weights
+    from semsearch.search.asking.weights import Weights
 
 
 class View:

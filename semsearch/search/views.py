@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from semsearch.search.asking.weights import Weights
 from semsearch.search.view import View
-from semsearch.search.weights import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
 
 from indexer.closing import Closing
-from semsearch.search.hits import Answer, Hit
+from semsearch.search.showing.hits import Answer, Hit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from semsearch.search.extract import Extract
-    from semsearch.search.request import SearchRequest, SimilarRequest
+    from semsearch.search.asking.request import SearchRequest, SimilarRequest
+    from semsearch.search.showing.extract import Extract
     from semsearch.service.running import Running
 
 CONNECTING = 1.0
@@ -153,7 +153,7 @@ def _answer(values: Mapping[str, Any]) -> Answer:
 
 
 def _extract(values: Mapping[str, Any]) -> Extract:
-    from semsearch.search.extract import Extract
+    from semsearch.search.showing.extract import Extract
 
     try:
         return Extract.from_dict(values)

@@ -11,7 +11,7 @@ from anyio import CapacityLimiter, to_thread
 
 from indexer.closing import Closing
 from indexer.errors import SemsearchError, UsageError
-from semsearch.search.rerank import CrossEncoderReranker
+from semsearch.search.ranking.rerank import CrossEncoderReranker
 from semsearch.service.collections import Collections
 from semsearch.service.encoding.batching import Batcher, BatchingEncoder, gone
 from semsearch.service.encoding.caller import CALLER, Caller
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from indexer.embedding.encoder import Encoder
     from semsearch.collection import Collection
-    from semsearch.search.rerank import Reranker
+    from semsearch.search.ranking.rerank import Reranker
     from semsearch.settings import Settings
 
 T = TypeVar("T")

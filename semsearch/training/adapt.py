@@ -11,8 +11,8 @@ from indexer.errors import DataError, UsageError
 from indexer.progress import Progress, silent
 from semsearch.collection import Collection
 from semsearch.evaluation import gate, runner
-from semsearch.evaluation.judged_collection import judgements_for
-from semsearch.evaluation.task_data import Data, find_downstream
+from semsearch.evaluation.judged.collection import judgements_for
+from semsearch.evaluation.sentences.task_data import Data, find_downstream
 from semsearch.making import Runtime
 from semsearch.training import trainer
 from semsearch.training.data import collection_pairs
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from indexer.embedding.encoder import Encoder
     from indexer.embedding.spec import EncoderSpec
     from semsearch.evaluation.gate import Verdict
-    from semsearch.evaluation.judged import Judged
+    from semsearch.evaluation.judged.queries import Judged
     from semsearch.evaluation.metrics import Score
     from semsearch.results import Reindexed
     from semsearch.settings import Settings

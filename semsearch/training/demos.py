@@ -14,9 +14,9 @@ import numpy as np
 from indexer import embedding
 from indexer.embedding.prompts import presets
 from indexer.errors import ConfigError, DataError, UsageError
-from semsearch.evaluation import senteval_files
 from semsearch.evaluation.metrics import cosine, spearman
-from semsearch.evaluation.task_data import find_downstream
+from semsearch.evaluation.sentences import senteval_files
+from semsearch.evaluation.sentences.task_data import find_downstream
 from semsearch.training.data.clean import evaluation_texts, key, near
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from indexer.embedding.encoder import Encoder
     from indexer.embedding.spec import EncoderSpec
-    from semsearch.evaluation.senteval_files import Items
+    from semsearch.evaluation.sentences.senteval_files import Items
 
 TEST_FOLDERS = ("STS", "SICK")
 """Folders of evaluation sentences that a demonstration must not come from; STS-B train, the source of candidates, is

@@ -6,7 +6,7 @@ import pytest
 
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.storage import open_store
-from semsearch.search.weights import Weights
+from semsearch.search.asking.weights import Weights
 
 
 @pytest.fixture

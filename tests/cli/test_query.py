@@ -10,7 +10,7 @@ from typing import get_args
 import docx
 import pytest
 
-from semsearch.search.request import Mode
+from semsearch.search.asking.request import Mode
 from tests.search.test_rerank import classifier
 
 BAD = ["?!…", "word " * 10_000, "船が湾を渡る", '"boat" AND NOT (bay* OR NEAR(a b)) col:x', "bo\0at'; DROP TABLE x; --"]

@@ -5,7 +5,7 @@ import shutil
 
 from indexer.storage import open_store
 from semsearch.collection import Collection
-from semsearch.search.weights import Weights
+from semsearch.search.asking.weights import Weights
 
 
 def texts(found):

@@ -14,8 +14,8 @@ import pytrec_eval
 
 from indexer.errors import DataError
 from semsearch.encoders import EncoderOverrides
-from semsearch.evaluation import beir, qrels, retrieval
-from semsearch.evaluation.judged import Judged
+from semsearch.evaluation.judged import beir, qrels, retrieval
+from semsearch.evaluation.judged.queries import Judged
 from semsearch.evaluation.runner import Evaluation
 from semsearch.settings import Settings
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from semsearch.cli import run
-from semsearch.evaluation.tasks import STS
+from semsearch.evaluation.sentences.tasks import STS
 
 HASH = ["--model", "hash:64"]
 

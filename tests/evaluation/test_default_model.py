@@ -20,8 +20,8 @@ from indexer.embedding.weights import models
 from semsearch.cli import run
 from semsearch.evaluation import gate, runner
 from semsearch.evaluation.metrics import Score
-from semsearch.evaluation.task_data import Data
-from semsearch.evaluation.vector_cache import Vectors, encode
+from semsearch.evaluation.sentences.task_data import Data
+from semsearch.evaluation.sentences.vector_cache import Vectors, encode
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.model

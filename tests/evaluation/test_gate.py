@@ -13,8 +13,8 @@ from indexer.embedding.hash_encoder import HashEncoder
 from indexer.errors import DataError, UsageError
 from semsearch.evaluation import gate, result_files, runner
 from semsearch.evaluation.metrics import Score
-from semsearch.evaluation.task_data import Data
-from semsearch.evaluation.tasks import STS
+from semsearch.evaluation.sentences.task_data import Data
+from semsearch.evaluation.sentences.tasks import STS
 from tests.evaluation.conftest import Changed
 
 

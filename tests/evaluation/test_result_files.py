@@ -12,7 +12,7 @@ import pytest
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.errors import ConfigError, DataError, UsageError
 from semsearch.evaluation import plot, result_files, runner, study
-from semsearch.evaluation.tasks import STS
+from semsearch.evaluation.sentences.tasks import STS
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,13 @@ from indexer.embedding.hash_encoder import HashEncoder
 from indexer.errors import DataError
 from semsearch.collection import Collection
 from semsearch.encoders import NOTHING, EncoderOverrides
-from semsearch.evaluation import beir, judged_collection, retrieval
-from semsearch.evaluation.judged import read_judgements
+from semsearch.evaluation.judged import beir, retrieval
+from semsearch.evaluation.judged import collection as judged_collection
+from semsearch.evaluation.judged.queries import read_judgements
 from semsearch.evaluation.runner import Evaluation
 from semsearch.search.answering import rank
-from semsearch.search.asked import Need, read
-from semsearch.search.request import SearchRequest
+from semsearch.search.asking.asked import Need, read
+from semsearch.search.asking.request import SearchRequest
 from semsearch.settings import Settings
 
 FLAGS = EncoderOverrides(model="hash:64")

@@ -11,10 +11,11 @@ from scipy.stats import pearsonr, spearmanr
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ModelError
-from semsearch.evaluation import runner, task_data
-from semsearch.evaluation.senteval_files import Items
-from semsearch.evaluation.task_data import Data
-from semsearch.evaluation.tasks import STS, TASKS
+from semsearch.evaluation import runner
+from semsearch.evaluation.sentences import task_data
+from semsearch.evaluation.sentences.senteval_files import Items
+from semsearch.evaluation.sentences.task_data import Data
+from semsearch.evaluation.sentences.tasks import STS, TASKS
 from tests.evaluation.conftest import Changed
 
 

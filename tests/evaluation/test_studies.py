@@ -9,7 +9,7 @@ import pytest
 from indexer.embedding.prompts.presets import presets
 from semsearch.evaluation import study
 from semsearch.evaluation.result_files import published
-from semsearch.evaluation.tasks import STS, TRANSFER
+from semsearch.evaluation.sentences.tasks import STS, TRANSFER
 from semsearch.training.recipe import Recipe
 
 STUDIES = Path(__file__).parents[2] / "scripts" / "research" / "studies"

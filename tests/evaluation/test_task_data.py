@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 from indexer.errors import DataError, UsageError
-from semsearch.evaluation import senteval_files, task_data
-from semsearch.evaluation.tasks import STS, TASKS, TRANSFER, select
+from semsearch.evaluation.sentences import senteval_files, task_data
+from semsearch.evaluation.sentences.tasks import (
+    STS,
+    TASKS,
+    TRANSFER,
+    select,
+)
 
 
 def write(path: Path, content: bytes | str) -> Path:

@@ -13,10 +13,11 @@ from sklearn.model_selection import StratifiedKFold
 
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.errors import DataError
-from semsearch.evaluation import runner, task_data, transfer_tasks
-from semsearch.evaluation.senteval_files import Items
-from semsearch.evaluation.task_data import Data
-from semsearch.evaluation.tasks import TASKS
+from semsearch.evaluation import runner
+from semsearch.evaluation.sentences import task_data, transfer_tasks
+from semsearch.evaluation.sentences.senteval_files import Items
+from semsearch.evaluation.sentences.task_data import Data
+from semsearch.evaluation.sentences.tasks import TASKS
 
 FOLDS = 5
 

@@ -14,11 +14,18 @@ from indexer.storage import open_store
 from semsearch.cli import run
 from semsearch.collection import Collection
 from semsearch.encoders import NOTHING, EncoderOverrides
-from semsearch.evaluation import beir, judged_collection, retrieval, tune
+from semsearch.evaluation.judged import (
+    beir,
+    retrieval,
+    tune,
+)
+from semsearch.evaluation.judged import (
+    collection as judged_collection,
+)
 from semsearch.evaluation.runner import Evaluation
-from semsearch.search.asked import Need, read
-from semsearch.search.retrieve import retrieve
-from semsearch.search.weights import Weights
+from semsearch.search.asking.asked import Need, read
+from semsearch.search.asking.weights import Weights
+from semsearch.search.ranking.retrieve import retrieve
 from semsearch.settings import Settings
 from tests.evaluation.test_retrieval import folder, index
 

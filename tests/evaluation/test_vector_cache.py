@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semsearch.evaluation import vector_cache
+from semsearch.evaluation.sentences import vector_cache
 from tests.evaluation.conftest import Changed
 
 TEXTS = [f"sentence number {i} of them" for i in range(300)]

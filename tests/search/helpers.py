@@ -13,8 +13,8 @@ from indexer.storage.manifest import Manifest
 from indexer.storage.memory import MemoryStore
 from indexer.types import Document, Embedded, FileRecord, Parsed, ParsedDocument, Passage, StoredPassage
 from semsearch.collection import Collection
+from semsearch.search.asking.weights import Weights
 from semsearch.search.view import View
-from semsearch.search.weights import Weights
 
 __all__ = ["MemoryStore", "StoredPassage"]
 DIM = 32

@@ -7,7 +7,7 @@ import pytest
 
 from indexer.errors import ModelError, UsageError
 from indexer.types import Filter
-from semsearch.search.request import SearchRequest
+from semsearch.search.asking.request import SearchRequest
 from tests.search import helpers
 
 BOAT = "A sailing boat crosses the bay while the crew sings and the helmsman looks at the sky and at the water."

@@ -1,5 +1,5 @@
 from indexer.errors import ModelError
-from semsearch.search import explain
+from semsearch.search.showing import explain
 
 
 class Says:

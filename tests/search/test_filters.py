@@ -3,7 +3,7 @@ from datetime import datetime
 import pytest
 
 from indexer.errors import UsageError
-from semsearch.search import filter_expressions
+from semsearch.search.asking import filter_expressions
 
 
 def test_nothing_said_is_no_filter():

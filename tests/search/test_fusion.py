@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semsearch.search import fusion
+from semsearch.search.ranking import fusion
 
 rankings = st.lists(st.integers(0, 30), max_size=20, unique=True)
 

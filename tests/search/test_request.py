@@ -6,7 +6,7 @@ import pytest
 from indexer.errors import UsageError
 from indexer.types import Filter
 from semsearch.collection import Collection
-from semsearch.search.request import SearchRequest, SimilarRequest
+from semsearch.search.asking.request import SearchRequest, SimilarRequest
 
 
 def test_a_request_is_text_with_defaults():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from indexer.errors import ModelError
-from semsearch.search.rerank import CrossEncoderReranker
+from semsearch.search.ranking.rerank import CrossEncoderReranker
 
 
 def classifier(folder, labels):

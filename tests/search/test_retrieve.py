@@ -6,11 +6,11 @@ import pytest
 from indexer.errors import StoreError
 from indexer.types import Filter, Parsed
 from semsearch.search.answering import Models, rank, search
-from semsearch.search.asked import Need, read
-from semsearch.search.calibration import FEW, STRONG, Prior
-from semsearch.search.request import SearchRequest
-from semsearch.search.retrieve import retrieve
-from semsearch.search.weights import Weights
+from semsearch.search.asking.asked import Need, read
+from semsearch.search.asking.request import SearchRequest
+from semsearch.search.asking.weights import Weights
+from semsearch.search.ranking.calibration import FEW, STRONG, Prior
+from semsearch.search.ranking.retrieve import retrieve
 from tests.search import helpers
 from tests.search.helpers import ENCODER
 

@@ -5,7 +5,7 @@ import pytest
 
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.types import Passage, StoredPassage
-from semsearch.search.selection import difference, select
+from semsearch.search.ranking.selection import difference, select
 
 LONG = "the sailing boat crosses the bay in the morning while its crew looks after ropes and the helm and sings"
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semsearch.search.sentences import sentences, unwrapped
+from semsearch.search.showing.sentences import sentences, unwrapped
 
 
 def parts(text):

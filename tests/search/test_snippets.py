@@ -4,7 +4,7 @@ import numpy as np
 
 from indexer.embedding.encoder import TokenVectors
 from indexer.embedding.hash_encoder import HashEncoder
-from semsearch.search import snippets
+from semsearch.search.showing import snippets
 
 TEXT = "The wing was tested. Drag rose with speed (Mach 2.5)! Did it stall? No one knows"
 

@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from indexer.errors import StoreError
+from semsearch.search.asking.weights import Weights
 from semsearch.search.views import Views
-from semsearch.search.weights import Weights
 from tests.search import helpers
 
 

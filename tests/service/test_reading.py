@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from semsearch.collection import Collection
-from semsearch.search import landscape
+from semsearch.search.showing import landscape
 from tests.service.conftest import make, write
 
 

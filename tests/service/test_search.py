@@ -6,7 +6,7 @@ import pytest
 
 from semsearch import render
 from semsearch.collection import Collection
-from semsearch.search.request import SearchRequest
+from semsearch.search.asking.request import SearchRequest
 from tests.service.conftest import Served, Start
 
 

@@ -16,7 +16,7 @@ from indexer.storage.store import Snapshot
 from indexer.types import Document, ParsedDocument, Passage, StoredPassage
 from semsearch import Collection
 from semsearch.cli import run
-from semsearch.evaluation.judged import Judged, read_judgements
+from semsearch.evaluation.judged.queries import Judged, read_judgements
 from semsearch.training.data import collection_pairs
 from semsearch.training.data.clean import distinct, key, words
 from semsearch.training.data.rows import Row

@@ -8,7 +8,7 @@ import pytest
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError, DataError, UsageError
-from semsearch.evaluation.senteval_files import Items
+from semsearch.evaluation.sentences.senteval_files import Items
 from semsearch.training import demos
 from semsearch.training.demos import Candidate
 

@@ -3,7 +3,7 @@
 import sqlite3
 from contextlib import closing
 
-from indexer.storage.local.fts import TermWords
+from indexer.storage.local.words.fts import TermWords
 from indexer.words import indexed
 
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.storage.local.fts import TermWords
+from indexer.storage.local.words.fts import TermWords
 from indexer.words import MAX_WORDS, find, indexed, occurrences, query
 from tests.words.helpers import matching
 

@@ -10,10 +10,10 @@ from sqlalchemy import text
 
 from indexer.errors import CorruptError
 from indexer.storage.embedded_again import MIN_COSINE, embedded_again
-from indexer.storage.local import shards as shard_files
-from indexer.storage.local.files import sha256
-from indexer.storage.local.fts import words_of_version
+from indexer.storage.local.on_disk.files import sha256
 from indexer.storage.local.pinned import VECTORS, PinnedIndex, listed, staged
+from indexer.storage.local.vectors import shards as shard_files
+from indexer.storage.local.words.fts import words_of_version
 from indexer.storage.sql.packed_terms import PAIR
 from indexer.storage.vectors import DTYPES
 from indexer.types import Problem
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from indexer.embedding.encoder import Encoder
     from indexer.embedding.spec import EncoderSpec
-    from indexer.storage.local.shards import Shard
     from indexer.storage.local.store import LocalStore
+    from indexer.storage.local.vectors.shards import Shard
     from indexer.storage.local.writer import LocalWriter
     from indexer.storage.sql.writing import CatalogWriter
 

@@ -12,10 +12,10 @@ from sqlalchemy import select
 
 from indexer.errors import CorruptError, StoreError, UsageError
 from indexer.storage.local.index.devices import on_device
-from indexer.storage.local.postings import Postings
-from indexer.storage.local.shards import Shard, ShardSet
-from indexer.storage.local.vector_tables import shards as shards_table
-from indexer.storage.local.vector_tables import staged as staged_table
+from indexer.storage.local.vectors.shards import Shard, ShardSet
+from indexer.storage.local.vectors.tables import shards as shards_table
+from indexer.storage.local.vectors.tables import staged as staged_table
+from indexer.storage.local.words.postings import Postings
 from indexer.storage.vectors import DTYPES, LayeredIndex, VectorIndex
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from indexer.storage.local.index.faiss_index import FaissIndex
     from indexer.storage.local.index.refined import RefinedIndex
-    from indexer.storage.local.manifest_file import IndexFile, ManifestFile
+    from indexer.storage.local.on_disk.manifest_file import IndexFile, ManifestFile
     from indexer.storage.sql.reading import CatalogReader
 
 VECTORS = "vectors"
@@ -165,8 +165,8 @@ class PinnedIndex:
 
     def load(self, dim: int, oldest: int, mapped: bool = True) -> FaissIndex | None:
         """Return its index; None where it is not the one that was written, or of no use to this generation."""
-        from indexer.storage.local.files import unchanged
         from indexer.storage.local.index.faiss_index import FaissIndex
+        from indexer.storage.local.on_disk.files import unchanged
 
         note = self.note
         if note is None or self._path is None or note.generation < oldest:

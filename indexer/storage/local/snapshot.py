@@ -10,9 +10,9 @@ import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 
 from indexer.errors import StoreError
-from indexer.storage.local.fts import Known
 from indexer.storage.local.pinned import index_of, postings_of
 from indexer.storage.local.sqlite import SQLITE, translated
+from indexer.storage.local.words.fts import Known
 from indexer.storage.sql.dialect import restricts
 from indexer.storage.sql.reading import CatalogReader
 from indexer.storage.sql.snapshot import CatalogSnapshot
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from indexer.storage.local.fts import Words
-    from indexer.storage.local.manifest_file import ManifestFile
+    from indexer.storage.local.on_disk.manifest_file import ManifestFile
     from indexer.storage.local.pinned import PinnedIndex, Shared, Vectors
+    from indexer.storage.local.words.fts import Words
     from indexer.storage.manifest import Manifest
     from indexer.storage.store import Terms
     from indexer.storage.vectors import VectorIndex

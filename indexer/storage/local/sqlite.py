@@ -31,7 +31,7 @@ from sqlalchemy.pool import NullPool
 from indexer.errors import CorruptError, FormatError, LockedError, StoreError
 from indexer.storage.database import WritingTransaction
 from indexer.storage.filters import matches_path
-from indexer.storage.local.vector_tables import HEAD
+from indexer.storage.local.vectors.tables import HEAD
 from indexer.storage.sql.schema import documents
 
 if TYPE_CHECKING:

@@ -18,15 +18,15 @@ from sqlalchemy.exc import OperationalError
 
 from indexer.errors import CorruptError, StoreError
 from indexer.judgements import latest
-from indexer.storage.local import replacing
-from indexer.storage.local.files import WriterLock, sync_folder, write_bytes
-from indexer.storage.local.fts import words_of_version
-from indexer.storage.local.judgement_file import JudgementFile
-from indexer.storage.local.manifest_file import NAME as MANIFEST
-from indexer.storage.local.manifest_file import ManifestFile
+from indexer.storage.local.on_disk import replacing
+from indexer.storage.local.on_disk.files import WriterLock, sync_folder, write_bytes
+from indexer.storage.local.on_disk.judgement_file import JudgementFile
+from indexer.storage.local.on_disk.manifest_file import NAME as MANIFEST
+from indexer.storage.local.on_disk.manifest_file import ManifestFile
 from indexer.storage.local.pinned import VECTORS, PinnedIndex, Shared, Vectors, listed
 from indexer.storage.local.snapshot import LocalSnapshot
 from indexer.storage.local.sqlite import SQLITE, WritingDatabase, outdated, reading_engine, translated
+from indexer.storage.local.words.fts import words_of_version
 from indexer.storage.local.writer import LocalWriter
 from indexer.storage.sql.reading import CatalogReader
 from indexer.storage.sql.schema import sparse
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from indexer.embedding.encoder import Encoder
     from indexer.embedding.spec import EncoderSpec
-    from indexer.storage.local.shards import Shard
+    from indexer.storage.local.vectors.shards import Shard
     from indexer.storage.manifest import Manifest
     from indexer.types import IndexReport, Judgement, Problem
 

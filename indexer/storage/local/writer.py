@@ -14,16 +14,16 @@ from sqlalchemy import delete, func, insert, select, text
 
 from indexer.errors import StoreError
 from indexer.progress import IndexBuilt, IndexPlanned, Progress, silent
-from indexer.storage.local import shards as shard_files
-from indexer.storage.local.files import ASIDE, sha256, write_aside
-from indexer.storage.local.fts import words_of_version
 from indexer.storage.local.index.building import Builder, planned
 from indexer.storage.local.index.refined import Effort
-from indexer.storage.local.manifest_file import IndexFile, ManifestFile
+from indexer.storage.local.on_disk.files import ASIDE, sha256, write_aside
+from indexer.storage.local.on_disk.manifest_file import IndexFile, ManifestFile
 from indexer.storage.local.pinned import VECTORS, PinnedIndex, Vectors, listed, staged
 from indexer.storage.local.sqlite import SQLITE, WritingDatabase
-from indexer.storage.local.vector_tables import shards as shards_table
-from indexer.storage.local.vector_tables import staged as staged_table
+from indexer.storage.local.vectors import shards as shard_files
+from indexer.storage.local.vectors.tables import shards as shards_table
+from indexer.storage.local.vectors.tables import staged as staged_table
+from indexer.storage.local.words.fts import words_of_version
 from indexer.storage.planner import AUTO
 from indexer.storage.sql.packed_terms import pack
 from indexer.storage.sql.row_values import text_digest
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from indexer.storage.local.files import WriterLock
-    from indexer.storage.local.shards import Shard
+    from indexer.storage.local.on_disk.files import WriterLock
+    from indexer.storage.local.vectors.shards import Shard
     from indexer.types import IndexReport, Parsed, Work
 
 SEAL_AT = 8_192

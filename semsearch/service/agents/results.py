@@ -12,9 +12,9 @@ from semsearch.status import Status, Unreadable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from semsearch.search.explain import Explanation
-    from semsearch.search.extract import Extract
-    from semsearch.search.hits import Answer, Hit
+    from semsearch.search.showing.explain import Explanation
+    from semsearch.search.showing.extract import Extract
+    from semsearch.search.showing.hits import Answer, Hit
 
 MOST_CHARACTERS = 32_000
 """Of a text given at once; what is left can be asked for."""

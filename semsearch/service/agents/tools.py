@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from indexer.errors import SemsearchError, UsageError
 from semsearch.nearest import check_names
-from semsearch.search.request import SearchRequest, SimilarRequest
+from semsearch.search.asking.request import SearchRequest, SimilarRequest
 from semsearch.service.agents import results
 from semsearch.service.agents.schema import plain, schema_of
 from semsearch.service.routes import schemas

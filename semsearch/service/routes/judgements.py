@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from indexer.errors import DataError, UsageError
 from indexer.types import Judgement
 from semsearch import judging
-from semsearch.search.request import FUSIONS, MODES, SearchRequest
+from semsearch.search.asking.request import FUSIONS, MODES, SearchRequest
 from semsearch.service.routes import schemas
 from semsearch.service.routes.route import Route, answer, body_of
 from semsearch.service.routes.search import collection_of
@@ -65,7 +65,7 @@ async def quality(service: Service, request: Request) -> Response:
     )
 
     def measured(docs: Collection) -> dict[str, Any]:
-        from semsearch.evaluation import present  # loads what no search needs
+        from semsearch.evaluation.judged import present  # loads what no search needs
 
         found: dict[str, object] = {"measure": "nDCG@10", "value": None, "queries": 0, "judged": 0}
         with suppress(DataError):  # nothing was called right yet

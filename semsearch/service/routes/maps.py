@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from indexer.storage.store import Snapshot
     from semsearch.collection import Collection
-    from semsearch.search.landscape import Landscape
+    from semsearch.search.showing.landscape import Landscape
     from semsearch.service.routes.route import Schema
     from semsearch.service.service import Service
 
@@ -75,7 +75,7 @@ def _value(docs: Collection, query: str, ids: list[int]) -> dict[str, Any]:
 
 def _landscape(docs: Collection, snapshot: Snapshot) -> Landscape:
     """Return the map of what the snapshot shows; one thread draws it, others wait."""
-    from semsearch.search import landscape
+    from semsearch.search.showing import landscape
 
     with _lock:
         known = _drawn.get(docs)

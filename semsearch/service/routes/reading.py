@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from indexer.errors import SemsearchError, UsageError
 from semsearch import render
-from semsearch.search import places
-from semsearch.search.extract import extract
+from semsearch.search.asking import places
+from semsearch.search.showing.extract import extract
 from semsearch.service.faults import Refusal
 from semsearch.service.routes import schemas
 from semsearch.service.routes.route import Route, answer
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from indexer.storage.store import Snapshot
     from semsearch.collection import Collection
-    from semsearch.search.places import Place
+    from semsearch.search.asking.places import Place
     from semsearch.service.routes.route import Schema
     from semsearch.service.service import Service
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from indexer.errors import UsageError
 from semsearch import render
-from semsearch.search.request import SearchRequest, SimilarRequest
+from semsearch.search.asking.request import SearchRequest, SimilarRequest
 from semsearch.service.routes import schemas
 from semsearch.service.routes.route import Route, answer, body_of
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from semsearch.collection import Collection
-    from semsearch.search.hits import Answer
+    from semsearch.search.showing.hits import Answer
     from semsearch.service.service import Limits, Service
 
 R = TypeVar("R", SearchRequest, SimilarRequest)

@@ -16,8 +16,8 @@ import numpy as np
 
 from indexer.corpus.headings import SEPARATOR, find_headings
 from indexer.errors import DataError
-from semsearch.evaluation import retrieval
-from semsearch.evaluation.judged import Judged
+from semsearch.evaluation.judged import retrieval
+from semsearch.evaluation.judged.queries import Judged
 from semsearch.evaluation.metrics import Score
 from semsearch.training.data.clean import distinct, key, words
 from semsearch.training.data.rows import Row

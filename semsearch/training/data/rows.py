@@ -158,7 +158,7 @@ def scored_pairs(dev: Dev, data: Path) -> tuple[list[str], list[str], np.ndarray
         DataError: The file is missing or not of this form, or has fewer than two pairs.
     """
     if Path(dev.path).name.startswith("sts-"):
-        from semsearch.evaluation import senteval_files
+        from semsearch.evaluation.sentences import senteval_files
 
         path = _find(dev.path, data)
         items = senteval_files.sts_benchmark(path.parent, [path.name])

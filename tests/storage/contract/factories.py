@@ -47,8 +47,9 @@ def _small_files() -> Iterator[None]:
     so great that no index misses any.
     """
     from indexer.storage import planner
-    from indexer.storage.local import fts, snapshot
+    from indexer.storage.local import snapshot
     from indexer.storage.local.index import refined
+    from indexer.storage.local.words import fts
 
     with ExitStack() as stack:
         for module, name, value in (

@@ -11,8 +11,9 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from indexer.errors import CollectionNotFound, LockedError, StoreError
 from indexer.storage import create_store, exists, list_stores, open_store
-from indexer.storage.local import fts, writer
-from indexer.storage.local.manifest_file import ManifestFile
+from indexer.storage.local import writer
+from indexer.storage.local.on_disk.manifest_file import ManifestFile
+from indexer.storage.local.words import fts
 from indexer.types import Filter
 from tests.storage.contract.values import (
     ENCODER,

@@ -15,7 +15,7 @@ from indexer.storage.local import writer as writers
 from indexer.storage.local.index import building, measuring
 from indexer.storage.local.index.faiss_index import FaissIndex
 from indexer.storage.local.index.refined import Effort, RefinedIndex
-from indexer.storage.local.manifest_file import ManifestFile
+from indexer.storage.local.on_disk.manifest_file import ManifestFile
 from indexer.storage.sql.reading import CatalogReader
 from indexer.storage.vectors import ExactIndex
 from indexer.types import Filter
@@ -92,7 +92,7 @@ class TestMeasured:
             stat = path.stat()
             from dataclasses import replace
 
-            from indexer.storage.local.files import sha256
+            from indexer.storage.local.on_disk.files import sha256
 
             note = replace(writer.file.index, size=stat.st_size, mtime_ns=stat.st_mtime_ns, sha256=sha256(path))
             writer.file = writer.file.with_index(note)

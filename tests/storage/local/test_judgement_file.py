@@ -12,8 +12,8 @@ import pytest
 from indexer.errors import CollectionNotFound, CorruptError, StoreError
 from indexer.judgements import line
 from indexer.storage import open_store
-from indexer.storage.local import judgement_file, replacing
-from indexer.storage.local.judgement_file import JudgementFile
+from indexer.storage.local.on_disk import judgement_file, replacing
+from indexer.storage.local.on_disk.judgement_file import JudgementFile
 from tests.storage.contract.test_judgements import judged
 from tests.storage.contract.values import ENCODER
 from tests.storage.local.helpers import build

@@ -111,7 +111,7 @@ def test_they_take_judgements(tmp_path, name):
 
 def test_migrations_arrive_at_the_schema():
     """The tables that migrations make are those that the schema states, column by column and index by index."""
-    from indexer.storage.local import vector_tables  # noqa: F401 - they belong to the same metadata
+    from indexer.storage.local.vectors import tables as vector_tables  # noqa: F401 - they belong to the same metadata
 
     def shape(make) -> dict[str, object]:
         engine = create_engine("sqlite://")

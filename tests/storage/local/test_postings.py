@@ -8,7 +8,7 @@ import pytest
 from indexer.errors import CorruptError, StoreError
 from indexer.storage import open_store
 from indexer.storage.local import pinned
-from indexer.storage.local.postings import Postings
+from indexer.storage.local.words.postings import Postings
 from indexer.storage.sql.packed_terms import pack, unpack
 from tests.storage.contract.values import ENCODER, TERMS, add, embed, remove, texts
 from tests.storage.local.helpers import build, check

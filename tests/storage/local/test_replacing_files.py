@@ -12,8 +12,8 @@ from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec
 from indexer.errors import CollectionNotFound, LockedError, StoreError
 from indexer.storage import open_store
-from indexer.storage.local import replacing
 from indexer.storage.local import store as store_module
+from indexer.storage.local.on_disk import replacing
 from indexer.storage.local.store import LocalStore
 from tests.storage.contract.values import ENCODER, add, dense, embed, ids, manifest, now, parsed
 from tests.storage.local.helpers import build

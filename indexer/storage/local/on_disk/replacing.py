@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from indexer.errors import StoreError
-from indexer.storage.local.files import sync_folder
+from indexer.storage.local.on_disk.files import sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

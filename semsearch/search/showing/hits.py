@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     from indexer.types import StoredPassage
-    from semsearch.search.explain import Explanation
-    from semsearch.search.selection import Folded
-    from semsearch.search.sentences import Span
-    from semsearch.search.snippets import Mark
+    from semsearch.search.ranking.selection import Folded
+    from semsearch.search.showing.explain import Explanation
+    from semsearch.search.showing.sentences import Span
+    from semsearch.search.showing.snippets import Mark
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Hit:
         """
         mark, why = values["highlight"], values["explanation"]
         if why is not None:
-            from semsearch.search.explain import Explanation
+            from semsearch.search.showing.explain import Explanation
 
             why = Explanation.from_dict(why)
         changed = {

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semsearch.search.selection import select
+from semsearch.search.ranking.selection import select
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from indexer.types import StoredPassage
-    from semsearch.search.request import HitOptions
-    from semsearch.search.rerank import Reranker
-    from semsearch.search.retrieve import Ranked
-    from semsearch.search.selection import Folded
+    from semsearch.search.asking.request import HitOptions
+    from semsearch.search.ranking.rerank import Reranker
+    from semsearch.search.ranking.retrieve import Ranked
+    from semsearch.search.ranking.selection import Folded
     from semsearch.search.view import View
 
 MAX_DEPTH = 10_000

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from indexer import words
-from semsearch.search.sentences import Span, sentences
+from semsearch.search.showing.sentences import Span, sentences
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,8 +14,8 @@ from ir_measures import AP, RR, R, nDCG
 
 from indexer.errors import DataError
 from semsearch.evaluation import result_files
-from semsearch.evaluation.judged import shortened
-from semsearch.evaluation.judged_collection import MODES
+from semsearch.evaluation.judged.collection import MODES
+from semsearch.evaluation.judged.queries import shortened
 from semsearch.evaluation.metrics import Score
 from semsearch.evaluation.progress import Progress, silent
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from indexer.embedding.encoder import Encoder
-    from semsearch.evaluation.judged import Judged
-    from semsearch.evaluation.judged_collection import JudgedCollection, Run
+    from semsearch.evaluation.judged.collection import JudgedCollection, Run
+    from semsearch.evaluation.judged.queries import Judged
 
 MEASURES = (nDCG @ 10, AP, RR, R @ 10, R @ 100)
 GATED = str(nDCG @ 10)

@@ -15,8 +15,8 @@ import numpy as np
 from semsearch.evaluation.metrics import Score, cosine, pearson, spearman
 
 if TYPE_CHECKING:
-    from semsearch.evaluation.task_data import Data
-    from semsearch.evaluation.vector_cache import Vectors
+    from semsearch.evaluation.sentences.task_data import Data
+    from semsearch.evaluation.sentences.vector_cache import Vectors
 
 
 def score(data: Data, vectors: Vectors, with_pearson: bool = False) -> Score:

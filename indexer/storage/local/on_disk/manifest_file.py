@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from indexer.errors import CollectionNotFound, CorruptError, FormatError, StoreError
-from indexer.storage.local.files import write_bytes
+from indexer.storage.local.on_disk.files import write_bytes
 from indexer.storage.manifest import FORMAT, Manifest
 from indexer.storage.planner import RECALL
 from indexer.types import IndexReport

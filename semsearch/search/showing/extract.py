@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from indexer.types import StoredDocument
-    from semsearch.search.places import Place
+    from semsearch.search.asking.places import Place
 
 
 @dataclass(frozen=True)

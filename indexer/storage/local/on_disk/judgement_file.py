@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from indexer.errors import CorruptError, LockedError, StoreError
 from indexer.judgements import FILE, judgement_of, line
-from indexer.storage.local.files import sync_folder, write_bytes
+from indexer.storage.local.on_disk.files import sync_folder, write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from indexer.errors import CorruptError
-from indexer.storage.local.files import sha256, sync_folder, write_bytes
+from indexer.storage.local.on_disk.files import sha256, sync_folder, write_bytes
 from indexer.storage.vectors import DTYPES
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from indexer.errors import UsageError
-from semsearch.evaluation import senteval_files
+from semsearch.evaluation.sentences import senteval_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from semsearch.evaluation.senteval_files import Items
+    from semsearch.evaluation.sentences.senteval_files import Items
 
 Protocol = Literal["sts", "folds", "dev", "cross-validation"]
 """How a task is scored: by rank correlation; by nested folds over the whole set; with a dev part that chooses C; or

@@ -10,12 +10,12 @@ import numpy as np
 
 from indexer.errors import StoreError
 from indexer.types import Filter, Neighbours
-from semsearch.search import fusion
+from semsearch.search.ranking import fusion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from semsearch.search.asked import Asked
+    from semsearch.search.asking.asked import Asked
     from semsearch.search.view import View
 
 RETRIEVERS = ("dense", "lexical", "sparse")

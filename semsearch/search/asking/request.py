@@ -13,7 +13,7 @@ from semsearch.nearest import check_names, hint
 
 if TYPE_CHECKING:
     from indexer.types import Filter
-    from semsearch.search.rerank import Reranker
+    from semsearch.search.ranking.rerank import Reranker
 
 Mode = Literal["hybrid", "dense", "lexical", "sparse"]
 Fusion = Literal["convex", "rrf"]
@@ -92,7 +92,7 @@ class HitOptions:
         named = {each.name: (getattr(self, each.name), each.default) for each in fields(self)}
         values = {name: value for name, (value, default) in named.items() if value != default}
         if self.condition is not None:
-            from semsearch.search import filter_expressions
+            from semsearch.search.asking import filter_expressions
 
             values["filter"] = filter_expressions.write(self.condition)
         if not isinstance(values.get("rerank", ""), str):
@@ -181,7 +181,7 @@ def _filter(value: object) -> Filter | None:
     if value is None:
         return None
     from indexer.types import Filter
-    from semsearch.search import filter_expressions
+    from semsearch.search.asking import filter_expressions
 
     if isinstance(value, Filter):
         return value

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from semsearch.evaluation import judged_collection, retrieval
+from semsearch.evaluation.judged import collection as judged_collection
+from semsearch.evaluation.judged import retrieval
 
 if TYPE_CHECKING:
     from semsearch.collection import Collection
-    from semsearch.search.request import SearchRequest
+    from semsearch.search.asking.request import SearchRequest
 
 DEPTH = 10
 MOST = 200

@@ -18,11 +18,16 @@ from indexer.corpus.readers import ReadOptions
 from indexer.progress import Planned, TextsEmbedded
 from semsearch import stores
 from semsearch.collection import Collection
-from semsearch.evaluation import vector_cache
-from semsearch.evaluation.judged import Judged, digest, own_judgements, read_judgements
+from semsearch.evaluation.judged.queries import (
+    Judged,
+    digest,
+    own_judgements,
+    read_judgements,
+)
 from semsearch.evaluation.progress import Progress, silent
-from semsearch.search.asked import Need, read
-from semsearch.search.retrieve import RETRIEVERS, retrieve
+from semsearch.evaluation.sentences import vector_cache
+from semsearch.search.asking.asked import Need, read
+from semsearch.search.ranking.retrieve import RETRIEVERS, retrieve
 from semsearch.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,8 +36,8 @@ if TYPE_CHECKING:
     from indexer.embedding.encoder import Encoder
     from indexer.progress import Event
     from semsearch.encoders import EncoderOverrides
-    from semsearch.search.request import Mode
-    from semsearch.search.retrieve import Candidates, Ranked
+    from semsearch.search.asking.request import Mode
+    from semsearch.search.ranking.retrieve import Candidates, Ranked
 
 MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")
 """Always scored, and gated."""

@@ -19,8 +19,8 @@ from sqlalchemy.exc import DatabaseError
 
 from indexer import words
 from indexer.storage.bm25 import rarity
-from indexer.storage.local import porter
 from indexer.storage.local.sqlite import SQLITE
+from indexer.storage.local.words import porter
 from indexer.storage.sql.dialect import conditions, restricts
 from indexer.storage.sql.reading import JOINED, shown
 from indexer.storage.sql.schema import documents, passages

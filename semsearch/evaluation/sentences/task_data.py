@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from indexer.errors import DataError
-from semsearch.evaluation.senteval_files import HOW_TO_FETCH, Items
+from semsearch.evaluation.sentences.senteval_files import HOW_TO_FETCH, Items
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from semsearch.evaluation.tasks import Hub, Task
+    from semsearch.evaluation.sentences.tasks import Hub, Task
 
 _MARKS = ("STS", "SICK", "MR", "CR", "SUBJ", "MPQA", "SST", "TREC", "MRPC")
 """Names of folders: the folder that holds one of them is SentEval's ``downstream``."""

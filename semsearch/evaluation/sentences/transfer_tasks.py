@@ -32,9 +32,9 @@ from semsearch.evaluation.progress import Progress, silent
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from semsearch.evaluation.senteval_files import Items
-    from semsearch.evaluation.task_data import Data
-    from semsearch.evaluation.vector_cache import Vectors
+    from semsearch.evaluation.sentences.senteval_files import Items
+    from semsearch.evaluation.sentences.task_data import Data
+    from semsearch.evaluation.sentences.vector_cache import Vectors
 
 SEED = 1111
 FOLDS = {False: 10, True: 5}

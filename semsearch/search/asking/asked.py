@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semsearch.search import explain
+from semsearch.search.showing import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from indexer.embedding.encoder import Encoder, Terms
     from indexer.embedding.spec import Role
-    from semsearch.search.explain import Words
+    from semsearch.search.showing.explain import Words
 
 
 @dataclass(frozen=True)

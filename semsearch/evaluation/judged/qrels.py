@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from indexer.errors import DataError
-from semsearch.evaluation.judged import grade, text_lines
+from semsearch.evaluation.judged.queries import grade, text_lines
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence

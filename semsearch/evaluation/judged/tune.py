@@ -13,7 +13,8 @@ import numpy as np
 from ir_measures import nDCG
 
 from indexer.errors import DataError
-from semsearch.evaluation import result_files, retrieval
+from semsearch.evaluation import result_files
+from semsearch.evaluation.judged import retrieval
 from semsearch.evaluation.metrics import Score, resamples
 from semsearch.evaluation.progress import Progress, silent
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from indexer.embedding.encoder import Encoder
-    from semsearch.evaluation.judged import Judged
-    from semsearch.evaluation.judged_collection import Found, JudgedCollection
+    from semsearch.evaluation.judged.collection import Found, JudgedCollection
+    from semsearch.evaluation.judged.queries import Judged
 
 MEASURE = nDCG @ 10
 DEPTH = 100

@@ -17,9 +17,16 @@ from typing import TYPE_CHECKING
 
 from indexer.corpus.decoding.text import clean
 from indexer.errors import DataError
-from semsearch.evaluation import qrels
-from semsearch.evaluation.judged import Judged, digest, first_bytes, positive, shortened, text_lines
-from semsearch.evaluation.qrels import HOW_TO_FETCH
+from semsearch.evaluation.judged import qrels
+from semsearch.evaluation.judged.qrels import HOW_TO_FETCH
+from semsearch.evaluation.judged.queries import (
+    Judged,
+    digest,
+    first_bytes,
+    positive,
+    shortened,
+    text_lines,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

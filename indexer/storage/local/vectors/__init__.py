@@ -1,0 +1,1 @@
+"""Raw vectors in immutable files, and the tables that know them."""

@@ -1,0 +1,1 @@
+"""Search against judgements: collections and queries, retrieval's figures, tuned weights."""

@@ -1,0 +1,1 @@
+"""Candidates of each retriever → one ranking → the passages that become hits."""

@@ -1,0 +1,1 @@
+"""What is shown: hits, snippets and marks, explanations, texts, the map."""
