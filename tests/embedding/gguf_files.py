@@ -32,6 +32,14 @@ def _partial(share: float) -> dict[str, Any]:
     return {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": share}}
 
 
+YARN = {
+    "rope_parameters": {
+        "rope_type": "yarn", "rope_theta": 5000.0, "factor": 4.0, "original_max_position_embeddings": 32,
+        "truncate": False,
+    }
+}  # fmt: skip
+
+
 CONFIGS: dict[str, Callable[[int], Any]] = {
     "llama": lambda v: transformers.LlamaConfig(vocab_size=v, **SIZES, **ROPE),
     "qwen2": lambda v: transformers.Qwen2Config(vocab_size=v, tie_word_embeddings=True, **SIZES, **ROPE),
@@ -61,9 +69,23 @@ CONFIGS: dict[str, Callable[[int], Any]] = {
         new_decoder_architecture=True, num_kv_heads=KV,
     ),
     "bloom": lambda v: transformers.BloomConfig(vocab_size=v, hidden_size=HIDDEN, n_layer=BLOCKS, n_head=HEADS),
+    "mamba": lambda v: transformers.MambaConfig(
+        vocab_size=v, hidden_size=HIDDEN, num_hidden_layers=BLOCKS, state_size=8, expand=3, time_step_rank=5,
+        conv_kernel=3,
+    ),
+    "lfm2": lambda v: transformers.Lfm2Config(
+        vocab_size=v, layer_types=["conv", "full_attention"], conv_L_cache=4, block_auto_adjust_ff_dim=False, **SIZES,
+        **ROPE,
+    ),
+    "gpt-oss": lambda v: transformers.GptOssConfig(
+        vocab_size=v, head_dim=24, num_local_experts=EXPERTS, num_experts_per_tok=2, sliding_window=8, **SIZES, **YARN,
+    ),
+    "minimax-m2": lambda v: transformers.MiniMaxM2Config(
+        vocab_size=v, head_dim=HEAD, num_local_experts=EXPERTS, num_experts_per_tok=2, **SIZES, **_partial(0.5),
+    ),
 }  # fmt: skip
 FAMILIES = tuple(CONFIGS)
-UNREAD = ("gemma", "falcon, grouped")
+UNREAD = ("gemma", "falcon, grouped", "gpt-oss")
 """Of these, what transformers' own loader does not know, or turns over wrongly."""
 
 
@@ -110,11 +132,18 @@ def _keys(writer: Writer, architecture: str, config: Any) -> None:
     writer.add_context_length(getattr(config, "max_position_embeddings", POSITIONS))
     writer.add_embedding_length(config.hidden_size)
     writer.add_feed_forward_length(4 * HIDDEN if architecture == "bloom" else MLP)
+    if architecture == "mamba":
+        _of_states(writer, config)
+        return
     writer.add_head_count(HEADS)
     kv = {"falcon": getattr(config, "num_kv_heads", 1), "gpt2": HEADS, "bloom": HEADS}.get(architecture, KV)
     if architecture == "falcon" and not config.new_decoder_architecture:
         kv = 1
-    writer.add_head_count_kv(kv)
+    if architecture == "lfm2":
+        writer.add_head_count_kv([0 if kind == "conv" else KV for kind in config.layer_types])
+        writer.add_shortconv_l_cache(config.conv_L_cache)
+    else:
+        writer.add_head_count_kv(kv)
     writer.add_layer_norm_rms_eps(getattr(config, "rms_norm_eps", getattr(config, "norm_eps", 1e-5)))
     writer.add_layer_norm_eps(
         getattr(config, "layer_norm_eps", getattr(config, "norm_epsilon", getattr(config, "layer_norm_epsilon", 1e-5)))
@@ -128,12 +157,30 @@ def _keys(writer: Writer, architecture: str, config: Any) -> None:
     if full:
         writer.add_rope_freq_base(full["rope_theta"])
         writer.add_rope_dimension_count(int(head * full.get("partial_rotary_factor", 1.0)))
-    if architecture in ("gemma2", "gemma3"):
+    if full.get("rope_type") == "yarn":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(full["factor"])
+        writer.add_rope_scaling_orig_ctx_len(full["original_max_position_embeddings"])
+    if architecture in ("gemma2", "gemma3", "gpt-oss"):
         writer.add_sliding_window(config.sliding_window)
+    if architecture in ("gpt-oss", "minimax-m2"):
+        writer.add_expert_count(EXPERTS)
+        writer.add_expert_used_count(2)
+        writer.add_expert_feed_forward_length(MLP)
+        if architecture == "minimax-m2":
+            writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
     if "moe" in architecture:
         writer.add_expert_count(EXPERTS)
         writer.add_expert_used_count(2)
         writer.add_expert_feed_forward_length(32)
+
+
+def _of_states(writer: Writer, config: Any) -> None:
+    writer.add_ssm_conv_kernel(config.conv_kernel)
+    writer.add_ssm_inner_size(config.intermediate_size)
+    writer.add_ssm_state_size(config.state_size)
+    writer.add_ssm_time_step_rank(config.time_step_rank)
+    writer.add_layer_norm_rms_eps(config.layer_norm_epsilon)
 
 
 def add_tokenizer(writer: Writer, model: dict[str, Any], pre: str = "gpt-2") -> None:
@@ -158,12 +205,18 @@ def tensors(architecture: str, model: Any) -> dict[str, np.ndarray]:
         values = tensor.numpy()
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
+        block = name.split(".")[2] if "layers." in name else ""
+        if ".experts." in name and architecture == "gpt-oss":
+            found |= _experts_of_gpt_oss(name, values)
+            continue
+        if name.endswith("e_score_correction_bias"):
+            found[f"blk.{block}.exp_probs_b.bias"] = values
+            continue
         if ".experts.gate_up_proj" in name:
-            block = name.split(".")[2]
             for part, half in zip(("gate", "up"), np.split(values, 2, axis=1), strict=True):
                 found[f"blk.{block}.ffn_{part}_exps.weight"] = half
             continue
-        stem, ending = name, ".weight"
+        stem, ending = name, "" if architecture == "mamba" else ".weight"
         if name.endswith((".weight", ".bias")):
             stem, _, last = name.rpartition(".")
             ending = f".{last}"
@@ -171,6 +224,15 @@ def tensors(architecture: str, model: Any) -> dict[str, np.ndarray]:
         assert theirs is not None, name
         found[theirs + ending] = _turned(architecture, config, theirs, ending, values)
     return found
+
+
+def _experts_of_gpt_oss(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
+    block, ending = name.split(".")[2], "bias" if name.endswith("_bias") else "weight"
+    if ending == "weight":
+        values = values.swapaxes(1, 2)
+    if ".down_proj" in name:
+        return {f"blk.{block}.ffn_down_exps.{ending}": values}
+    return {f"blk.{block}.ffn_{part}_exps.{ending}": values[:, i::2] for i, part in enumerate(("gate", "up"))}
 
 
 def _turned(architecture: str, config: Any, name: str, ending: str, values: np.ndarray) -> np.ndarray:
@@ -190,4 +252,8 @@ def _turned(architecture: str, config: Any, name: str, ending: str, values: np.n
         return np.concatenate([part.reshape(-1, values.shape[-1]) for part in parts])
     if name.endswith("ffn_gate_inp_shexp"):
         return values.reshape(-1)
+    if name.endswith("ssm_a"):
+        return -np.exp(values)
+    if name.endswith(("ssm_conv1d", "shortconv.conv")) and ending == ".weight":
+        return values[:, 0]
     return values

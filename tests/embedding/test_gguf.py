@@ -14,6 +14,7 @@ import pytest
 import torch
 import transformers
 from gguf import GGMLQuantizationType
+from transformers.integrations import GGUF_CONFIG_MAPPING
 
 from indexer.embedding import open_encoder, resolve
 from indexer.embedding.spec import EncoderSpec
@@ -145,30 +146,39 @@ def test_the_encoder_takes_the_file_itself(
     """A file beside its original folder: the same vectors, in every way that a batch goes."""
     monkeypatch.setenv("SEMSEARCH_CACHE", str(tmp_path))
     texts = ["A man is riding a horse.", "Two dogs.", "The stock market fell on Friday, and the waves are high."]
-    for family in ("qwen2", "gemma3", "phi3", "stablelm"):
+    for family in ("qwen2", "gemma3", "phi3", "stablelm", "mamba", "lfm2", "gpt-oss"):
         model, path = written(family)
         original = tmp_path / "original" / family
         model.save_pretrained(original)
         (converted,) = [packaged.converted(path, lambda _: None)]
         for name in ("tokenizer.json", "tokenizer_config.json"):
             shutil.copy(converted / name, original / name)
-        ours = open_encoder(resolve(EncoderSpec(model=str(path), precision="fp32"))).encode(texts)
+        encoder = open_encoder(resolve(EncoderSpec(model=str(path), precision="fp32")))
+        ours = encoder.encode(texts)
         theirs = open_encoder(resolve(EncoderSpec(model=str(original), precision="fp32"))).encode(texts)
         np.testing.assert_allclose(ours, theirs, atol=1e-5, err_msg=family)
+        np.testing.assert_allclose(ours[:1], encoder.encode(texts[:1]), atol=1e-5, err_msg=family)  # alone, in a batch
 
 
-def test_other_families_are_refused_with_those_that_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("family", "reason"), [("t5", r" \(an encoder and a decoder; .*\)"), ("bert", "")])
+def test_other_families_are_refused_with_those_that_are_read(family: str, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
-    writer = gguf.GGUFWriter(path, "mamba")
+    writer = gguf.GGUFWriter(path, family)
     writer.add_block_count(1)
     gguf_files.finish(writer)
     with pytest.raises(
-        ModelError, match=r"architecture 'mamba'; those read are llama, qwen2, .*, bloom: give"
+        ModelError, match=rf"architecture '{family}'{reason}; those read are llama, qwen2, .*, minimax-m2: give"
     ) as error:
         conversion.convert(path, tmp_path / "folder")
     assert set(families.FAMILIES) == set(tensors.NAMES)
     assert all(name in str(error.value) for name in families.FAMILIES)
     assert not (tmp_path / "folder").exists()
+
+
+def test_every_family_that_transformers_reads_is_read_or_named_with_the_reason() -> None:
+    theirs = {name.replace("_moe", "moe").replace("_", "-") for name in GGUF_CONFIG_MAPPING}
+    others = {"general", "tokenizer", "mistral", "umt5"}  # Mistral's files call themselves llama, umT5's t5
+    assert theirs - others == (set(families.FAMILIES) - {"gemma"}) | (set(families.REFUSED) - {"t5encoder"})
 
 
 def test_a_tensor_of_another_variant_is_refused_by_name(vocabulary: dict[str, Any], tmp_path: Path) -> None:

@@ -21,6 +21,14 @@ LLAMA_3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_positi
 """How Llama 3.1 and later scale their rotary frequencies; files hold only the factors that come of it."""
 
 
+REFUSED = {
+    **dict.fromkeys(("t5", "t5encoder"), "an encoder and a decoder; GGUF is read of decoders alone"),
+    "deci": "whose code transformers does not have",
+    "gemma4": "whose blocks differ in the size of their heads",
+}
+"""Families of transformers' own tables that are not read, and why."""
+
+
 def config(model: Metadata) -> dict[str, Any]:
     """Return what config.json has to say.
 
@@ -29,9 +37,10 @@ def config(model: Metadata) -> dict[str, Any]:
     """
     make = FAMILIES.get(model.architecture)
     if make is None:
+        reason = REFUSED.get(model.architecture, "")
         raise ModelError(
-            f"{model.source} is a GGUF file of architecture {model.architecture!r}; those read are "
-            f"{', '.join(FAMILIES)}: give the model's original folder or hub name instead"
+            f"{model.source} is a GGUF file of architecture {model.architecture!r}{reason and f' ({reason})'}; those "
+            f"read are {', '.join(FAMILIES)}: give the model's original folder or hub name instead"
         )
     return make(model)
 
@@ -57,13 +66,19 @@ def _whole(model: Metadata, architecture: str, model_type: str, values: Mapping[
     }
 
 
-def _decoder(model: Metadata) -> dict[str, Any]:
-    """Return the shape of a decoder with rotary positions, under the names that most of them share."""
+def _decoder(model: Metadata, kv_heads: int | None = None) -> dict[str, Any]:
+    """Return the shape of a decoder with rotary positions, under the names that most of them share.
+
+    Args:
+        model: The file.
+        kv_heads: Key and value heads of a block; None: as the file says, the same in all blocks.
+    """
     heads, hidden = int(model.get("attention.head_count")), int(model.get("embedding_length"))
     head_dim = int(model.get("attention.key_length", hidden // heads))
     if int(model.get("attention.value_length", head_dim)) != head_dim:
         raise ModelError(f"{model.source} has heads whose keys and values differ in size, which is not read")
-    kv_heads, feed_forward = model.get("attention.head_count_kv", heads), model.get("feed_forward_length")
+    kv_heads = model.get("attention.head_count_kv", heads) if kv_heads is None else kv_heads
+    feed_forward = model.get("feed_forward_length")
     if not isinstance(kv_heads, int) or not isinstance(feed_forward, int):
         raise ModelError(f"{model.source} has blocks of different shapes, which is not read")
     return {
@@ -296,6 +311,57 @@ def _bloom(model: Metadata) -> dict[str, Any]:
     return _whole(model, "BloomForCausalLM", "bloom", values) | {"tie_word_embeddings": True}
 
 
+def _mamba(model: Metadata) -> dict[str, Any]:
+    if model.get("ssm.dt_b_c_rms", default=False):
+        raise ModelError(f"{model.source} is a Falcon Mamba, which is not read")
+    hidden = int(model.get("embedding_length"))
+    values = {
+        "hidden_size": hidden,
+        "num_hidden_layers": int(model.get("block_count")),
+        "expand": int(model.get("ssm.inner_size")) // hidden,
+        "state_size": int(model.get("ssm.state_size")),
+        "conv_kernel": int(model.get("ssm.conv_kernel")),
+        "time_step_rank": int(model.get("ssm.time_step_rank")),
+        "layer_norm_epsilon": _short(model.get("attention.layer_norm_rms_epsilon")),
+        "use_conv_bias": model.has(r"blk\.0\.ssm_conv1d\.bias"),
+    }
+    return _whole(model, "MambaForCausalLM", "mamba", values)
+
+
+def _lfm2(model: Metadata) -> dict[str, Any]:
+    kv_heads = [int(n) for n in model.get("attention.head_count_kv")]  # none in blocks that are convolutions
+    values = {
+        **_decoder(model, max(kv_heads)),
+        "norm_eps": _short(model.get("attention.layer_norm_rms_epsilon")),
+        "conv_L_cache": int(model.get("shortconv.l_cache")),
+        "block_auto_adjust_ff_dim": False,
+        "layer_types": ["full_attention" if n else "conv" for n in kv_heads],
+    }
+    return _whole(model, "Lfm2ForCausalLM", "lfm2", values)
+
+
+def _local_experts(model: Metadata) -> dict[str, Any]:
+    return {
+        "intermediate_size": int(model.get("expert_feed_forward_length", model.get("feed_forward_length"))),
+        "num_local_experts": int(model.get("expert_count")),
+        "num_experts_per_tok": int(model.get("expert_used_count")),
+    }
+
+
+def _gpt_oss(model: Metadata) -> dict[str, Any]:
+    shape = _decoder(model)
+    if shape["rope_parameters"]["rope_type"] == "yarn":
+        shape["rope_parameters"]["truncate"] = False
+    values = {**shape, **_rms(model), **_local_experts(model)}
+    values["sliding_window"] = int(model.get("attention.sliding_window", 128))
+    return _whole(model, "GptOssForCausalLM", "gpt_oss", values)
+
+
+def _minimax_m2(model: Metadata) -> dict[str, Any]:
+    values = {**_decoder(model), **_rms(model), **_local_experts(model)}
+    return _whole(model, "MiniMaxM2ForCausalLM", "minimax_m2", values)
+
+
 FAMILIES: dict[str, Callable[[Metadata], dict[str, Any]]] = {
     "llama": _llama,  # Mistral's files call themselves llama
     "qwen2": _qwen2,
@@ -312,4 +378,8 @@ FAMILIES: dict[str, Callable[[Metadata], dict[str, Any]]] = {
     "gpt2": _gpt2,
     "falcon": _falcon,
     "bloom": _bloom,
+    "mamba": _mamba,
+    "lfm2": _lfm2,
+    "gpt-oss": _gpt_oss,
+    "minimax-m2": _minimax_m2,
 }

@@ -41,6 +41,7 @@ GEMMA_2 = {
     "ffn_norm": "pre_feedforward_layernorm",
     "post_ffw_norm": "post_feedforward_layernorm",
 }
+MIXTRAL = {"ffn_gate_exps": "w1", "ffn_up_exps": "w3", "ffn_down_exps": "w2"}
 EXPERTS = {"ffn_gate_exps": "gate_proj", "ffn_up_exps": "up_proj", "ffn_down_exps": "down_proj"}
 ROUTED = {"ffn_gate_inp": "mlp.gate"}
 SHARED = {
@@ -66,6 +67,40 @@ BLOOM = {
     "ffn_down": "mlp.dense_4h_to_h",
 }
 FALCON = {name: theirs for name, theirs in BLOOM.items() if name != "ffn_norm"}
+MAMBA = {
+    "attn_norm": "norm",
+    "ssm_in": "mixer.in_proj",
+    "ssm_conv1d": "mixer.conv1d",
+    "ssm_x": "mixer.x_proj",
+    "ssm_dt": "mixer.dt_proj",
+    "ssm_a": "mixer.A_log",
+    "ssm_d": "mixer.D",
+    "ssm_out": "mixer.out_proj",
+}
+LFM2 = {
+    "attn_norm": "operator_norm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.out_proj",
+    "attn_q_norm": "self_attn.q_layernorm",
+    "attn_k_norm": "self_attn.k_layernorm",
+    "shortconv.conv": "conv.conv",
+    "shortconv.in_proj": "conv.in_proj",
+    "shortconv.out_proj": "conv.out_proj",
+    "ffn_norm": "ffn_norm",
+    "ffn_gate": "feed_forward.w1",
+    "ffn_up": "feed_forward.w3",
+    "ffn_down": "feed_forward.w2",
+}
+GPT_OSS = {
+    "post_attention_norm": "post_attention_layernorm",
+    "attn_sinks": "self_attn.sinks",
+    "ffn_gate_inp": "mlp.router",
+}
+MINIMAX_M2 = {"ffn_gate_inp": "mlp.gate", "exp_probs_b": "mlp.e_score_correction_bias"}
+WHOLE = ("A_log", "D", "sinks", "e_score_correction_bias")
+"""Last part of names that transformers gives no .weight or .bias."""
 IN_CONFIG = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 """Tensors of which config.json tells."""
 
@@ -110,6 +145,14 @@ NAMES = {
         BLOOM,
         {"token_embd": "word_embeddings", "token_embd_norm": "word_embeddings_layernorm", "output_norm": "ln_f"},
     ),
+    "mamba": Names(
+        MAMBA,
+        {"token_embd": "backbone.embeddings", "output_norm": "backbone.norm_f", "output": "lm_head"},
+        "backbone.layers",
+    ),
+    "lfm2": Names(LFM2, {**TOP, "token_embd_norm": "model.embedding_norm"}),
+    "gpt-oss": _decoder(GPT_OSS),
+    "minimax-m2": _decoder(NORMED_HEADS, MINIMAX_M2),
 }
 
 
@@ -133,19 +176,22 @@ def weights(model: Metadata, config: Mapping[str, Any]) -> Iterator[Weight]:
     for stored in model.tensors.values():
         if stored.name in IN_CONFIG or (config.get("tie_word_embeddings") and stored.name == "output.weight"):
             continue
-        stem, _, ending = stored.name.rpartition(".")
-        block = re.fullmatch(r"blk\.(\d+)\.(\w+)", stem)
-        if block and ending == "weight" and block[2] in EXPERTS and "num_experts" in config:
-            yield from _each_expert(stored, f"{names.blocks}.{block[1]}.mlp.experts", EXPERTS[block[2]])
+        stem, dot, ending = stored.name.rpartition(".")
+        if ending not in ("weight", "bias"):
+            stem, dot, ending = stored.name, "", ""
+        block = re.fullmatch(r"blk\.(\d+)\.([\w.]+)", stem)
+        if block and block[2] in EXPERTS and model.architecture in EXPERTS_OF:
+            yield from EXPERTS_OF[model.architecture](model, stored, f"{names.blocks}.{block[1]}.mlp.experts", block[2])
             continue
         theirs = _name(model, names, block, stem)
-        if theirs is None or ending not in ("weight", "bias"):
+        if theirs is None:
             raise ModelError(
                 f"{model.source} holds a tensor {stored.name!r} that no {model.architecture} model has; it is of a "
                 "variant that is not read: give the model's original folder or hub name instead"
             )
         layout = _layout(model.architecture, block[2] if block else stem, ending)
-        yield _weight(stored, f"{theirs}.{ending}", layout, config)
+        whole = theirs.rpartition(".")[2] in WHOLE
+        yield _weight(stored, theirs if whole else f"{theirs}{dot}{ending}", layout, config)
 
 
 def _name(model: Metadata, names: Names, block: re.Match[str] | None, stem: str) -> str | None:
@@ -163,17 +209,60 @@ def _name(model: Metadata, names: Names, block: re.Match[str] | None, stem: str)
 def _weight(stored: Stored, name: str, layout: Layout | None, config: Mapping[str, Any]) -> Weight:
     if layout is None:
         return Weight(name, stored.shape, stored.chunks)
-    shapes: dict[Layout, tuple[int, ...]] = {_turned: stored.shape[::-1], _row: (1, *stored.shape)}
+    shapes: dict[Layout, tuple[int, ...]] = {
+        _turned: stored.shape[::-1],
+        _row: (1, *stored.shape),
+        _kernel: (stored.shape[0], 1, stored.shape[-1]),
+    }
     shape = shapes.get(layout, stored.shape)
     return Weight(name, shape, lambda: iter([layout(stored.values(), config)]))
 
 
-def _each_expert(stored: Stored, name: str, part: str) -> Iterator[Weight]:
-    """Yield a weight for each of the experts that llama.cpp stacks (experts, o, i)."""
-    rows = stored.data.reshape(stored.shape[0], stored.shape[1], -1)
-    for number, data in enumerate(rows):
-        single = type(stored)(stored.name, stored.shape[1:], stored.kind, data)
-        yield Weight(f"{name}.{number}.{part}.weight", single.shape, single.chunks)
+def _each_expert(stored: Stored) -> Iterator[Stored]:
+    """Yield a matrix (o, i) for each of the experts that llama.cpp stacks (experts, o, i)."""
+    for data in stored.data.reshape(stored.shape[0], stored.shape[1], -1):
+        yield type(stored)(stored.name, stored.shape[1:], stored.kind, data)
+
+
+def _experts_apart(model: Metadata, stored: Stored, name: str, part: str) -> Iterator[Weight]:
+    """Yield a weight for each expert; transformers stacks them again as it loads them."""
+    theirs = (MIXTRAL if model.architecture == "minimax-m2" else EXPERTS)[part]
+    for number, single in enumerate(_each_expert(stored)):
+        yield Weight(f"{name}.{number}.{theirs}.weight", single.shape, single.chunks)
+
+
+def _experts_turned(model: Metadata, stored: Stored, name: str, part: str) -> Iterator[Weight]:
+    """Yield the experts of GPT-OSS as transformers keeps them: (experts, i, o), gates and what they gate by turns."""
+    if part == "ffn_up_exps":
+        return  # comes with its gates
+    if part == "ffn_gate_exps":
+        pair, theirs = (stored, model.tensors[stored.name.replace("ffn_gate", "ffn_up")]), "gate_up_proj"
+    else:
+        pair, theirs = (stored,), "down_proj"
+    width = len(pair) * stored.shape[1]
+    if stored.name.endswith(".bias"):
+        both = [each.values() for each in pair]
+        yield Weight(f"{name}.{theirs}_bias", (stored.shape[0], width), lambda: iter([_by_turns(both)]))
+        return
+
+    def chunks() -> Iterator[Array]:
+        for singles in zip(*map(_each_expert, pair), strict=True):
+            yield _by_turns([single.values().T for single in singles])
+
+    yield Weight(f"{name}.{theirs}", (stored.shape[0], stored.shape[2], width), chunks)
+
+
+def _by_turns(parts: list[Array]) -> Array:
+    """Return (…, n * parts): the first of each part, then the second of each."""
+    return np.stack(parts, axis=-1).reshape(*parts[0].shape[:-1], -1)
+
+
+EXPERTS_OF = {
+    "qwen2moe": _experts_apart,
+    "qwen3moe": _experts_apart,
+    "minimax-m2": _experts_apart,
+    "gpt-oss": _experts_turned,
+}
 
 
 def _layout(architecture: str, part: str, ending: str) -> Layout | None:
@@ -186,9 +275,9 @@ def _layout(architecture: str, part: str, ending: str) -> Layout | None:
         return _turned
     if architecture in ("bloom", "falcon") and part == "attn_qkv":
         return _bloom_heads if architecture == "bloom" else _falcon_groups
-    if part == "ffn_gate_inp_shexp":
-        return _row
-    return None
+    if part in ("ssm_conv1d", "shortconv.conv") and ending == "weight":
+        return _kernel
+    return {"ffn_gate_inp_shexp": _row, "ssm_a": _logarithm}.get(part)
 
 
 def _less_one(values: Array, _: Mapping[str, Any]) -> Array:
@@ -201,6 +290,14 @@ def _turned(values: Array, _: Mapping[str, Any]) -> Array:
 
 def _row(values: Array, _: Mapping[str, Any]) -> Array:
     return values.reshape(1, -1)
+
+
+def _kernel(values: Array, _: Mapping[str, Any]) -> Array:
+    return values.reshape(len(values), 1, -1)
+
+
+def _logarithm(values: Array, _: Mapping[str, Any]) -> Array:
+    return np.log(-values)
 
 
 def _halves_of_queries(values: Array, config: Mapping[str, Any]) -> Array:
