@@ -44,14 +44,14 @@ def cache_folder() -> Path:
     return packaged.cache_folder() / "evaluation"
 
 
-def load(names: Sequence[str], folder: Path | None, quick: bool) -> list[Data]:
-    """Load the named tasks' examples.
+def load(names: Sequence[str], folder: Path | None, quick: bool, examples: int | None = None) -> list[Data]:
+    """Load the named tasks' examples; with ``quick`` some, about ``examples`` of each task where that is given.
 
     Raises:
         DataError: Data are missing or damaged. Nothing expensive has begun by then.
     """
     loaded = [task_data.load(TASKS[name], folder) for name in names]
-    return [task_data.quick(data) for data in loaded] if quick else loaded
+    return [task_data.quick(data, examples) for data in loaded] if quick else loaded
 
 
 def score(

@@ -2,6 +2,7 @@
 
     tasks = ["sts", "MR", "CR"]     # names, or sts or transfer for all of a kind
     quick = false
+    examples = 500                  # about so many of each task, quick mode's own number where left out; quick alone
     output = "results"              # folder, relative to this file; its own name without .toml where left out
 
     [[encoder]]
@@ -45,6 +46,8 @@ logger = logging.getLogger(__name__)
 KINDS = {"sts": STS, "transfer": TRANSFER}
 SPEC_FIELDS = set(EncoderSpec.keys()) - {"weights", "adapter_weights"}
 OTHER_FIELDS = {"name", "preset", "method", "parameters", "device", "batch_tokens", "device_map"}
+FEWEST = 20
+"""Examples of a task under which a score says nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,8 @@ class Study:
     quick: bool
     output: Path
     entries: tuple[Entry, ...]
+    examples: int | None = None
+    """About so many of each task in quick mode; None: its own number."""
 
 
 def read(path: Path) -> Study:
@@ -86,7 +91,7 @@ def read(path: Path) -> Study:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as a study: {error}") from error
-    _known(values, {"tasks", "quick", "output", "encoder"}, str(path))
+    _known(values, {"tasks", "quick", "examples", "output", "encoder"}, str(path))
     tasks: list[str] = []
     for name in values.get("tasks", ["sts"]):
         if name not in TASKS and name not in KINDS:
@@ -97,7 +102,12 @@ def read(path: Path) -> Study:
     if not entries or len(set(slugs)) < len(slugs) or not all(slugs):
         raise ConfigError(f"{path}: a study has one [[encoder]] or more, each with a name of its own; names: {slugs}")
     output = path.parent / values.get("output", path.stem)
-    return Study(tuple(dict.fromkeys(tasks)), bool(values.get("quick", False)), output, entries)
+    quick, examples = bool(values.get("quick", False)), values.get("examples")
+    if examples is not None and not (quick and type(examples) is int and examples >= FEWEST):
+        raise ConfigError(
+            f"{path}: examples is {examples!r}; it is a number from {FEWEST} on, and belongs to quick = true"
+        )
+    return Study(tuple(dict.fromkeys(tasks)), quick, output, entries, examples)
 
 
 def _entry(table: Mapping[str, Any], path: Path) -> Entry:
@@ -133,7 +143,7 @@ def run(
     """Run the pairs that have no result yet, write results, tables and plots; return a result for each encoder."""
     output = output or study.output
     output.mkdir(parents=True, exist_ok=True)
-    loaded = runner.load(study.tasks, data, study.quick)
+    loaded = runner.load(study.tasks, data, study.quick, study.examples)
     made: list[dict[str, Any]] = []
     for entry in study.entries:
         try:

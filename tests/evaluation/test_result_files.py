@@ -124,10 +124,12 @@ def test_an_encoder_whose_weights_cannot_be_had_is_a_row_that_says_so(tmp_path: 
     ("text", "what"),
     [
         ("tasks = [", "cannot be read"),
-        ('task = ["STS12"]', "unknown key task; keys are encoder, output, quick, tasks"),
+        ('task = ["STS12"]', "unknown key task; keys are encoder, examples, output, quick, tasks"),
         ('tasks = ["STS99"]', "no task is named 'STS99'"),
         ('tasks = ["sts"]', "one \\[\\[encoder\\]\\] or more"),
         ('[[encoder]]\nmodel = "hash:4"', "every encoder needs a name"),
+        ('examples = 90\n[[encoder]]\nname = "a"', "examples is 90; it .* belongs to quick = true"),
+        ('quick = true\nexamples = "90"\n[[encoder]]\nname = "a"', "examples is '90'; it is 20 or more"),
         ('[[encoder]]\nname = "a"\nmodle = "x"', "unknown key modle"),
         ('[[encoder]]\nname = "a"\npooling = "lst"', "pooling is 'lst'"),
     ],

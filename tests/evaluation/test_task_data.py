@@ -145,6 +145,18 @@ def test_quick_is_a_fixed_subset(shared_data: Path) -> None:
     assert np.bincount(transfer.parts["all"].gold).tolist() == [400, 400]
 
 
+def test_a_smaller_subset_is_shared_among_the_parts_as_the_usual_one_is(shared_data: Path) -> None:
+    whole = task_data.load(TASKS["STS14"], shared_data)
+    some = task_data.quick(whole, 60)
+    assert some.quick
+    assert {name: len(items) for name, items in some.parts.items()} == {
+        "deft-forum": 7, "deft-news": 5, "headlines": 12, "images": 12, "OnWN": 12, "tweet-news": 12,
+    }  # fmt: skip
+    assert task_data.quick(whole, 10**6).digests == whole.digests  # no more than there are
+    trec = task_data.quick(task_data.load(TASKS["TREC"], shared_data), 400)
+    assert {name: len(items) for name, items in trec.parts.items()} == {"train": 300, "test": 100}
+
+
 def test_tasks_are_selected_by_name() -> None:
     assert select([], STS) == STS
     assert "STSBenchmark-dev" not in STS

@@ -108,13 +108,20 @@ def _from_hub(hub: Hub) -> Items:
     return Items(tuple(first), tuple(second), gold)
 
 
-def quick(data: Data) -> Data:
-    """Return a fixed subset for a first impression in minutes on a CPU: the same examples on every machine."""
+def quick(data: Data, examples: int | None = None) -> Data:
+    """Return a fixed subset for a first impression in minutes on a CPU: the same examples on every machine.
+
+    Args:
+        data: All examples.
+        examples: About so many in all, shared among the parts by the sizes that they have in quick mode; None: quick
+            mode's own number.
+    """
+    usual = QUICK_STS if data.task.protocol == "sts" else sum(QUICK_TRANSFER[name] for name in data.parts)
+    share = (examples or usual) / usual
     if data.task.protocol == "sts":
         total = sum(map(len, data.parts.values()))
-        sizes = {name: max(2, round(QUICK_STS * len(items) / total)) for name, items in data.parts.items()}
+        sizes = {name: max(2, round(share * QUICK_STS * len(items) / total)) for name, items in data.parts.items()}
     else:
-        sizes = QUICK_TRANSFER
-    return Data(
-        data.task, {name: items.spread(sizes[name]) for name, items in data.parts.items()}, data.source, quick=True
-    )
+        sizes = {name: round(share * QUICK_TRANSFER[name]) for name in data.parts}
+    parts = {name: items.spread(min(sizes[name], len(items))) for name, items in data.parts.items()}
+    return Data(data.task, parts, data.source, quick=True)
