@@ -44,7 +44,7 @@ def scaling(results: Results, path: Path) -> None:
     for method, points in lines.items():
         x, y = zip(*sorted(points), strict=True)
         axes.plot(x, y, marker="o", label=method)
-    axes.set(xscale="log", xlabel="parameters", ylabel=f"{_kind(results)} average")
+    axes.set(xscale="log", xlabel="parameters", ylabel=_kind(results))
     figure.legend(loc="outside right upper", fontsize="small")
     _save(figure, path)
 
@@ -65,7 +65,7 @@ def methods(results: Results, path: Path) -> None:
     rising = dict(sorted(best.items(), key=lambda item: item[1]))
     bars = axes.barh(list(rising), list(rising.values()))
     axes.bar_label(bars, fmt=" %.2f")
-    axes.set(xlabel=f"{_kind(results)} average", xlim=(_floor(best.values()), max(best.values()) + 8))
+    axes.set(xlabel=_kind(results), xlim=(_floor(best.values()), max(best.values()) + 8))
     axes.grid(axis="y", visible=False)
     _save(figure, path)
 
@@ -141,13 +141,17 @@ def demonstrations(scores: Mapping[str, Sequence[float]], without: Mapping[str, 
 
 
 def _average(result: Mapping[str, Any]) -> float | None:
-    averages = result.get("averages") or {}
-    value = averages.get("sts", averages.get("transfer"))
+    """Return the average of the tasks of a kind, or the score of the only task."""
+    averages, scores = result.get("averages") or {}, list(result["scores"].values())
+    value = averages.get("sts", averages.get("transfer", scores[0] if len(scores) == 1 else None))
     return None if value is None else float(value)
 
 
 def _kind(results: Results) -> str:
-    return "STS" if any("sts" in (r.get("averages") or {}) for r in results) else "transfer"
+    kinds = {kind for result in results for kind in result.get("averages") or {}}
+    if kinds:
+        return "average of STS tasks" if "sts" in kinds else "average of transfer tasks"
+    return ", ".join({SHORT.get(name, name): None for result in results for name in result["scores"]})
 
 
 def _method(result: Mapping[str, Any]) -> str:

@@ -104,9 +104,7 @@ def read(path: Path) -> Study:
     output = path.parent / values.get("output", path.stem)
     quick, examples = bool(values.get("quick", False)), values.get("examples")
     if examples is not None and not (quick and type(examples) is int and examples >= FEWEST):
-        raise ConfigError(
-            f"{path}: examples is {examples!r}; it is a number from {FEWEST} on, and belongs to quick = true"
-        )
+        raise ConfigError(f"{path}: examples is {examples!r}; it is {FEWEST} or more, and belongs to quick = true")
     return Study(tuple(dict.fromkeys(tasks)), quick, output, entries, examples)
 
 
