@@ -235,10 +235,9 @@ def _experts_turned(model: Metadata, stored: Stored, name: str, part: str) -> It
     """Yield the experts of GPT-OSS as transformers keeps them: (experts, i, o), gates and what they gate by turns."""
     if part == "ffn_up_exps":
         return  # comes with its gates
+    pair, theirs = [stored], "down_proj"
     if part == "ffn_gate_exps":
-        pair, theirs = (stored, model.tensors[stored.name.replace("ffn_gate", "ffn_up")]), "gate_up_proj"
-    else:
-        pair, theirs = (stored,), "down_proj"
+        pair, theirs = [stored, model.tensors[stored.name.replace("ffn_gate", "ffn_up")]], "gate_up_proj"
     width = len(pair) * stored.shape[1]
     if stored.name.endswith(".bias"):
         both = [each.values() for each in pair]
