@@ -367,7 +367,7 @@ class Collection(InParts):
 
         wanted = encoder or EncoderOverrides()
         if isinstance(wanted, EncoderOverrides):
-            wanted = encoders.choose(self.settings, wanted, "search")
+            wanted = encoders.choose(self.settings, wanted)
         spec = embedding.resolve(wanted)
         if spec.fingerprint == self.spec.fingerprint:
             return None

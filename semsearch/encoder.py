@@ -58,7 +58,7 @@ class Encoder:
         settings = load_settings()
         how = encoders.EncoderOverrides(device=device, precision=precision, batch_tokens=batch_tokens)
         if name_or_spec is None:
-            spec = encoders.choose(settings, how, "search")
+            spec = encoders.choose(settings, how)
         else:
             spec = encoders.named(name_or_spec) if isinstance(name_or_spec, str) else name_or_spec
             spec = spec if precision is None else replace(spec, precision=precision)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from indexer import embedding
-from indexer.embedding.spec import DEFAULT_MODEL, FLOATS, EncoderSpec, Pooling, Precision
+from indexer.embedding.spec import DEFAULT_ADAPTER, DEFAULT_MODEL, FLOATS, RETIRED, EncoderSpec, Pooling, Precision
 from indexer.errors import MismatchError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from semsearch.settings import Settings
-
-Purpose = Literal["search", "sts"]
-"""Use of the vectors; also the name of the shipped adapter that serves it best."""
 
 FIELDS = (
     "model",
@@ -110,10 +107,10 @@ NOTHING = EncoderOverrides()
 """No option was given."""
 
 
-def choose(settings: Settings, overrides: EncoderOverrides, purpose: Purpose) -> EncoderSpec:
+def choose(settings: Settings, overrides: EncoderOverrides) -> EncoderSpec:
     """Return the encoder for a new collection, a list of texts or an evaluation; not yet resolved.
 
-    The shipped adapter of ``purpose`` is taken where nothing was said about the model but how to run it.
+    The default adapter is taken where nothing was said about the model but how to run it.
 
     Raises:
         ConfigError: There is no such preset, or a field has a value that it cannot have.
@@ -123,8 +120,8 @@ def choose(settings: Settings, overrides: EncoderOverrides, purpose: Purpose) ->
     spec = embedding.preset(wanted["preset"]) if wanted["preset"] else EncoderSpec()
     said = ("preset", "adapter", "template", "query_template", "query_adapter", "pooling", "layers")
     unsaid = all(wanted[name] is None for name in said)
-    if unsaid and wanted["model"] in (None, DEFAULT_MODEL) and purpose in embedding.shipped_adapters():
-        wanted["adapter"] = purpose
+    if unsaid and wanted["model"] in (None, DEFAULT_MODEL):
+        wanted["adapter"] = DEFAULT_ADAPTER
     return _put(spec, wanted)
 
 
@@ -160,8 +157,10 @@ def confirm(made_by: EncoderSpec, overrides: EncoderOverrides, mend: str) -> Enc
         mend: The command that mends a mismatch, for the message.
 
     Raises:
-        MismatchError: The files have changed since, or an option asks for another encoder.
+        MismatchError: The files have changed since, or are not there any more, or an option asks for another encoder.
     """
+    if gone := {made_by.adapter, made_by.query_adapter} & set(RETIRED):
+        raise MismatchError(f"the index was made with the adapter {gone.pop()!r}, which no longer comes along\n{mend}")
     base = embedding.preset(overrides.preset) if overrides.preset else made_by
     base = replace(base, weights=None, adapter_weights=None, query_adapter_weights=None)
     asked = _put(base, overrides.given)

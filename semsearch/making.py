@@ -53,7 +53,7 @@ def open_new(settings: Settings, overrides: EncoderOverrides, runtime: Runtime, 
         UsageError: Passages would be longer than it reads.
         ModelError: It cannot be loaded.
     """
-    spec = encoders.choose(settings, overrides, "search")
+    spec = encoders.choose(settings, overrides)
     _check_fits(spec, passage_tokens)
     return runtime.open(embedding.resolve(spec))
 
@@ -126,9 +126,9 @@ def ask_for_index(store: Store, plan: str | None, recall: float | None) -> None:
 def mend(settings: Settings) -> str:
     """Return what to do where a collection was made with something else than what is asked for."""
     return (
-        "to use another encoder, passage size or sparse index, index into another collection: "
-        "semsearch index --collection NEW_NAME FOLDER (with the options wanted); "
-        f"to keep using {settings.collection!r}, leave those options out"
+        f"to embed it anew: semsearch reindex{stores.option(settings)} (with the encoder's options, without any for "
+        "the default encoder); for another passage size or sparse index: semsearch index --collection NEW_NAME FOLDER "
+        f"(with the options wanted); to keep {settings.collection!r} as it is, leave those options out"
     )
 
 

@@ -30,8 +30,8 @@ def test_a_name_may_name_any_kind_of_encoder(tmp_path):
     assert encoders.named(str(file)) == EncoderSpec(model="hash:32", template="about: {text}")
     assert encoders.named("hash:64") == EncoderSpec(model="hash:64")
     assert encoders.named(str(adapter)) == EncoderSpec(adapter=str(adapter), template="{text} is", layers=3)
-    shipped = encoders.named("sts")
-    assert (shipped.model, shipped.adapter) == (DEFAULT_MODEL, "sts")
+    shipped = encoders.named("default")
+    assert (shipped.model, shipped.adapter) == (DEFAULT_MODEL, "default")
     assert shipped.template != EncoderSpec().template
 
 
@@ -70,20 +70,20 @@ def test_only_what_decides_the_vectors_is_given():
 
 
 def test_overrides_stand_above_settings_and_an_adapters_description_below_both():
-    settings = Settings(adapter="sts", max_tokens=64)
-    chosen = encoders.choose(settings, EncoderOverrides(template="{text}", max_tokens=32), "search")
-    assert (chosen.adapter, chosen.template, chosen.max_tokens) == ("sts", "{text}", 32)
-    assert encoders.choose(settings, EncoderOverrides(adapter="none"), "search").adapter is None
+    settings = Settings(adapter="fast", max_tokens=64)
+    chosen = encoders.choose(settings, EncoderOverrides(template="{text}", max_tokens=32))
+    assert (chosen.adapter, chosen.template, chosen.max_tokens) == ("fast", "{text}", 32)
+    assert encoders.choose(settings, EncoderOverrides(adapter="none")).adapter is None
 
 
-@pytest.mark.parametrize("adapter", [None, "sts"])
+@pytest.mark.parametrize("adapter", [None, "default"])
 def test_a_hash_encoder_for_the_index_of_a_model_is_a_mismatch(tiny_llama, adapter):
-    spec = EncoderSpec(model=str(tiny_llama)) if adapter is None else encoders.named("sts")
+    spec = EncoderSpec(model=str(tiny_llama)) if adapter is None else encoders.named("default")
     made_by = embedding.resolve(spec)
     with pytest.raises(MismatchError, match=r"(?s)weights: index '.*', asked for 'hash-1:8'.*mend it"):
         encoders.confirm(made_by, EncoderOverrides(model="hash:8"), "mend it")
-    with pytest.raises(ModelError, match="hash:8 has no model that the adapter 'sts' could change"):
-        encoders.confirm(made_by, EncoderOverrides(model="hash:8", adapter="sts"), "mend it")
+    with pytest.raises(ModelError, match="hash:8 has no model that the adapter 'default' could change"):
+        encoders.confirm(made_by, EncoderOverrides(model="hash:8", adapter="default"), "mend it")
 
 
 def test_one_text_or_many_as_numbers_for_people(tiny_llama: Path):
@@ -127,9 +127,9 @@ def test_the_encoder_of_people_is_that_of_the_index(tiny_llama: Path, tmp_path: 
         assert semsearch.Encoder.load().spec == docs.spec
 
 
-def test_without_settings_it_is_the_one_with_the_adapter_for_search(monkeypatch: pytest.MonkeyPatch):
+def test_without_settings_it_is_the_one_with_the_default_adapter(monkeypatch: pytest.MonkeyPatch):
     opened = []
     monkeypatch.setattr(embedding, "open_encoder", lambda spec, **_: opened.append(spec) or HashEncoder())
     semsearch.Encoder.load()
-    assert opened == [embedding.resolve(encoders.choose(Settings(), NOTHING, "search"))]
-    assert opened[0].adapter == "search"
+    assert opened == [embedding.resolve(encoders.choose(Settings(), NOTHING))]
+    assert opened[0].adapter == "default"

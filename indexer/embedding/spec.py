@@ -22,6 +22,11 @@ FLOATS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
 """Precisions whose vectors may be compared with each other; every other difference of precision is refused."""
 
 DEFAULT_MODEL = "smollm2-135m"
+DEFAULT_ADAPTER = "default"
+RENAMED = {"search": DEFAULT_ADAPTER}
+"""Shipped adapter's name in earlier versions → its name now; its content is the same."""
+RETIRED = ("sts",)
+"""Adapters that came with earlier versions and no longer do."""
 PROMPTEOL = 'This sentence : "{text}" means in one word:"'
 """The template of Jiang et al. (2023), Section 3.2, as published."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from indexer.embedding.spec import EncoderSpec
+from indexer.embedding.spec import RENAMED, EncoderSpec
 from indexer.errors import FormatError, SemsearchError, StoreError
 from indexer.storage.planner import RECALL, Shape
 
@@ -114,7 +114,7 @@ class Manifest:
                     "install a newer semsearch"
                 )
             manifest = cls(
-                spec=EncoderSpec.from_dict(values["spec"], origin=origin),
+                spec=_named_as_now(EncoderSpec.from_dict(values["spec"], origin=origin)),
                 dim=values["dim"],
                 vector_dtype=values["vector_dtype"],
                 splitter=dict(values["splitter"]),
@@ -133,3 +133,9 @@ class Manifest:
         except (KeyError, TypeError, SemsearchError) as error:
             raise ValueError(str(error)) from error
         return manifest
+
+
+def _named_as_now(spec: EncoderSpec) -> EncoderSpec:
+    """Return a spec whose adapters have the names that they come along with today."""
+    new = {name: RENAMED.get(name, name) for name in (spec.adapter, spec.query_adapter) if name is not None}
+    return replace(spec, adapter=new.get(spec.adapter), query_adapter=new.get(spec.query_adapter))

@@ -1,6 +1,6 @@
 """Which blocks of an encoder to leave out: one after the other, each time the one whose absence changes vectors least.
 
-    python scripts/research/choose_blocks.py --data DATA --keep 19 sts
+    python scripts/research/choose_blocks.py --data DATA --keep 19 runs/sts
 
 An encoder is anything that `semsearch eval gate --against` takes. How much vectors change is the mean cosine with those
 of the whole model, over sentences of nli/triplets.jsonl.gz. The list printed last is what `layers` takes in a recipe;

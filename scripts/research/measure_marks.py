@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds pairs/")
     parser.add_argument("--dev", type=Path, required=True)
-    parser.add_argument("--encoder", default="search")
+    parser.add_argument("--encoder", default="default")
     options = parser.parse_args()
     judged = cases(options.data, options.dev)
     alone: list[Case] = [(query, [passages[at]], 0, answers) for query, passages, at, answers in judged]

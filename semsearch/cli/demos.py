@@ -86,7 +86,7 @@ def _ranking(wanted: _Search, overrides: EncoderOverrides) -> Ranking:
     settings = run_settings(overrides)
     if overrides.adapter is None and overrides.preset is None:
         overrides = replace(overrides, adapter="none")
-    spec = choose(settings, overrides, "sts")
+    spec = choose(settings, overrides)
     chosen = demos.sts_b(wanted.data, "dev")
     if wanted.pairs is not None:
         chosen = chosen.spread(wanted.pairs)

@@ -48,7 +48,7 @@ def command(
     if raw and overrides.template is not None:
         raise UsageError("--raw leaves out the prompt and --template gives one; use either")
     settings = run_settings(overrides)
-    spec = choose(settings, overrides, "sts")
+    spec = choose(settings, overrides)
     if raw:
         spec = replace(spec, template="{text}", query_template=None, demonstrations=(), normalize_text=False)
     lines = _lines(source)

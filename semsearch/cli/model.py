@@ -59,7 +59,7 @@ def show(as_json: bool, overrides: EncoderOverrides) -> int:
     from indexer.embedding.about import about
 
     settings = run_settings(overrides)
-    found = about(choose(settings, overrides, "sts"))
+    found = about(choose(settings, overrides))
     value = {
         **describe(found.spec),
         "precision": found.spec.precision or embedding.default_precision(settings.device),
@@ -92,7 +92,7 @@ def pull(name: str | None, as_json: bool, overrides: EncoderOverrides) -> int:
     if name is not None and overrides.model is not None:
         raise UsageError("give the model's name once, as NAME or with --model")
     overrides = replace(overrides, model=overrides.model or name)
-    located = models.pull(choose(run_settings(overrides), overrides, "sts"))
+    located = models.pull(choose(run_settings(overrides), overrides))
     value = {"model": str(located.model), "adapter": located.adapter and str(located.adapter)}
     output.value(value, "\n".join(str(each) for each in value.values() if each), as_json)
     return 0
@@ -117,7 +117,7 @@ def drift(others: tuple[str, ...], source: Path | None, as_json: bool, overrides
     from indexer.embedding import drift as drifts
 
     settings = run_settings(overrides)
-    spec = choose(settings, overrides, "sts")
+    spec = choose(settings, overrides)
     spec, device = replace(spec, precision=spec.precision or "fp32"), settings.device
     named = {text: _way(spec, text) for text in others} or _usual(spec, device)
     texts = _read(source)
@@ -143,7 +143,7 @@ def export(target: Path, overrides: EncoderOverrides) -> int:
     """
     from indexer.embedding.sentence_transformers_export import export as write
 
-    write(choose(run_settings(overrides), overrides, "sts"), target)
+    write(choose(run_settings(overrides), overrides), target)
     output.LOG.info("%s is written; load it with SentenceTransformer(%r)", target, str(target))
     return 0
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from indexer.embedding.encoder import Encoder
     from indexer.embedding.spec import EncoderSpec
-    from semsearch.encoders import EncoderOverrides, Purpose
+    from semsearch.encoders import EncoderOverrides
     from semsearch.evaluation.judged.collection import JudgedCollection
     from semsearch.evaluation.judged.queries import Judged
     from semsearch.evaluation.judged.retrieval import Judge
@@ -126,7 +126,7 @@ class Evaluation:
 
     def tasks(self, names: Sequence[str], pearson: bool = False) -> Outcome:
         """Score STS and transfer tasks by name."""
-        spec = self._chosen("sts")
+        spec = self._chosen()
         return run(
             load(names, self._settings.data, self._quick),
             lambda: self._open(spec),
@@ -146,7 +146,7 @@ class Evaluation:
         judged = [self._judged(name) for name in names or sorted(beir.folders(self._settings.data))]
         if not judged:
             raise DataError(f"{self._settings.data or 'no data folder'}: no collection in BEIR layout; {HOW_TO_FETCH}")
-        spec = self._chosen("search")
+        spec = self._chosen()
 
         from semsearch.evaluation.judged import collection as judged_collection
 
@@ -173,7 +173,7 @@ class Evaluation:
         if self._spec is None:
             with judged_collection.existing(judgements, settings, self._flags) as found:
                 return self._judge(judge, [found.judged], lambda _: found, lambda: found.encoder)
-        encoder = self._open(self._chosen("search"))
+        encoder = self._open(self._chosen())
         cache = self._cache / "collections"
         other = judged_collection.reindexed(judgements, settings, encoder, cache, self._progress)
         return self._judge(judge, [other.judged], lambda _: other, lambda: encoder)
@@ -220,8 +220,8 @@ class Evaluation:
             return other.own(collection, judgements)
         return other.named(names)
 
-    def _chosen(self, purpose: Purpose) -> EncoderSpec:
-        return embedding.resolve(self._spec or encoders.choose(self._settings, self._flags, purpose))
+    def _chosen(self) -> EncoderSpec:
+        return embedding.resolve(self._spec or encoders.choose(self._settings, self._flags))
 
     def _open(self, spec: EncoderSpec) -> Encoder:
         if spec not in self._opened:

@@ -115,7 +115,7 @@ def _entry(table: Mapping[str, Any], path: Path) -> Entry:
         raise ConfigError(f"{where}: every encoder needs a name, in quotes")
     adapter = table.get("adapter", None if table.get("preset") else "none")
     chosen = encoders.EncoderOverrides(preset=table.get("preset"), adapter=adapter)
-    spec = encoders.choose(Settings(), chosen, "sts")
+    spec = encoders.choose(Settings(), chosen)
     own = {name: table[name] for name in SPEC_FIELDS & set(table) if name != "adapter"}
     try:
         spec = EncoderSpec.from_dict(spec.to_dict() | own, where)

@@ -244,7 +244,7 @@ def test_another_encoder_is_refused(index, run, corpus):
     assert result.code == 3
     assert "hash:64" in result.err
     assert "hash:32" in result.err
-    assert "semsearch index --collection" in result.err
+    assert "semsearch reindex (" in result.err
     assert index(corpus, "--collection", "other", "--max-tokens", 256).code == 0
 
 

@@ -3,6 +3,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from indexer import embedding
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec
 from semsearch.search.ranking import calibration
@@ -70,7 +71,8 @@ def test_the_priors_share_ends_where_passages_are_enough():
 
 
 def test_shipped_adapters_have_figures_of_their_own():
-    assert Prior.of(EncoderSpec(adapter="search")).mean is not None
+    for name in embedding.shipped_adapters():
+        assert Prior.of(EncoderSpec(adapter=name)).mean is not None
     assert Prior.of(EncoderSpec()) == Prior()
 
 

@@ -37,7 +37,7 @@ def test_what_is_shipped_is_trained_on_rows_that_are_free_to_ship():
         "pairs": {"wikisplit", "squad2_dev", "xquad_en", "nq_open_oracle", "medquad", "pubmedqa", "covid_qa", "clapnq",
                   "scitldr", "wiki_passages"},
     }  # fmt: skip
-    for name in ("sts", "search", "fast"):
+    for name in ("sts", "default", "fast"):
         for source in Recipe.preset(name).sources:
             folder, file = source.path.split("/")
             if file == "triplets_gpt3.jsonl.gz":
@@ -66,7 +66,7 @@ def test_name_and_description_do_not_decide_the_run():
         ({"lora": 3}, "lora is 3; it is a table"),
         ({"sources": [{"kind": "pairs"}]}, "sources: path is missing"),
         ({"sources": [{"path": "t", "kind": "sentences"}]}, "needs dropout"),
-        ({"encoder": {"adapter": "sts"}}, "encoder.adapter is what the training makes"),
+        ({"encoder": {"adapter": "default"}}, "encoder.adapter is what the training makes"),
         ({"encoder": {"template": "no place"}}, "{text}"),
         ({"loss": {"guide": True}}, "loss.guide needs loss.teacher"),
     ],

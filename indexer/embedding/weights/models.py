@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexer.embedding.hash_encoder import HashEncoder
+from indexer.embedding.spec import DEFAULT_ADAPTER, RENAMED, RETIRED
 from indexer.embedding.weights.digests import Kind, content_digest, gguf_digest
 from indexer.embedding.weights.hub import commit_of, from_hub
 from indexer.embedding.weights.packaged import EMBEDDED, Notify, converted, embedded, say
@@ -88,7 +89,8 @@ def _digested(adapter: str | None, notify: Notify) -> tuple[str | None, str | No
     if adapter is None:
         return None, None
     folder = _adapter(adapter, notify)
-    return str(folder) if _is_path(adapter) else adapter, content_digest(folder, "adapter")
+    named = folder.parent == ADAPTERS or not _is_path(adapter)  # a folder here may be called as a shipped one is
+    return adapter if named else str(folder), content_digest(folder, "adapter")
 
 
 def locate(spec: EncoderSpec, notify: Notify = say) -> Located:
@@ -149,6 +151,11 @@ def _adapter(name: str, notify: Notify) -> Path:
     path = Path(name).expanduser()
     if path.is_dir():
         return path.resolve()
+    if name in RENAMED or name in RETIRED:
+        raise ModelError(
+            f"the adapter {name!r} of earlier versions is not there any more: one adapter, {DEFAULT_ADAPTER!r}, serves "
+            f"search and similarity now, and is taken where none is named; leave {name!r} out, or say {DEFAULT_ADAPTER}"
+        )
     if "/" not in name:
         raise ModelError(
             f"no adapter {name!r}; shipped are: {', '.join(shipped_adapters()) or 'none'}; or give a folder"
