@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 WINDOW = 8192
 """Texts that are tokenised, and sorted by length, together."""
 BATCH_TOKENS = {"cpu": 1024, "mps": 8192, "cuda": 65536}
+WORKER_TOKENS = 256
+"""Tokens that are worth a worker: a lone batch of so many for each is shared out (scripts/research/LOG.md)."""
 
 SIF = 1e-3
 """The constant a of SIF weights; the paper's."""
@@ -71,8 +73,8 @@ class HFEncoder:
     Vectors are float32 whatever the model computes in. A text's vector does not depend on the texts beside it, but
     for rounding (in fp32 about 1e-6, in bf16 about 1e-2 relative to length 1); to the last digit where it is ``exact``.
 
-    On a CPU the batches of a list are run by workers, a thread of one core each; a single batch, as of a query, by all
-    cores as one team. Callers that have one batch take turns.
+    On a CPU the batches of a list are run by workers, a thread of one core each; a single small batch, as of a query,
+    by all cores as one team. Callers that have one such batch take turns.
     """
 
     def __init__(
@@ -361,7 +363,7 @@ class HFEncoder:
                     alike, batches([max(1, len(window.ids[i]) - shared) for i in alike], self.batch_tokens)
                 )
             ]
-            for rows, vectors in self._batches(forward, work):
+            for rows, vectors in self._batches(forward, self._shared_out(forward, work)):
                 self._count(forward, texts=sum(len(window.positions[i]) for i in rows))
                 yield [window.positions[i] for i in rows], vectors
 
@@ -384,6 +386,17 @@ class HFEncoder:
         with_it = [i for i in every if len(ids[i]) > size and tuple(ids[i][:size]) == prefix]
         bare = sorted(set(every) - set(with_it))  # their first token swallowed the template's last
         return [each for each in ((prefix, size, with_it), ((), 0, bare)) if each[2]]
+
+    def _shared_out(self, forward: Forward, work: list[_Batch]) -> list[_Batch]:
+        """Return a lone large batch as one for each worker: they need not wait for each other after every product.
+
+        Only where no vector depends on its batch.
+        """
+        if len(work) != 1 or self.device != "cpu" or self.workers < 2 or not _exact(forward):
+            return work
+        [(rows, ids, prefix)] = work
+        parts = min(self.workers, len(rows), sum(map(len, ids)) // WORKER_TOKENS)
+        return [_Batch(rows[i::parts], ids[i::parts], prefix) for i in range(parts)] if parts > 1 else work
 
     def _batches(self, forward: Forward, work: Sequence[_Batch]) -> Iterator[tuple[list[int], Tensor]]:
         """Run batches, side by side where there are several and the CPU runs them."""

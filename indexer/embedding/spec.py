@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -145,7 +146,7 @@ class EncoderSpec:
         kept = {name: value for name, value in values.items() if value is not None and value != []}
         return json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """First 16 hex digits of the SHA-256 of ``canonical``."""
         return hashlib.sha256(self.canonical.encode()).hexdigest()[:16]

@@ -67,6 +67,17 @@ def test_alone_and_in_any_batch(tiny: Tiny, family: str, fields: dict) -> None:
     np.testing.assert_array_equal(small.encode(TEXTS), together)
 
 
+@pytest.mark.parametrize(("family", "fields"), [("llama", {}), ("opt", DEMONSTRATED), ("bert", MEAN)])
+def test_a_lone_batch_that_workers_share_out(tiny: Tiny, family: str, fields: dict) -> None:
+    spec = exact(tiny(family), **fields).spec
+    texts = [f"{i} {' '.join(WORDS[: i % 11])}" for i in range(60)]
+    one, two, three = (HFEncoder(spec, device="cpu", batch_tokens=2048, workers=n) for n in (1, 2, 3))
+    together = one.encode(texts)
+    for encoder in (two, three):
+        np.testing.assert_array_equal(encoder.encode(texts), together)
+        assert encoder.stats.tokens == one.stats.tokens
+
+
 def test_texts_that_begin_alike_leave_no_trace(tiny: Tiny) -> None:
     """A beginning that several texts share is not kept and used for a later one."""
     encoder = exact(tiny("llama"))

@@ -6,12 +6,13 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from indexer import words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
 
@@ -72,6 +73,22 @@ class _Said:
     page: str
     """Name of the file, with a version in it left out; records of one file have none."""
     path: str
+
+    @cached_property
+    def vocabulary(self) -> frozenset[str]:
+        return frozenset(self.terms)
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        return Counter(self.terms)
+
+    @cached_property
+    def shingles(self) -> frozenset[tuple[str, ...]]:
+        """Each three terms in a row, numbers as one and the same."""
+        plain = [re.sub(r"\d+", "0", term) for term in self.terms]
+        if len(plain) < SIZE:
+            return frozenset({tuple(plain)})
+        return frozenset(tuple(plain[at : at + SIZE]) for at in range(len(plain) - SIZE + 1))
 
     @classmethod
     def of(cls, row: StoredPassage) -> _Said:
@@ -153,20 +170,22 @@ def _twin(
     for each in kept:
         if each.said.text == said.text:
             return each
-        differing = set(_differing(each.said.terms, said.terms))
+        versions_of_a_page, alike = _are_versions(each.said, said), _share_words(each.said, said)
+        if not versions_of_a_page and not alike:  # nearly all pairs: no look at how they differ
+            continue
+        differing = _differing(each.said, said)
         if differing & named or _tells(each.said, said, differing):
             continue
-        if _are_versions(each.said, said):
+        if versions_of_a_page:
             pages.append(each)
-        elif not _numbers(differing) and _say_the_same(each.said, said, vectors):
+        elif not _numbers(differing) and _mean_the_same(each.said, said, vectors):
             return each
     return pages[0] if len(pages) >= versions else None
 
 
-def _differing(ours: Sequence[str], theirs: Sequence[str]) -> Iterator[str]:
-    """Yield the terms that one of the texts has more often."""
-    one, two = Counter(ours), Counter(theirs)
-    yield from (one - two) + (two - one)
+def _differing(a: _Said, b: _Said) -> set[str]:
+    """Return the terms that one of the texts has more often."""
+    return {*(a.counts - b.counts), *(b.counts - a.counts)}
 
 
 def _tells(a: _Said, b: _Said, differing: set[str]) -> bool:
@@ -184,26 +203,24 @@ def _numbers(differing: set[str]) -> bool:
     return any(re.search(r"\d", term) for term in differing)
 
 
-def _say_the_same(a: _Said, b: _Said, vectors: Callable[[Sequence[int]], np.ndarray]) -> bool:
-    """Return whether texts share nearly all words and mean nearly the same."""
-    one, two = set(a.terms), set(b.terms)
-    if len(one & two) < OVERLAP * len(one | two):
-        return False
+def _share_words(a: _Said, b: _Said) -> bool:
+    """Return whether texts share nearly all words."""
+    return _overlap(a.vocabulary, b.vocabulary, OVERLAP)
+
+
+def _mean_the_same(a: _Said, b: _Said, vectors: Callable[[Sequence[int]], np.ndarray]) -> bool:
     first, second = vectors([a.id, b.id])
     return bool(first @ second >= COSINE)
 
 
 def _are_versions(a: _Said, b: _Said) -> bool:
     """Return whether two files of one name hold the same passage but for numbers and a few words."""
-    if not a.page or a.page != b.page or a.path == b.path:
+    return bool(a.page) and a.page == b.page and a.path != b.path and _overlap(a.shingles, b.shingles, SHINGLES)
+
+
+def _overlap(one: frozenset[Any], two: frozenset[Any], least: float) -> bool:
+    """Return whether sets share at least this part of what either has (Jaccard)."""
+    if min(len(one), len(two)) < least * max(len(one), len(two)):  # already by their sizes
         return False
-    one, two = _shingles(a.terms), _shingles(b.terms)
-    return len(one & two) >= SHINGLES * len(one | two)
-
-
-def _shingles(terms: Sequence[str]) -> set[tuple[str, ...]]:
-    """Return each three terms in a row, numbers as one and the same."""
-    plain = [re.sub(r"\d+", "0", term) for term in terms]
-    if len(plain) < SIZE:
-        return {tuple(plain)}
-    return {tuple(plain[at : at + SIZE]) for at in range(len(plain) - SIZE + 1)}
+    common = len(one & two)
+    return common >= least * (len(one) + len(two) - common)
