@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from itertools import pairwise
 from math import floor
 from typing import TYPE_CHECKING, Any
 
+from semsearch import wrapping
 from semsearch.search.showing.sentences import unwrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from rich.console import Console
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from indexer.parts.produce import PartReport
     from indexer.pipeline import Report
@@ -33,6 +33,9 @@ TERMS = 12
 NAMES = 3
 """Most files named of those that were skipped for one reason."""
 
+
+BOLD, DIM, UNDERLINE, YELLOW, CYAN = 1, 2, 4, 33, 36
+"""ANSI's codes."""
 
 _CONTROLS = {code: " " for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
@@ -55,40 +58,65 @@ def hit_value(hit: Hit) -> dict[str, Any]:
     return asdict(hit)
 
 
-def hits(found: Sequence[Hit], console: Console, full: bool = False) -> None:
-    """Print one block a hit.
+def hits(found: Sequence[Hit], width: int, *, styled: bool = False, full: bool = False) -> str:
+    """Return one block a hit, each line with its end.
 
     Rank, score and place come first, then the passage with its most telling sentence and the query's words marked, then
     where else it stands and why it was found.
-    """
-    from rich.text import Text  # here: an answer as JSON needs none of it
 
-    for hit in found:
-        where = place(hit)
-        if hit.heading and hit.page is None and hit.kind in EXTRACTED:  # no line or page says where it stands
-            where += f" › {hit.heading}"
-        head = Text.assemble((f"{hit.rank:>2}", "bold"), f"  {hit.score:.3f}  ", (quiet(where), "cyan"))
-        body = Text(unwrapped(quiet(hit.text)))  # lines are broken once, for this terminal
-        if hit.highlight:
-            body.stylize("bold yellow", *hit.highlight)
-        for match in hit.matches:
-            body.stylize("underline", *match)
-        start, end = (0, len(hit.text)) if full else excerpt(body.plain, hit.highlight, hit.matches)
-        body = Text("… " if start else "") + body[start:end] + Text(" …" if end < len(hit.text) else "")
-        notes = why(hit.explanation) if hit.explanation else []
-        console.print(head, soft_wrap=True)
-        for text in (body, *(Text(quiet(note), "dim") for note in notes)):
-            for line in text.wrap(console, max(20, console.width - 4)):
-                line.rstrip()
-                console.print(Text("    ") + line, soft_wrap=True)
-        for twin in hit.duplicates:  # a path stays in one piece, to be copied or clicked
-            differs = f" ({quiet(twin.difference)})" if twin.difference else ""
-            console.print(Text(f"    also: {quiet(place(twin))}{differs}", "dim"), soft_wrap=True)
-        console.print()
+    Args:
+        found: The hits.
+        width: Cells of a line; a place stays in one piece, to be copied or clicked.
+        styled: Whether marks are shown, as ANSI's escapes.
+        full: Show whole passages.
+    """
+    return "".join(f"{line.rstrip()}\n" for hit in found for line in _block(hit, width, styled, full))
+
+
+def _block(hit: Hit, width: int, styled: bool, full: bool) -> Iterator[str]:
+    def paint(text: str, *codes: int) -> str:
+        return f"\x1b[{';'.join(map(str, sorted(codes)))}m{text}\x1b[0m" if styled and codes and text else text
+
+    where = place(hit)
+    if hit.heading and hit.page is None and hit.kind in EXTRACTED:  # no line or page says where it stands
+        where += f" › {hit.heading}"
+    yield f"{paint(f'{hit.rank:>2}', BOLD)}  {hit.score:.3f}  {paint(quiet(where), CYAN)}"
+    body = unwrapped(quiet(hit.text))  # lines are broken once, for this terminal
+    start, end = (0, len(body)) if full else excerpt(body, hit.highlight, hit.matches)
+    marks = [(hit.highlight, (BOLD, YELLOW))] if hit.highlight else []
+    marks += [(match, (UNDERLINE,)) for match in hit.matches]
+    before, behind = "… " if start else "", " …" if end < len(body) else ""
+    shift, shown = len(before) - start, before + body[start:end] + behind
+    room = max(20, width - 4)
+    for at in wrapping.lines(shown, room):
+        pieces = [(span, codes) for (first, last), codes in marks if (span := _within(at, first + shift, last + shift))]
+        yield "    " + _marked(shown, at, pieces, paint)
+    for note in why(hit.explanation) if hit.explanation else ():
+        said = quiet(note)
+        yield from (f"    {paint(said[slice(*at)], DIM)}" for at in wrapping.lines(said, room))
+    for twin in hit.duplicates:
+        differs = f" ({quiet(twin.difference)})" if twin.difference else ""
+        yield paint(f"    also: {quiet(place(twin))}{differs}", DIM)
+    yield ""
+
+
+def _within(at: Span, start: int, end: int) -> Span | None:
+    """Return what of a span lies in another; None: nothing."""
+    start, end = max(at[0], start), min(at[1], end)
+    return (start, end) if start < end else None
+
+
+def _marked(text: str, at: Span, marks: Sequence[tuple[Span, tuple[int, ...]]], paint: Callable[..., str]) -> str:
+    """Return the line of a text with its marks painted, over each other where they overlap."""
+    cuts = sorted({*at, *(end for span, _ in marks for end in span)})
+    return "".join(
+        paint(text[start:end], *(code for span, codes in marks if span[0] <= start < span[1] for code in codes))
+        for start, end in pairwise(cuts)
+    )
 
 
 def quiet(text: str) -> str:
-    """Return text of the same length, without characters that would steer a terminal or that rich would drop."""
+    """Return text of the same length, without characters that would steer a terminal or that it would not show."""
     return text.translate(_CONTROLS)
 
 

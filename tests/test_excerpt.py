@@ -1,7 +1,4 @@
-import io
-
 import pytest
-from rich.console import Console
 
 from indexer.types import Passage, StoredPassage
 from semsearch import render
@@ -25,9 +22,7 @@ def hit(text, query, **more):
 
 
 def shown(found, width=80):
-    console = Console(file=io.StringIO(), width=width)
-    render.hits([found], console)
-    return console.file.getvalue()
+    return render.hits([found], width)
 
 
 @pytest.mark.parametrize("text", [LOG, CODE, LIST, TABLE, PROSE, LONG, CHINESE, LOG + PROSE, PROSE + LOG])

@@ -1,10 +1,8 @@
-import io
 import json
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 from semsearch import render
 from semsearch.search.showing.explain import Explanation
@@ -26,9 +24,7 @@ WHY = Explanation(
 
 
 def shown(hit, width=100):
-    console = Console(file=io.StringIO(), force_terminal=True, color_system="standard", width=width)
-    render.hits([hit], console)
-    return console.file.getvalue()
+    return render.hits([hit], width, styled=True)
 
 
 def test_the_sentence_is_bold_and_its_matches_are_underlined_too():

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from semsearch import render
+from semsearch.cli import terminal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,12 +31,6 @@ def json_text(result: Any) -> str:
     return render.dump(result, ascii_only=encoding != "utf8")
 
 
-def get_ready(shown: Shown) -> None:
-    """Load what prints for people, in a thread: it is there by the time that a server has answered."""
-    if not (shown.jsonl or shown.as_json):
-        threading.Thread(target=importlib.import_module, args=("semsearch.cli.terminal",)).start()
-
-
 def answer(found: Answer, shown: Shown, min_confidence: float | None) -> None:
     """Print the hits of one query, and say so where there are none."""
     remarks(found)
@@ -57,18 +50,13 @@ def answer(found: Answer, shown: Shown, min_confidence: float | None) -> None:
 
 def hits(found: Sequence[Hit], full: bool) -> None:
     """Print hits for a person."""
-    from semsearch.cli.terminal import Terminal
-
-    render.hits(found, Terminal(), full)
+    styled = terminal.has_styles()
+    click.echo(render.hits(found, terminal.width(), styled=styled, full=full), nl=False, color=styled)
 
 
 def heading(query: str) -> None:
     """Print a query above its hits, where there are several."""
-    from rich.text import Text
-
-    from semsearch.cli.terminal import Terminal
-
-    Terminal().rule(Text(render.quiet(query)), align="left")
+    click.echo(terminal.rule(render.quiet(query)))
 
 
 def remarks(found: Answer, said: set[str] | None = None) -> None:

@@ -36,7 +36,6 @@ def command(
     A server of these collections that runs (semsearch serve) is asked where it can answer; the answer is the same.
     Exit code 1 when nothing matches, or with --min-confidence nothing is relevant.
     """
-    output.get_ready(shown)
     if update:
         _update(docs)
     if words == ("-",):

@@ -31,7 +31,6 @@ def command(docs: Asked, place: str, request: Callable[[str], SimilarRequest], s
     file of records (CSV, TSV, JSON lines) with LINE only the record on it.
     Exit code 1 when there is nothing else.
     """
-    output.get_ready(shown)
     asked = request(place)
     found = docs.similar(asked)
     output.answer(found, shown, asked.min_confidence)

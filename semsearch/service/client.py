@@ -6,12 +6,11 @@ import json
 import os
 import re
 from dataclasses import fields
-from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlencode
 
 from indexer.closing import Closing
 from semsearch.search.showing.hits import Answer, Hit
+from semsearch.service.line import Line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +48,7 @@ class Served(Closing):
         """Name the collection ``name`` of a server; nothing is asked yet."""
         self.server = server
         self.name = name
-        self._line: HTTPConnection | None = None
+        self._line: Line | None = None
         self._known = False
 
     def close(self) -> None:
@@ -81,6 +80,8 @@ class Served(Closing):
         Raises:
             NoAnswer: Whatever else happens.
         """
+        from urllib.parse import urlencode
+
         placed, more = _placed(place), {"context": context, "collection": self.name}
         if _ID.fullmatch(placed):
             return _extract(self._ask("GET", f"/v1/passages/{placed}?{urlencode(more)}"))
@@ -122,26 +123,23 @@ class Served(Closing):
         try:
             try:
                 return self._once(method, path, sent, head)
-            except (ConnectionError, HTTPException):
+            except ConnectionError:
                 self.close()
                 if not kept:
                     raise
                 return self._once(method, path, sent, head)  # a connection that was idle too long had been ended
-        except (OSError, HTTPException, ValueError) as error:
+        except (OSError, ValueError) as error:
             self.close()
             raise NoAnswer("lost" if self._known else "absent", f"{type(error).__name__}: {error}") from error
 
     def _once(self, method: str, path: str, body: bytes | None, head: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
-        if self._line is None or self._line.sock is None:
-            self._line = HTTPConnection(self.server.host, self.server.port, timeout=CONNECTING)
-            self._line.connect()
-        self._line.sock.settimeout(ANSWERING if self._known else MEETING)
-        self._line.request(method, path, body, dict(head))
-        answer = self._line.getresponse()
-        values = json.loads(answer.read())
+        if self._line is None:
+            self._line = Line(self.server.host, self.server.port, CONNECTING)
+        status, answer = self._line.ask(method, path, body, head, ANSWERING if self._known else MEETING)
+        values = json.loads(answer)
         if not isinstance(values, dict):
             raise ValueError("no JSON object")
-        return answer.status, values
+        return status, values
 
 
 def _answer(values: Mapping[str, Any]) -> Answer:
