@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 from indexer.errors import UsageError
@@ -16,6 +15,8 @@ MAX_NAMED = 12
 
 def nearest(seen: str, allowed: Iterable[str]) -> list[str]:
     """Return the allowed words that look like ``seen``, nearest first; none where none does."""
+    import difflib  # here: most commands are typed rightly
+
     by_lower = {word.lower(): word for word in sorted(allowed, reverse=True)}
     found = difflib.get_close_matches(seen.lower(), list(by_lower), n=3, cutoff=0.6)
     return [by_lower[word] for word in found]

@@ -126,13 +126,8 @@ class Asked(Closing):
 
 def _served(settings: Settings) -> Served | None:
     """Return the settings' collection as a running server has it; None where there is no server that would do."""
-    server = running.find(settings.root)
-    if server is None or server.store != settings.shown_store or not server.serves(settings.collection):
-        return None
-    if any(
-        said not in (None, its)
-        for said, its in ((settings.device, server.device), (settings.batch_tokens, server.batch_tokens))
-    ):
+    server = running.serving(settings)
+    if server is None:
         return None
     from semsearch.service.client import Served
 

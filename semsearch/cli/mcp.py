@@ -29,7 +29,8 @@ def command(allowed: tuple[str, ...], rerank: str | None, skill: bool, settings:
     """Answer agents on standard input and output (Model Context Protocol), until standard input ends.
 
     Its tools search, similar, get and status only read. A program that starts servers is given this command; a server
-    that runs (semsearch serve) has the same tools at /mcp. COMMANDS.md shows how the common programs are told.
+    that runs (semsearch serve) has the same tools at /mcp, and is asked for answers, so that no model is loaded twice.
+    COMMANDS.md shows how the common programs are told.
     """
     if skill:
         click.echo(files("semsearch.service.agents").joinpath("SKILL.md").read_text("utf-8"), nl=False)
@@ -38,9 +39,10 @@ def command(allowed: tuple[str, ...], rerank: str | None, skill: bool, settings:
         from semsearch.service.agents.protocol import serve_stdio
     except ModuleNotFoundError as error:
         raise UsageError(f"this needs {error.name}; install it with: pip install 'semsearch[server]'") from error
+    from semsearch.service.first import ServedFirst
     from semsearch.service.service import Service
 
-    with Service(settings, allowed, reranker=rerank) as service:
+    with Service(settings, allowed, reranker=rerank, asked=ServedFirst) as service:
         serve_stdio(service, _end_soon)
     return 0
 

@@ -18,6 +18,8 @@ import semsearch
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from semsearch.settings import Settings
+
 FILE = ".server.json"
 """Its name in the folder of the collections."""
 
@@ -105,6 +107,15 @@ def find(home: Path) -> Running | None:
     if server is None or server.version != semsearch.__version__ or not _is_alive(server.pid):
         return None
     return server
+
+
+def serving(settings: Settings) -> Running | None:
+    """Return the server that would answer for the settings' collection as this process does; None: there is none."""
+    server = find(settings.root)
+    if server is None or server.store != settings.shown_store or not server.serves(settings.collection):
+        return None
+    told = ((settings.device, server.device), (settings.batch_tokens, server.batch_tokens))
+    return server if all(said in (None, its) for said, its in told) else None
 
 
 def _read(home: Path) -> Running | None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from indexer.embedding.encoder import Encoder
     from semsearch.collection import Collection
     from semsearch.search.ranking.rerank import Reranker
+    from semsearch.service.first import Asked
     from semsearch.settings import Settings
 
 T = TypeVar("T")
@@ -65,6 +66,7 @@ class Service(Closing):
         reranker: str | None = None,
         limits: Limits | None = None,
         batcher: Batcher | None = None,
+        asked: Callable[[Collection], Asked] | None = None,
     ):
         """Offer the collections in the settings' home; nothing is opened yet.
 
@@ -75,11 +77,13 @@ class Service(Closing):
             reranker: The cross-encoder that requests may ask for.
             limits: Of one caller.
             batcher: The thread that encodes.
+            asked: Given an open collection, returns what answers for it; None: itself.
         """
         self.token = token
         self.reranker = reranker
         self.limits = limits or Limits()
         self.batcher = batcher or Batcher()
+        self._asked = asked
         self.metrics = Metrics(lambda: self.batcher.waiting, lambda: self.ready)
         self.batcher.told = self.metrics.batch
         self.collections = Collections(settings, allowed, self._batched)
@@ -140,6 +144,15 @@ class Service(Closing):
             SemsearchError: As ``Collections.ask`` and ``run``.
         """
         return await self.run(lambda: self.collections.ask(name, question))
+
+    async def answer(self, name: str | None, question: Callable[[Asked], T]) -> T:
+        """Return as ``ask`` does, of whatever answers for the collection.
+
+        Raises:
+            SemsearchError: As ``ask``.
+        """
+        asked = self._asked
+        return await self.ask(name, lambda docs: question(docs if asked is None else asked(docs)))
 
     def cross_encoder(self, name: object = None) -> Reranker:
         """Return the cross-encoder that requests may ask for; None: whichever it is.

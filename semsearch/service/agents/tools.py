@@ -104,12 +104,12 @@ async def _search(service: Service, arguments: Arguments) -> results.Hits:
     name, asked = _read(SearchRequest, arguments)
     if asked.rerank is not None:
         asked = replace(asked, rerank=service.cross_encoder(asked.rerank))
-    return await service.ask(name, lambda docs: results.Hits.of(docs.name, docs.search(asked)))
+    return await service.answer(name, lambda docs: results.Hits.of(docs.name, docs.search(asked)))
 
 
 async def _similar(service: Service, arguments: Arguments) -> results.Hits:
     name, asked = _read(SimilarRequest, arguments)
-    return await service.ask(name, lambda docs: results.Hits.of(docs.name, docs.similar(asked)))
+    return await service.answer(name, lambda docs: results.Hits.of(docs.name, docs.similar(asked)))
 
 
 async def _get(service: Service, arguments: Arguments) -> results.Text:
@@ -119,7 +119,7 @@ async def _get(service: Service, arguments: Arguments) -> results.Text:
     if not isinstance(context, int) or isinstance(context, bool):
         raise UsageError(f"context is {context!r}; it is a number of lines from 0 up")
     name = collection_of(arguments)
-    return await service.ask(name, lambda docs: results.Text.of(docs.name, docs.get(place, context=context)))
+    return await service.answer(name, lambda docs: results.Text.of(docs.name, docs.get(place, context=context)))
 
 
 async def _status(service: Service, arguments: Arguments) -> results.States:
