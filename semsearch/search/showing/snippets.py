@@ -95,16 +95,21 @@ def _nearness(
     if not len(asked.vectors):
         return None
     near = [np.zeros(len(of_text)) for of_text in spans]
-    for (passage, at), sentence in zip(places, said, strict=True):
-        near[passage][at] = _near(asked, sentence)
+    for (passage, at), worth in zip(places, _near(asked, said), strict=True):
+        near[passage][at] = worth
     return near
 
 
-def _near(query: TokenVectors, sentence: TokenVectors) -> float:
-    if not len(sentence.vectors):
-        return 0.0
-    best = (query.vectors @ sentence.vectors.T).max(axis=1).clip(0)  # (tokens of the query,)
-    return float(best @ query.weights / query.weights.sum())
+def _near(query: TokenVectors, sentences: Sequence[TokenVectors]) -> NDArray[np.float64]:
+    """Return how near each sentence (n,) is to the query; 0 where it has no tokens."""
+    lengths = np.array([len(each.vectors) for each in sentences])
+    worth = np.zeros(len(sentences))
+    if lengths.any():
+        every = query.vectors @ np.concatenate([each.vectors for each in sentences]).T  # (tokens of the query, of all)
+        starts = (np.cumsum(lengths) - lengths)[lengths > 0]
+        best = np.maximum.reduceat(every, starts, axis=1).clip(0)  # (tokens of the query, sentences that have any)
+        worth[lengths > 0] = query.weights @ best / query.weights.sum()
+    return worth
 
 
 def _apart(found: Mapping[Span, str]) -> tuple[Span, ...]:
