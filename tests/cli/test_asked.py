@@ -7,10 +7,8 @@ import sys
 import threading
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
-from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from types import MappingProxyType
 
 import pytest
 
@@ -18,6 +16,7 @@ import semsearch
 from semsearch import Collection, Filter, SearchRequest, SimilarRequest
 from semsearch.service import running
 from semsearch.service.client import Served
+from semsearch.service.line import Line
 from semsearch.service.running import Running
 from semsearch.service.server import bind, serve
 from semsearch.service.service import Service
@@ -66,13 +65,13 @@ def server(home, monkeypatch):
         thread.start()
         assert up.wait(20)
         asked = Asked(service, listening.getsockname()[1])
-        request = HTTPConnection.request
+        ask = Line.ask
 
-        def heard(self, method, path, body=None, headers=MappingProxyType({})):
-            asked.hear(method, path, headers)
-            return request(self, method, path, body, headers)
+        def heard(self, method, path, body, head, seconds):
+            asked.hear(method, path, head)
+            return ask(self, method, path, body, head, seconds)
 
-        monkeypatch.setattr(HTTPConnection, "request", heard)
+        monkeypatch.setattr(Line, "ask", heard)
         assert running.announce(home, asked.running)
         yield asked
         running.withdraw(home, asked.running)
