@@ -1,9 +1,13 @@
 """Measure encoding with workers against one team of threads, quiet and beside a process that keeps all cores busy.
 
     python scripts/bench/workers.py [--texts N] [--rounds N] [--precision bf16,int8] [--adapter NAME]
+    python scripts/bench/workers.py --sweep 256,512,1024 [the same]
 
 Both ways run in turns in one process, and the ratio is of the medians, so that a machine's moods fall on both. What is
 printed: tokens a second, tokens a second of processor time, and whether the vectors are the same bits.
+
+The second form asks which batch, in tokens, suits workers best, and how near they come to what a core can do: its
+products of the model's shapes at so many rows (``peak``), weights laid out as the model's are.
 """
 
 from __future__ import annotations
@@ -88,6 +92,34 @@ def compare(encoder: hf_encoder.HFEncoder, given: list[str], rounds: int) -> dic
     }
 
 
+def sweep(encoder: hf_encoder.HFEncoder, given: list[str], rounds: int, sizes: list[int]) -> list[dict[str, Any]]:
+    """Workers with batches of these sizes, in turns."""
+    found: dict[int, list[float]] = {size: [] for size in sizes}
+    for _ in range(rounds):
+        for size in sizes:
+            encoder.batch_tokens = size
+            found[size].append(measure(encoder, given, True)[0])
+    return [{"batch_tokens": size, "workers tokens/s": round(median(found[size]), 1)} for size in sizes]
+
+
+def peak(rows: int, seconds: float = 1.0) -> dict[str, float]:
+    """GFLOP/s of one thread in fp32 products of the default model's MLP, the best of many runs of each."""
+    from indexer.embedding.forward.linear import Packed
+
+    torch.set_num_threads(1)
+    best = {}
+    with torch.inference_mode():
+        for inputs, outputs in ((576, 1536), (1536, 576)):
+            layer, x = Packed(torch.randn(outputs, inputs), None, None), torch.randn(rows, inputs)
+            times, end = [], time.perf_counter() + seconds
+            while time.perf_counter() < end:
+                start = time.perf_counter()
+                layer(x)
+                times.append(time.perf_counter() - start)
+            best[f"{inputs} to {outputs}"] = round(2 * rows * inputs * outputs / min(times) / 1e9, 1)
+    return best
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=int, default=96)
@@ -95,6 +127,7 @@ def main() -> None:
     parser.add_argument("--precision", default="")
     parser.add_argument("--adapter", default="none", help="a name as --adapter of the commands takes it")
     parser.add_argument("--batch-tokens", type=int)
+    parser.add_argument("--sweep", type=lambda text: [int(each) for each in text.split(",")], metavar="N,N")
     options = parser.parse_args()
     machine = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
     print(json.dumps({**machine, "threads": torch.get_num_threads(), "load before": os.getloadavg()}), flush=True)
@@ -105,11 +138,17 @@ def main() -> None:
         given = texts(options.texts)
         encoder.encode(given[:4])
         encoder.encode(given[:2])  # the template's prefix is kept from here on
+        if options.sweep:
+            for line in sweep(encoder, given, options.rounds, options.sweep):
+                print(json.dumps({"precision": encoder.spec.precision, "workers": encoder.workers, **line}), flush=True)
+            continue
         line = {"precision": encoder.spec.precision, "batch_tokens": encoder.batch_tokens, "workers": encoder.workers}
         print(json.dumps({**line, "beside": 0, **compare(encoder, given, options.rounds)}), flush=True)
         cores = os.cpu_count() or 1
         with busy(cores):
             print(json.dumps({**line, "beside": cores, **compare(encoder, given, options.rounds)}), flush=True)
+    for rows in options.sweep or []:
+        print(json.dumps({"rows": rows, "peak": peak(rows)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,181 @@
+"""Compare encoders on development sets, item by item: which adapter to ship, what a precision loses.
+
+    python scripts/research/compare_encoders.py --data DATA --dev DIR --out FILE [--pairs N] [--queries N]
+        [--documents N] [--cache DIR] ENCODER[@PRECISION] …
+
+ENCODER is what `semsearch eval gate --against` takes, PRECISION one of the product's, or ``vnni``: int8 as processors
+with VNNI compute it, in the same whole numbers, on any processor. Each encoder is compared with the first. The sets are
+N pairs of STS-B dev, spread over it, and of each collection that make_dev_collections.py wrote to DIR the first N
+queries among N passages, those that answer them and others, each cut to 72 words: nDCG@10 of dense search. FILE gets
+all figures, with 95% intervals of a paired bootstrap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from indexer import embedding
+from indexer.embedding.forward import families, last_token
+from indexer.embedding.forward.linear import Int8, Packed
+from semsearch import encoders
+from semsearch.cli.eval import Progress
+from semsearch.evaluation import gate, result_files, runner
+from semsearch.evaluation.judged import beir
+from semsearch.evaluation.metrics import Score
+from semsearch.evaluation.sentences import sts, vector_cache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from semsearch.evaluation.sentences.vector_cache import Vectors
+
+WORDS, DEPTH, VNNI = 72, 10, "vnni"
+
+
+class Vnni(Int8):
+    """Int8 with 127 steps, its products summed in whole numbers by other means.
+
+    A product of two values is at most 127², and 512 of them add up to less than 2²⁴: every sum of floats is exact.
+    """
+
+    PART = 512
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        activation: Callable[[Tensor], Tensor] | None,
+        smooth: Tensor | None = None,
+    ) -> None:
+        """Keep the quantised weight (o, i) in parts of its inputs, as floats."""
+        super().__init__(weight, bias, activation, smooth, steps=127)
+        weight = weight.float() if smooth is None else weight.float() * smooth
+        self.parts = (weight / self.scale[:, None]).round_().split(self.PART, 1)
+        del self.weight
+
+    @staticmethod
+    def works() -> bool:
+        """Return True: floats are everywhere."""
+        return True
+
+    def __call__(self, x: tuple[Tensor, Tensor]) -> Tensor:
+        """Return (t, o) float32."""
+        values, scale = x
+        split = (values.float() - self.zero).split(self.PART, 1)
+        total = sum((part @ weight.T).to(torch.int32) for part, weight in zip(split, self.parts, strict=True))
+        y = (total * self.scale).mul_(scale)
+        if self.bias is not None:
+            y += self.bias
+        return self.activation(y) if self.activation else y
+
+
+def as_with_vnni() -> None:
+    """Make int8 what it is where there is VNNI, attention in bf16 included."""
+    loose: Any = families
+    loose.Int8 = Vnni
+    loose = last_token
+    loose.Int8 = Vnni
+    loose = Packed
+    loose.works = staticmethod(lambda dtype: dtype == torch.bfloat16)
+
+
+def retrieval(folder: Path, queries: int, documents: int) -> tuple[dict[str, str], dict[str, str], dict[str, set[str]]]:
+    """Queries and passages by name, and what answers each query."""
+    judged = beir.load(folder.name, folder)
+    assert judged.corpus is not None
+    asked = dict(list(judged.queries.items())[:queries])
+    relevant = {query: set(judged.relevant[query]) for query in asked}
+    texts = {row.identifier: f"{row.title} {row.text}".strip() for row in beir.records(judged.corpus)}
+    wanted = set().union(*relevant.values())
+    names = sorted(wanted) + [name for name in texts if name not in wanted]
+    kept = {name: " ".join(texts[name].split()[:WORDS]) for name in names[: max(documents, len(wanted))]}
+    return asked, kept, relevant
+
+
+def ndcg(name: str, found: tuple[dict[str, str], dict[str, str], dict[str, set[str]]], vectors: Vectors) -> Score:
+    """Score one collection: nDCG@10 of each query."""
+    queries, documents, relevant = found
+    names = list(documents)
+    q, d = (unit(vectors[texts.values()]) for texts in (queries, documents))
+    gains = 1 / np.log2(np.arange(DEPTH) + 2)
+    values = []
+    for query, scores in zip(queries, q @ d.T, strict=True):
+        hits = np.array([names[i] in relevant[query] for i in np.argsort(-scores, kind="stable")[:DEPTH]])
+        values.append((gains[: len(hits)] * hits).sum() / gains[: len(relevant[query])].sum())
+    items = np.array(values)
+    return Score(name, 100 * float(items.mean()), items, None, tuple(queries.values()), {})
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    made: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return made
+
+
+def scores(name: str, options: argparse.Namespace) -> list[Score]:
+    """The sets' scores with one encoder."""
+    name, _, precision = name.partition("@")
+    spec = encoders.named(name)
+    emulated = precision == VNNI
+    if precision:
+        spec = replace(spec, precision="int8" if emulated else precision)
+    encoder = embedding.open_encoder(embedding.resolve(spec), device="cpu")
+    [data] = runner.load(["STSBenchmark-dev"], options.data, quick=False)
+    part = data.parts["dev"]
+    step = max(1, len(part.gold) // options.pairs)
+    part = replace(part, **{field: getattr(part, field)[::step] for field in ("first", "second", "gold")})
+    data = replace(data, parts={"dev": part})
+    sets = {
+        path.name: retrieval(path, options.queries, options.documents)
+        for path in sorted(options.dev.iterdir())
+        if path.is_dir()
+    }
+    texts = list(part.texts) + [t for q, d, _ in sets.values() for t in (*q.values(), *d.values())]
+    cache = options.cache and options.cache / (VNNI if emulated else "plain")
+    vectors = vector_cache.encode(encoder, texts, cache, Progress())
+    return [sts.score(data, vectors), *(ndcg(each, found, vectors) for each, found in sets.items())]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("encoders", nargs="+")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--dev", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--pairs", type=int, default=1500)
+    parser.add_argument("--queries", type=int, default=150)
+    parser.add_argument("--documents", type=int, default=400)
+    parser.add_argument("--cache", type=Path)
+    options = parser.parse_args()
+    names = sorted(options.encoders, key=lambda name: name.endswith(f"@{VNNI}"))  # the patch is for good
+    found: dict[str, list[Score]] = {}
+    lines: dict[str, Any] = {"pairs": options.pairs, "queries": options.queries, "documents": options.documents}
+    for name in names:
+        if name.endswith(f"@{VNNI}"):
+            as_with_vnni()
+        found[name] = scores(name, options)
+        line: dict[str, Any] = {each.task: round(each.value, 2) for each in found[name]}
+        line["collections"] = round(float(np.mean([each.value for each in found[name][1:]])), 2)
+        if len(found) > 1:
+            before = found[options.encoders[0]]
+            line["less the first"] = {
+                what: [round(x, 2) for x in (d.change, d.low, d.high)]
+                for what, d in (
+                    ("STSBenchmark-dev", gate.compare(before[:1], found[name][:1]).differences[0]),
+                    ("collections", gate.compare(before[1:], found[name][1:]).differences[-1]),
+                )
+            }
+        lines[Path(name).name] = line
+        print(name, json.dumps(line), flush=True)
+        options.out.write_text(json.dumps(lines | {"versions": result_files.versions()}, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
