@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -83,18 +84,20 @@ def ready(backend: str, ids: list[list[int]]) -> Callable[[], Any]:
 
 def serve(backend: str, options: argparse.Namespace) -> None:
     """Run the batch once for every line that is read; the vectors go into the file that the line names, if any."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
     ids = prompts(options.batch, options.tokens)
     run = ready(backend, ids)
     for _ in range(2):
         found = run()
-    print("ready", flush=True)
+    print("ready", file=answers, flush=True)
     for line in sys.stdin:
         start = time.perf_counter()
         found = run()
         seconds = time.perf_counter() - start
         if line.strip():
             np.save(line.strip(), np.asarray(found, np.float32))
-        print(options.batch * options.tokens / seconds, flush=True)
+        print(options.batch * options.tokens / seconds, file=answers, flush=True)
 
 
 def main() -> None:
@@ -122,7 +125,9 @@ def main() -> None:
             if process.stdout.readline().strip() == "ready":
                 running[backend] = process
             else:
-                print(json.dumps({"backend": backend, "error": errors.read_text().strip().splitlines()[-1:]}))
+                print(
+                    json.dumps({"backend": backend, "error": errors.read_text().strip().splitlines()[-1:]}), flush=True
+                )
         for _ in range(options.rounds):
             for backend, process in running.items():
                 path = Path(folder) / f"{backend}.npy"
