@@ -94,12 +94,16 @@ def compare(encoder: hf_encoder.HFEncoder, given: list[str], rounds: int) -> dic
 
 def sweep(encoder: hf_encoder.HFEncoder, given: list[str], rounds: int, sizes: list[int]) -> list[dict[str, Any]]:
     """Workers with batches of these sizes, in turns."""
-    found: dict[int, list[float]] = {size: [] for size in sizes}
+    found: dict[int, list[tuple[float, float]]] = {size: [] for size in sizes}
     for _ in range(rounds):
         for size in sizes:
             encoder.batch_tokens = size
-            found[size].append(measure(encoder, given, True)[0])
-    return [{"batch_tokens": size, "workers tokens/s": round(median(found[size]), 1)} for size in sizes]
+            found[size].append(measure(encoder, given, True)[:2])
+    lines = []
+    for size in sizes:
+        speed, efficiency = (round(median(column), 1) for column in zip(*found[size], strict=True))
+        lines.append({"batch_tokens": size, "workers tokens/s": speed, "workers tokens/cpu s": efficiency})
+    return lines
 
 
 def peak(rows: int, seconds: float = 1.0) -> dict[str, float]:
