@@ -83,7 +83,7 @@ def _block(hit: Hit, width: int, styled: bool, full: bool) -> Iterator[str]:
     yield f"{paint(f'{hit.rank:>2}', BOLD)}  {hit.score:.3f}  {paint(quiet(where), CYAN)}"
     body = unwrapped(quiet(hit.text))  # lines are broken once, for this terminal
     start, end = (0, len(body)) if full else excerpt(body, hit.highlight, hit.matches)
-    marks = [(hit.highlight, (BOLD, YELLOW))] if hit.highlight else []
+    marks: list[tuple[Span, tuple[int, ...]]] = [(hit.highlight, (BOLD, YELLOW))] if hit.highlight else []
     marks += [(match, (UNDERLINE,)) for match in hit.matches]
     before, behind = "… " if start else "", " …" if end < len(body) else ""
     shift, shown = len(before) - start, before + body[start:end] + behind
