@@ -36,7 +36,9 @@ WINDOW = 8192
 """Texts that are tokenised, and sorted by length, together."""
 BATCH_TOKENS = {"cpu": 1024, "mps": 8192, "cuda": 65536}
 WORKER_TOKENS = 256
-"""Tokens that are worth a worker: a lone batch of so many for each is shared out (scripts/research/LOG.md)."""
+"""Tokens that are worth a worker: fewer are read by all cores as one team (scripts/research/LOG.md)."""
+FEW_BATCHES = 4
+"""So many for each worker are shared out anew; of more, the last ones that are unequal matter little."""
 
 SIF = 1e-3
 """The constant a of SIF weights; the paper's."""
@@ -388,15 +390,20 @@ class HFEncoder:
         return [each for each in ((prefix, size, with_it), ((), 0, bare)) if each[2]]
 
     def _shared_out(self, forward: Forward, work: list[_Batch]) -> list[_Batch]:
-        """Return a lone large batch as one for each worker: they need not wait for each other after every product.
+        """Return few batches as equal shares, so many for each worker: none waits for a larger one or after a product.
 
         Only where no vector depends on its batch.
         """
-        if len(work) != 1 or self.device != "cpu" or self.workers < 2 or not _exact(forward):
+        few = self.workers * FEW_BATCHES
+        if self.device != "cpu" or self.workers < 2 or not 0 < len(work) <= few or not _exact(forward):
             return work
-        [(rows, ids, prefix)] = work
-        parts = min(self.workers, len(rows), sum(map(len, ids)) // WORKER_TOKENS)
-        return [_Batch(rows[i::parts], ids[i::parts], prefix) for i in range(parts)] if parts > 1 else work
+        rows = [row for each in work for row in each.rows]
+        ids = [prompt for each in work for prompt in each.ids]
+        shares = self.workers * -(-len(work) // self.workers)
+        shares = min(shares, len(rows), sum(map(len, ids)) // WORKER_TOKENS)
+        if shares < max(2, len(work)) or len({each.prefix for each in work}) > 1:
+            return work
+        return [_Batch(rows[i::shares], ids[i::shares], work[0].prefix) for i in range(shares)]
 
     def _batches(self, forward: Forward, work: Sequence[_Batch]) -> Iterator[tuple[list[int], Tensor]]:
         """Run batches, side by side where there are several and the CPU runs them."""

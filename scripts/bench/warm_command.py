@@ -4,7 +4,7 @@
 
 A server over Python's own documentation strings (or, with --model hash:64, without a model) is started in a home of its
 own. Then these are run in turn, so that whatever else the machine does meets all of them alike: Python alone, Python
-with click and rich, ``semsearch query`` as text and as JSON, ``get``, the same query of a client that stays (what of it
+with click, ``semsearch query`` as text and as JSON, ``get``, the same query of a client that stays (what of it
 is the server's), and the query without a server. Prints medians and the best in milliseconds; run it on a quiet
 machine.
 """
@@ -84,7 +84,7 @@ def measured(ours: list[str], home: Path, runs: int) -> dict[str, dict[str, floa
     at = ["--home", str(home)]
     commands = {
         "python": [sys.executable, "-c", "pass"],
-        "click and rich": [sys.executable, "-c", "import click, rich.console, rich.text"],
+        "click": [sys.executable, "-c", "import click"],
         "query": [*ours, "query", QUERY, *at],
         "query --json": [*ours, "query", "--json", QUERY, *at],
         "get": [*ours, "get", "1", *at],
@@ -104,4 +104,5 @@ def measured(ours: list[str], home: Path, runs: int) -> dict[str, dict[str, floa
 
 if __name__ == "__main__":
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # who has installed it has its bytecode
     main()

@@ -68,12 +68,13 @@ def test_alone_and_in_any_batch(tiny: Tiny, family: str, fields: dict) -> None:
 
 
 @pytest.mark.parametrize(("family", "fields"), [("llama", {}), ("opt", DEMONSTRATED), ("bert", MEAN)])
-def test_a_lone_batch_that_workers_share_out(tiny: Tiny, family: str, fields: dict) -> None:
+def test_few_batches_that_workers_share_out(tiny: Tiny, family: str, fields: dict) -> None:
     spec = exact(tiny(family), **fields).spec
     texts = [f"{i} {' '.join(WORDS[: i % 11])}" for i in range(60)]
-    one, two, three = (HFEncoder(spec, device="cpu", batch_tokens=2048, workers=n) for n in (1, 2, 3))
+    one, *several = (HFEncoder(spec, device="cpu", batch_tokens=2048, workers=n) for n in (1, 2, 3))
+    several += [HFEncoder(spec, device="cpu", batch_tokens=500, workers=2)]
     together = one.encode(texts)
-    for encoder in (two, three):
+    for encoder in several:
         np.testing.assert_array_equal(encoder.encode(texts), together)
         assert encoder.stats.tokens == one.stats.tokens
 
