@@ -212,8 +212,9 @@ def test_at_the_end_those_who_wait_are_told(crowd):
     here = crowd()
     here.hold()
     waits = here.ask(["waits"])
-    closing = here.pool.submit(here.batcher.close)
-    time.sleep(0.05)
+    closing, until = here.pool.submit(here.batcher.close), time.monotonic() + 20
+    while not here.batcher._closed and time.monotonic() < until:
+        time.sleep(0.001)
     here.release()
     closing.result(10)
     with pytest.raises(Refusal, match="the server stops"):
