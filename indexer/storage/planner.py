@@ -89,6 +89,11 @@ class Shape:
         return self.codes in ("Flat", "SQfp16")
 
     @property
+    def bytewise(self) -> bool:
+        """Whether it is a graph over bytes that are compared as whole numbers, see ``local/index/whole_numbers``."""
+        return self.links is not None and self.codes == "SQ8" and self.rotation is None
+
+    @property
     def short(self) -> bool:
         """Whether codes are of a few bits a dimension, made for vectors that are turned at random."""
         return self.codes.startswith("RaBitQ")
@@ -122,7 +127,8 @@ class Shape:
         work = rows * dim / 1e6
         took = work / _WRITTEN
         if self.links is not None:
-            took += work * self.links / 32 * max(1.0, math.log2(max(rows, 2)) / 16) / _LINKED / cores
+            farther = 1 + max(0.0, math.log2(max(rows, 1) / (1 << 16))) / 4  # more is looked at, and less of it is near
+            took += work * self.links / 32 * farther / _LINKED / cores
         if self.cells is not None:
             sample = min(rows, 64 * self.cells)
             took += (10 * sample + rows) * self.cells * dim / 1e9 / _MULTIPLIED / cores
@@ -132,7 +138,7 @@ class Shape:
 
 _WRITTEN = 30.0
 """Millions of numbers a second that are read, coded and written."""
-_LINKED = 1.4
+_LINKED = 0.76
 """Millions of numbers a second and core that are put into a graph of 32 links, among 65,536 vectors."""
 _MULTIPLIED = 20.0
 """Billions of multiplications a second and core, of finding cells."""

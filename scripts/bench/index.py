@@ -10,7 +10,8 @@ by raw vectors in a memory-mapped file, as a collection searches them: ``auto`` 
 name is a factory. Graphs have 32 links and are built with each library's own default effort. Each engine runs in a
 process of its own; the effort with recall@10 of at least --recall is looked for by half of the queries and all is
 measured by the other half. Each finished part is kept in --output at once and passed over by the next run, so that a
-long run can be cut into several. Bytes a vector are the index's; ours also reads the collection's raw vectors
+long run can be cut into several; --only build leaves the measuring to a run on a quiet machine. Bytes a vector are the
+index's; ours also reads the collection's raw vectors
 (with_raw), the others hold theirs in the index. --whole makes a collection with words and vectors and measures hybrid
 queries in it. --summary prints the table, with ten million passages extrapolated from 100,000 and 1,000,000 by a power
 law, and says so.
@@ -36,11 +37,15 @@ import resampled
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from indexer.storage.planner import IndexPlan
+
 K = 10
 EFFORTS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)
 BLOCK = 8_192
 SECONDS = 5.0
 """Longest time for which queries are timed."""
+RAW = "raw"
+"""Folder of our raw vectors, beside the index."""
 ENGINES = "auto;HNSW32,SQ8;hnswlib;usearch;lancedb"
 
 
@@ -69,6 +74,15 @@ class Ours:
     def __init__(self, factory: str):
         self.factory = factory
 
+    def write_raw(self, rows: np.ndarray, folder: Path) -> None:
+        """Write the vectors as a collection keeps them, index or no index."""
+        from indexer.storage.local.vectors import shards
+
+        (folder / RAW).mkdir()
+        made = [shards.write(folder / RAW, np.arange(start, start + len(part)), part.astype(np.float16))
+                for start, part in blocks(rows)]  # fmt: skip
+        (folder / RAW / "shards").write_text(json.dumps([vars(each) for each in made]))
+
     def build(self, rows: np.ndarray, folder: Path, threads: int) -> None:
         import faiss
 
@@ -85,8 +99,10 @@ class Ours:
 
     def open(self, folder: Path, rows: np.ndarray) -> None:
         from indexer.storage.local.index.faiss_index import FaissIndex
+        from indexer.storage.local.vectors.shards import Shard, ShardSet
 
-        self.rows = rows
+        made = [Shard(**each) for each in json.loads((folder / RAW / "shards").read_text())]
+        self.raw = ShardSet(folder / RAW, made, rows.shape[1], np.dtype(np.float16))
         factory = json.loads((folder / "plan").read_text())[0]
         self.index = FaissIndex.load(folder / "index", rows.shape[1], factory)
 
@@ -99,7 +115,7 @@ class Ours:
         name = self.index.shape.effort
         factor = 4.0 if self.index.shape.short else 1.0
         tried = Effort() if name is None else Effort({name: effort}, factor)
-        return RefinedIndex(self.index, lambda ids: self.rows[ids], tried).search(queries, K).ids
+        return RefinedIndex(self.index, lambda ids: self.raw.find(ids)[1], tried).search(queries, K).ids
 
 
 class Hnswlib:
@@ -194,8 +210,21 @@ def resident() -> dict[str, int]:
     return {name: int(values[key].split()[0]) // 1024 for name, key in (("rss", "VmRSS"), ("anonymous", "RssAnon"))}
 
 
+def load_average() -> list[float]:
+    """Above the number of cores: others were at work."""
+    return [round(x, 1) for x in os.getloadavg()]
+
+
+def folder_of(name: str, work: Path, rows: np.ndarray) -> Path:
+    return work / f"{name.replace(',', '_')}-{len(rows)}-{rows.shape[1]}"
+
+
 def size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.name != "plan")
+    return sum(
+        path.stat().st_size
+        for path in folder.rglob("*")
+        if path.is_file() and path.parent.name != RAW and path.name != "plan"
+    )
 
 
 def best(rows: np.ndarray, queries: np.ndarray) -> np.ndarray:
@@ -232,11 +261,13 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Build, open and search with one engine; in a process of its own."""
     rows, queries = np.load(options.rows_file, mmap_mode="r"), np.load(options.queries_file).astype(np.float32)
     right = np.load(options.truth_file)
-    folder = options.work / f"{name.replace(',', '_')}-{len(rows)}-{rows.shape[1]}"
+    folder = folder_of(name, options.work, rows)
     chosen = engine(name)
     if options.step == "build":
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
+        if isinstance(chosen, Ours):
+            chosen.write_raw(rows, folder)
         started, worked = time.perf_counter(), time.process_time()
         chosen.build(rows, folder, options.threads)
         raw = 2 * rows.shape[1] if isinstance(chosen, Ours) else 0  # lie in the collection's own files
@@ -310,13 +341,18 @@ def side_by_side(options: argparse.Namespace) -> None:
         np.save(options.truth_file, best(rows, queries.astype(np.float32)))
     for name in options.engines.split(";"):
         part = f"{options.rows} {options.dim} {name}"
-        if "recall" in load(options.output).get(part, {}):
+        built = load(options.output).get(part, {})
+        if "recall" in built:
             continue
         print(part, file=sys.stderr)
-        built = in_a_process(name, "build", options)
-        found = built | (in_a_process(name, "search", options) if "error" not in built else {})
-        keep(options, part, found | {"threads": options.threads, "load": [round(x, 1) for x in os.getloadavg()],
-                                     "vectors": figures, "hardware": result_files.hardware(None)})  # fmt: skip
+        if "build_s" not in built or not folder_of(name, options.work, rows).exists():
+            built = in_a_process(name, "build", options) | {"build_load": load_average()}
+            keep(options, part, built)
+        if "error" in built or options.only == "build":
+            continue
+        found = in_a_process(name, "search", options)
+        keep(options, part, built | found | {"threads": options.threads, "load": load_average(),
+                                             "vectors": figures, "hardware": result_files.hardware(None)})  # fmt: skip
 
 
 def summary(options: argparse.Namespace) -> None:
@@ -345,28 +381,77 @@ def summary(options: argparse.Namespace) -> None:
                   f"{large['bytes']:,.0f} bytes a vector")  # fmt: skip
 
 
+def plan_of(options: argparse.Namespace) -> str:
+    from indexer.storage import planner
+
+    return planner.plan(options.rows, options.dim).factory
+
+
+def take_index(folder: Path) -> list[Path]:
+    """Let the collection take an index that an earlier part has built of the same vectors; return where it was found.
+
+    Building one takes a quarter of an hour for a million vectors. It is measured anew in the collection.
+    """
+    from indexer.storage.local.index.building import Builder
+    from indexer.storage.local.index.faiss_index import FaissIndex
+
+    found: list[Path] = []
+    build = Builder.built
+
+    def built(builder: Builder, plan: IndexPlan, ids: np.ndarray, dim: int) -> FaissIndex:
+        if not (folder / "plan").exists():
+            return build(builder, plan, ids, dim)
+        index = FaissIndex.load(folder / "index", dim, plan.factory, mapped=False)
+        assert len(index) == len(ids)
+        index._by_position = ids
+        found.append(folder)
+        return index
+
+    Builder.built = built  # type: ignore[method-assign]
+    return found
+
+
 def whole(options: argparse.Namespace) -> None:
     """Measure hybrid queries in a collection of words and vectors, each half in a process of its own."""
     import bench_search
 
     of = resampled.real(options.vectors, options.texts, options.real)
     noise, figures = resampled.noise_like(of)
-    bench_search.unit = lambda random, n: resampled.draws(of, n, noise, int(random.integers(1 << 62)))  # type: ignore[assignment]
     options.work.mkdir(parents=True, exist_ok=True)
+    file = options.work / f"rows-{options.rows}-{options.dim}.npy"
+    rows = resampled.written(file, of, options.rows, options.dim, noise)
     if options.step == "search":
+        bench_search.unit = lambda random, n: resampled.draws(of, n, noise, int(random.integers(1 << 62)))
         print(json.dumps(bench_search.hybrid(options.work, options.rows, options.queries, options.threads)))
         return
+    given = 0
+
+    def following(_: np.random.Generator, n: int) -> np.ndarray:
+        nonlocal given
+        given += n
+        return rows[given - n : given].astype(np.float32)
+
+    bench_search.unit = following
+    taken = take_index(folder_of(plan_of(options), options.work, rows))
     started = time.perf_counter()
+    known = (options.work / f"search-{options.rows}").exists()
     store = bench_search.build(options.work, options.rows)
     report = store.index_report()
     store.close()
-    built = {"build_s": round(time.perf_counter() - started, 1), "index": vars(report), "vectors": figures}
+    part = f"whole {options.rows}"
+    built = load(options.output).get(part, {})
+    if not known:
+        built = {"build_s": round(time.perf_counter() - started, 1), "build_load": load_average()}
+    built |= {"index": vars(report), "vectors": figures, "index_taken": bool(taken)}
+    keep(options, part, built)
+    if options.only == "build":
+        return
     words = [sys.executable, __file__, "--whole", "--step", "search", "--rows", str(options.rows), "--vectors",
              str(options.vectors), "--work", str(options.work), "--threads", str(options.threads), "--queries",
              str(options.queries)]  # fmt: skip
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
     found = built | json.loads(done.stdout.splitlines()[-1])
-    keep(options, f"whole {options.rows}", found | {"load": [round(x, 1) for x in os.getloadavg()]})
+    keep(options, part, found | {"load": load_average()})
     print(json.dumps(found, indent=1))
 
 
@@ -385,6 +470,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("bench-index.json"))
     parser.add_argument("--whole", action="store_true")
     parser.add_argument("--summary", action="store_true")
+    parser.add_argument("--only", choices=("build",), help="Build and leave the measuring to a later, quiet run.")
     for name in ("--engine", "--step"):
         parser.add_argument(name, help=argparse.SUPPRESS)
     for name in ("--rows-file", "--queries-file", "--truth-file"):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from indexer.errors import CorruptError, StoreError, UsageError
 from indexer.storage.local.index.faiss_index import FaissIndex
 from indexer.storage.local.index.refined import Effort, RefinedIndex
-from indexer.storage.vectors import ExactIndex, LayeredIndex, VectorIndex, nearest, rescore
+from indexer.storage.vectors import ExactIndex, LayeredIndex, VectorIndex, nearest, rescore, widened
 
 DIM = 24
 
@@ -300,3 +300,13 @@ def test_nearest_among_a_few():
     theirs = index.search(unit(4, 2), 7, chosen)
     np.testing.assert_array_equal(ours.ids, theirs.ids)
     np.testing.assert_array_equal(ours.scores, theirs.scores)
+
+
+def test_float16_is_widened_as_numpy_does():
+    """Every finite number, those below the normal ones included."""
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    finite = every[np.isfinite(every)]
+    np.testing.assert_array_equal(widened(finite), finite.astype(np.float32))
+    assert np.array_equal(np.signbit(widened(finite)), np.signbit(finite))
+    several = finite[: 24 * 100].reshape(100, 24)[::3]
+    np.testing.assert_array_equal(widened(several), several.astype(np.float32))

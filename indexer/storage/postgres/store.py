@@ -13,6 +13,7 @@ from indexer.errors import CorruptError, FormatError, LockedError, StoreError
 from indexer.judgements import judgement_of, latest, line
 from indexer.storage.database import WritingTransaction
 from indexer.storage.manifest import Manifest
+from indexer.storage.planner import AUTO
 from indexer.storage.postgres import shards
 from indexer.storage.postgres.dialect import POSTGRES
 from indexer.storage.postgres.search import nearest, words
@@ -297,11 +298,13 @@ class PostgresStore:
         return None
 
     def ask_for_index(self, plan: str | None, recall: float | None) -> None:
-        """Refuse: pgvector has one kind of index."""
-        if plan is not None or recall is not None:
+        """Refuse all but "auto": pgvector has one kind of index."""
+        if recall is not None or plan not in (None, AUTO):
+            asked = "--index-recall" if plan in (None, AUTO) else f"--index-plan {plan}"
             raise StoreError(
-                f"the index of {self._name!r} is pgvector's own; leave --index-plan and --index-recall out, which are "
-                "for collections in a folder"
+                f"{asked} is for collections in a folder; {self._name!r} is in PostgreSQL and gets pgvector's "
+                f"{nearest.described(self._manifest)} from {nearest.INDEX_FROM:,} passages on: leave it out, or say "
+                f"--index-plan {AUTO}"
             )
 
     def examine(self, *, mend: bool, open_encoder: Callable[[EncoderSpec], Encoder] | None = None) -> list[Problem]:

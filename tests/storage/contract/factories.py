@@ -62,6 +62,7 @@ def _small_files() -> Iterator[None]:
             (snapshot, "DEEPER", 2),
             (planner, "SAMPLES_PER_CELL", 1),
             (refined, "SPARE", 10_000),
+            (refined, "FEW", 10_000),
             (fts, "COMMON", 1),
         ):
             stack.callback(setattr, module, name, getattr(module, name))

@@ -115,6 +115,20 @@ class TestTheServer:
 
 
 class TestTheCollection:
+    @pytest.mark.parametrize(
+        ("plan", "recall", "seen"),
+        [("HNSW32,SQ8", None, "--index-plan HNSW32,SQ8"), ("auto", 0.9, "--index-recall")],
+    )
+    def test_an_index_that_is_asked_for(self, store, plan, recall, seen):
+        with pytest.raises(StoreError) as caught:
+            store.ask_for_index(plan, recall)
+        said = str(caught.value)
+        assert seen in said
+        assert "HNSW of halfvec (m 16, ef_construction 128) from 20,000 passages on" in said
+        assert "--index-plan auto" in said
+        store.ask_for_index("auto", None)
+        store.ask_for_index(None, None)
+
     def test_there_is_none(self, url):
         with pytest.raises(CollectionNotFound, match="'nothing'"):
             open_store(place_in(url, "nothing"))

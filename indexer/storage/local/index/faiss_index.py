@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from indexer.errors import CorruptError, StoreError
+from indexer.storage.local.index.whole_numbers import WholeNumbers
 from indexer.storage.planner import Shape
 from indexer.storage.vectors import SLACK, check
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 SCANNED_TOGETHER = 4_000_000
 """Numbers from which on the scan for one query is shared between cores: below, it is over before they have begun."""
+
+BUILD_EFFORT = 160
+"""Candidates among which a vector of a graph finds its links. With FAISS's own 40 a search has to try harder."""
 
 
 def library() -> Any:
@@ -59,7 +63,12 @@ class FaissIndex:
         faiss = library()
         self.shape = Shape.of(factory, dim)
         with translated(f"to make {factory}"):
-            inner = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+            if self.shape.bytewise:
+                whole = faiss.ScalarQuantizer.QT_8bit_direct
+                inner = faiss.IndexHNSWSQ(dim, whole, self.shape.links, faiss.METRIC_L2)
+                inner.hnsw.efConstruction = BUILD_EFFORT
+            else:
+                inner = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
             self._use(faiss.IndexIDMap(inner), np.empty(0, np.int64))
 
     def _use(self, index: Any, ids: np.ndarray) -> None:
@@ -70,11 +79,18 @@ class FaissIndex:
         self._alive: int | None = None
         self._order: np.ndarray | None = None  # positions by ascending id, where they are not in that order
         self._chosen: tuple[np.ndarray, np.ndarray] | None = None
+        self._last: tuple[int, Any] | None = None
         inner = faiss.downcast_index(index.index)
         self._outer = inner
         if isinstance(inner, faiss.IndexPreTransform):
             inner = faiss.downcast_index(inner.index)
         self._inner = inner
+        self._whole: WholeNumbers | None = None
+        if self.shape.bytewise:
+            codes = faiss.downcast_index(inner.storage).sq
+            of_now = codes.qtype == faiss.ScalarQuantizer.QT_8bit_direct  # and not of a file of an older version
+            if of_now and codes.rangestat_arg > 0:
+                self._whole = WholeNumbers(codes.rangestat_arg)
 
     @classmethod
     def load(cls, path: Path, dim: int, factory: str, mapped: bool = True) -> FaissIndex:
@@ -136,7 +152,7 @@ class FaissIndex:
             raise StoreError("an inverted file gives no vectors back by position")
         with translated("to read vectors"):
             vectors: np.ndarray = self._outer.reconstruct_batch(self.positions(ids))
-        return vectors
+        return vectors if self._whole is None else self._whole.back(vectors)
 
     def count(self, allowed: np.ndarray | None) -> int:
         """Return how many of these ids (n,), ascending, a search can return; None stands for all."""
@@ -154,6 +170,11 @@ class FaissIndex:
             most: (d,) the greatest.
         """
         faiss = library()
+        if self.shape.bytewise and self._whole is None and not len(self._by_position):
+            some = vectors if least is None or most is None else np.stack([least, most])
+            self._whole = WholeNumbers.fitted(some.min(axis=0), some.max(axis=0))
+            codes = faiss.downcast_index(self._inner.storage).sq
+            codes.rangestat_arg = self._whole.greatest  # FAISS has no use for it with these codes, and saves it
         if self._outer.is_trained:
             return
         with translated("to train"):
@@ -171,8 +192,10 @@ class FaissIndex:
         if not len(ids):
             return
         wide = np.ascontiguousarray(vectors, np.float32)
-        if not self._outer.is_trained:
+        if not len(self._by_position):
             self.train(wide, wide.min(axis=0), wide.max(axis=0))
+        if self._whole is not None:
+            wide = self._whole.of(wide)
         with translated(f"to add {len(ids)} vectors"):
             self._index.add_with_ids(wide, ids)
         self._by_position = np.concatenate([self._by_position, ids])
@@ -182,7 +205,7 @@ class FaissIndex:
         """Fill this empty graph with vectors (n, d) float32 and the links that FAISS's graph over them has."""
         faiss = library()
         self.train(vectors, vectors.min(axis=0), vectors.max(axis=0))
-        faiss.downcast_index(self._inner.storage).add(vectors)
+        faiss.downcast_index(self._inner.storage).add(vectors if self._whole is None else self._whole.of(vectors))
         self._inner.hnsw = linked.hnsw
         self._outer.ntotal = self._inner.ntotal = self._index.ntotal = len(ids)
         faiss.copy_array_to_vector(ids, self._index.id_map)
@@ -234,11 +257,16 @@ class FaissIndex:
         elif self.dead:
             kept = self._by_position >= 0
         share = 1.0 if kept is None else max(int(np.count_nonzero(kept)), 1) / len(kept)
+        factors = None
+        if self._whole is not None:
+            queries, factors = self._whole.queries(queries)
         with translated("to search"):
             if self.shape.scans or not effort:
                 scores, at = self._scan(queries, n, kept)
             else:
                 scores, at = self._effortful(queries, n, effort, kept, share)
+        if self._whole is not None and factors is not None:
+            scores = self._whole.scores(scores, factors)
         return scores, np.where(at < 0, -1, self._by_position[at])
 
     def _bitmap(self, allowed: np.ndarray) -> np.ndarray:
@@ -253,15 +281,25 @@ class FaissIndex:
         self, queries: np.ndarray, n: int, effort: Mapping[str, float], kept: np.ndarray | None, share: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Search a graph or cells; harder where only a share of what is met counts."""
-        faiss = library()
         selector, _held = _selector(kept)
         if self.shape.links is not None:
-            ef = int(min(max(effort["efSearch"], n) / share, len(self._by_position)))
-            parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=ef)
+            value = int(min(max(effort["efSearch"], n) / share, len(self._by_position)))
         else:
-            cells = int(self._inner.nlist)
-            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=int(min(effort["nprobe"] / share, cells)))
-        return self._search(queries, n, parameters)
+            value = int(min(effort["nprobe"] / share, self._inner.nlist))
+        return self._search(queries, n, self._parameters(value, selector))
+
+    def _parameters(self, value: int, selector: Any) -> Any:
+        """Return FAISS's parameters of a search; without a filter those of the last one, as making them takes time."""
+        if selector is None and self._last is not None and self._last[0] == value:
+            return self._last[1]
+        faiss = library()
+        if self.shape.links is not None:
+            made = faiss.SearchParametersHNSW(sel=selector, efSearch=value)
+        else:
+            made = faiss.SearchParametersIVF(sel=selector, nprobe=value)
+        if selector is None:
+            self._last = value, made
+        return made
 
     def _scan(self, queries: np.ndarray, n: int, kept: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Look at every vector, for few queries with all cores at each."""
@@ -296,8 +334,7 @@ class FaissIndex:
             return self._search(queries, n, parameters)
         queries = self._turned(queries)
         storage = faiss.downcast_index(self._inner.storage)
-        found: tuple[np.ndarray, np.ndarray] = storage.search(queries, n, params=parameters)
-        return found
+        return self._rising(storage.search(queries, n, params=parameters))
 
     def _turned(self, queries: np.ndarray) -> np.ndarray:
         faiss = library()
@@ -310,8 +347,11 @@ class FaissIndex:
         faiss = library()
         if parameters is not None and self._outer is not self._inner:
             parameters = faiss.SearchParametersPreTransform(index_params=parameters)
-        found: tuple[np.ndarray, np.ndarray] = self._outer.search(queries, n, params=parameters)
-        return found
+        return self._rising(self._outer.search(queries, n, params=parameters))
+
+    def _rising(self, found: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return (scores, positions) of what FAISS found, higher ones better, also where it measures distances."""
+        return found if self._whole is None else (-found[0], found[1])
 
 
 def _selector(kept: np.ndarray | None) -> tuple[Any, list[Any]]:

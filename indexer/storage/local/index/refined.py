@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from indexer.storage.vectors import best, check_queries, none, rescore, settled, stack
+from indexer.storage.vectors import best, check_queries, none, rescore, settled, stack, widened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from indexer.types import Neighbours
 
 SPARE = 16
-"""Candidates beyond k that are always scored."""
+"""Candidates beyond k that are always scored of those that a scan gives: the better the last is known, the sooner it is
+sure that no other can be among the best."""
+FEW = 4
+"""Candidates beyond k that are always scored where what is found was measured, with as many as that took."""
 QUERIES = 64
 """Queries that are searched for at a time."""
 NUMBERS = 1 << 22
@@ -36,7 +39,7 @@ class Effort:
 
     def candidates(self, k: int) -> int:
         """Return how many candidates are scored for k results."""
-        return max(k + SPARE, math.ceil(k * self.refine))
+        return max(k + (FEW if self.search else SPARE), math.ceil(k * self.refine))
 
     def to_dict(self) -> dict[str, float]:
         """Return it as JSON-ready values."""
@@ -94,7 +97,7 @@ class RefinedIndex:
 
     def raw(self, ids: np.ndarray) -> np.ndarray:
         """Return the raw vectors (n, d) float32 of ids (n,) that are in the index."""
-        return self._fetch(ids).astype(np.float32)
+        return widened(self._fetch(ids))
 
     def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> Neighbours:
         """Return the k best of each query; see ``VectorIndex``. With effort, some of the best may be missed."""
@@ -129,8 +132,11 @@ class RefinedIndex:
         """Return (rough scores, ids, exact scores) of candidates, (q, wanted) each."""
         rough, ids = self.codes.candidates(queries, wanted, effort, allowed)
         there = ids >= 0
+        if there.all():
+            vectors = self.raw(ids.ravel()).reshape(*ids.shape, self.dim)
+            return rough, ids, rescore(queries[:, None], vectors)
         precise = np.full(ids.shape, -np.inf, np.float32)
-        precise[there] = rescore(np.repeat(queries, there.sum(axis=1), axis=0), self.raw(ids[there]))
+        precise[there] = rescore(queries[np.nonzero(there)[0]], self.raw(ids[there]))
         return rough, ids, precise
 
     def _unsettled(
@@ -147,7 +153,7 @@ class RefinedIndex:
         if ids.shape[1] == total:
             return np.empty(0, np.int64)
         if not self.codes.shape.scans:  # a graph may lead nowhere, cells may be empty
-            short = (ids >= 0).sum(axis=1) < min(k, total)
+            short = ids[:, min(k, total) - 1] < 0
             return np.flatnonzero(short & bool(effort))
         bounds = [np.float32(self.codes.bound(query)) for query in queries]
         whole = [settled(r, p, k, bound) for r, p, bound in zip(rough, precise, bounds, strict=True)]

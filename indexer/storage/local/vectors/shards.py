@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+FEW = 16
+"""Vectors a shard up to which they are read one by one: they lie far apart, and no shard has many of them."""
 _NAMES: dict[str, np.dtype[Any]] = {"F16": DTYPES["fp16"], "F32": DTYPES["fp32"], "I64": np.dtype("<i8")}
 
 
@@ -120,7 +122,7 @@ class ShardSet:
                 arrays, ids, where = [], [], []
                 for number, shard in enumerate(self.shards):
                     numbers, vectors = self._parts(shard)
-                    arrays.append(vectors)
+                    arrays.append(np.asarray(vectors))  # a plain array of the same memory: its rows are had sooner
                     ids.append(numbers)
                     where.append(np.arange(len(numbers)) | number << 40)
                 if arrays:
@@ -151,12 +153,17 @@ class ShardSet:
             CorruptError: A shard is gone or altered.
         """
         arrays = self._open()
-        at = np.searchsorted(self._ids, ids)
-        present = at < len(self._ids)
-        present[present] = self._ids[at[present]] == ids[present]
-        where = self._where[at[present]]
+        if not len(self._ids):
+            return np.zeros(len(ids), bool), np.empty((0, self.dim), self.dtype)
+        at = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
+        present = self._ids[at] == ids
+        where = self._where[at if present.all() else at[present]]
         shard, row = where >> 40, where & ((1 << 40) - 1)
         vectors = np.empty((len(where), self.dim), self.dtype)
+        if len(where) < FEW * len(arrays):
+            for place, (number, mine) in enumerate(zip(shard.tolist(), row.tolist(), strict=True)):
+                vectors[place] = arrays[number][mine]
+            return present, vectors
         for number in np.unique(shard):
             mine = shard == number
             vectors[mine] = arrays[number][row[mine]]

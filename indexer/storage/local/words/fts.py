@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import partial, reduce
+from itertools import chain
 from operator import xor
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ MANY = 20_000
 """Passages from which on a search by words leaves out those that are everywhere."""
 COMMON = 20_000
 """Passages that hold an expression from which on its scores are kept: FTS5 takes more than a second for a million."""
+PART = 16
+"""Each of so many sums is looked at to learn which of them cannot be among the greatest."""
 KEPT = 8_000_000
 """Most scores that are kept for one generation, of eight bytes each."""
 
@@ -148,9 +151,7 @@ class Words(ABC):
             sums[ids] += scores
         depth = 8 * k if restricts(only) else k + 50
         while True:
-            least = np.partition(sums, last + 1 - depth)[last + 1 - depth] if depth <= last else 0.0
-            top = np.flatnonzero((sums >= least) & (sums > 0))
-            top = top[np.lexsort((top, -sums[top]))][:depth]
+            top = _greatest(sums, depth)
             allowed = and_(shown(generation), conditions(SQLITE, only), SQLITE.among(passages.c.id, top))
             rows = connection.execute(select(passages.c.id).select_from(JOINED).where(allowed)).scalars()
             passing = np.fromiter(rows, np.int64)
@@ -163,9 +164,10 @@ class Words(ABC):
 
     def _scores(self, connection: Connection, match: str) -> tuple[np.ndarray, np.ndarray]:
         """Return (ids (n,) int64 ascending, BM25 (n,) float64, higher is better) of all that match."""
-        query = text(f"SELECT rowid, {self.SCORE} FROM words WHERE words MATCH :match ORDER BY rowid")
-        rows = connection.execute(query, {"match": match}).all()
-        found = np.array(rows, np.float64).reshape(-1, 2)
+        sqlite: Any = connection.connection.driver_connection  # rows of SQLAlchemy take as long as FTS5 itself
+        query = f"SELECT rowid, {self.SCORE} FROM words WHERE words MATCH ? ORDER BY rowid"
+        rows = sqlite.execute(query, (match,)).fetchall()
+        found = np.fromiter(chain.from_iterable(rows), np.float64, 2 * len(rows)).reshape(-1, 2)
         return found[:, 0].astype(np.int64), -found[:, 1]
 
     def _best(self, connection: Connection, match: str, k: int, generation: int, only: Filter | None) -> Sequence[Any]:
@@ -206,6 +208,21 @@ class Words(ABC):
         """Return the BM25 of a passage of average length that holds each once, words that none holds included."""
         held = self._holders(connection, ["", *wanted], known)
         return sum(rarity(held[""], held[each]) for each in wanted)
+
+
+def _greatest(sums: np.ndarray, depth: int) -> np.ndarray:
+    """Return the numbers of the greatest sums above 0, at most ``depth``, best first; ties go to the lower number.
+
+    The greatest of a part are never above those of all, and say cheaply what need not be looked at.
+    """
+    part = sums[::PART]
+    least = np.partition(part, len(part) - depth)[len(part) - depth] if depth <= len(part) else 0.0
+    top = np.flatnonzero(sums >= least if least > 0 else sums > 0)
+    if len(top) > depth:
+        best = sums[top]
+        top = top[best >= np.partition(best, len(top) - depth)[len(top) - depth]]
+    ordered: np.ndarray = top[np.lexsort((top, -sums[top]))][:depth]
+    return ordered
 
 
 def _judged(found: str, condition: ColumnElement[bool]) -> Select[Any]:
@@ -304,18 +321,22 @@ class TermWords(Words):
             connection.execute(statement, rows)
 
     def _rows(self, connection: Connection, condition: ColumnElement[bool]) -> Iterator[list[dict[str, object]]]:
-        """Yield what the index says, or has to say, of passages, some hundred at a time."""
-        after = -1
-        query = select(passages.c.id, documents.c.title, passages.c.text).select_from(JOINED).where(condition)
-        while rows := connection.execute(query.where(passages.c.id > after).order_by(passages.c.id).limit(PAGE)).all():
+        """Yield what the index says, or has to say, of passages in the order of their ids, some hundred at a time.
+
+        Their ids come first: SQLite would go through all that meet the condition for each page.
+        """
+        wanted = select(passages.c.id).select_from(JOINED).where(condition).order_by(passages.c.id)
+        ids = np.fromiter(connection.execute(wanted).scalars(), np.int64)
+        query = select(passages.c.id, documents.c.title, passages.c.text).select_from(JOINED).order_by(passages.c.id)
+        for start in range(0, len(ids), PAGE):
             found = []
+            rows = connection.execute(query.where(SQLITE.among(passages.c.id, ids[start : start + PAGE]))).all()
             titles = {title: words.indexed(title or "") for title in {row[1] for row in rows}}
             for number, title, body in rows:
                 (heads, head_parts), (terms, parts) = titles[title], words.indexed(body)
                 values = (heads, terms, head_parts, parts)
                 found.append({"id": number, **dict(zip(self.COLUMNS, values, strict=True))})
             yield found
-            after = rows[-1][0]
 
     def agrees(self, connection: Connection) -> bool:
         """Compare every place of every term with the passages."""
