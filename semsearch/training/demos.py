@@ -6,6 +6,7 @@ Jiang et al. (2023), Section 3.3 and Figure 3: each candidate is judged alone, o
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -86,13 +87,17 @@ class Ranking:
 
 
 def own_words(encoder: Encoder, sentences: Sequence[str], count: int, seed: int = 0) -> list[Candidate]:
-    """Return candidates from sentences drawn at random, each with the model's most likely next token that is a word."""
+    """Return candidates from sentences drawn at random, each with the model's most likely next token that is a word.
+
+    A token may be the beginning of a word alone ("Breat"): one is a word where some sentence has it.
+    """
     random = np.random.default_rng(seed)
     distinct = list(dict.fromkeys(sentences))
+    words = set(re.findall(r"[^\W\d_]{3,}", " ".join(distinct).lower()))
     drawn = [distinct[i] for i in random.permutation(len(distinct))[: 2 * count]]  # some have no word
     found = []
     for sentence, terms in zip(drawn, encoder.terms(drawn, 10), strict=True):
-        word = next((t.strip() for t, _ in terms if len(t.strip()) > 2 and t.strip().isalpha()), None)
+        word = next((token.strip() for token, _ in terms if token.strip().lower() in words), None)
         if word is not None:
             found.append(Candidate(sentence, word[0].upper() + word[1:], "model"))
     return found[:count]

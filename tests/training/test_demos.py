@@ -86,9 +86,10 @@ def test_winner_is_a_preset(data, tmp_path):
 def test_words_are_the_models_own():
     class Terms(HashEncoder):
         def terms(self, texts, k):
-            return [[("▁", 0.5), (" of", 0.3), (" riding", 0.2)] if "horse" in t else [("!", 1.0)] for t in texts]
+            ranked = [("▁", 0.5), (" of", 0.2), ("Rid", 0.2), (" Riding", 0.1)]  # a piece is no word
+            return [ranked if "horse" in t else [("!", 1.0)] for t in texts]
 
-    found = demos.own_words(Terms(), ["a horse", "a dog", "a horse"], 5)
+    found = demos.own_words(Terms(), ["a horse", "a dog", "a horse", "she is riding"], 5)
     assert found == [Candidate("a horse", "Riding", "model")]
 
 
