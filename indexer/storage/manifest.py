@@ -137,5 +137,5 @@ class Manifest:
 
 def _named_as_now(spec: EncoderSpec) -> EncoderSpec:
     """Return a spec whose adapters have the names that they come along with today."""
-    new = {name: RENAMED.get(name, name) for name in (spec.adapter, spec.query_adapter) if name is not None}
-    return replace(spec, adapter=new.get(spec.adapter), query_adapter=new.get(spec.query_adapter))
+    adapter, query_adapter = (each and RENAMED.get(each, each) for each in (spec.adapter, spec.query_adapter))
+    return replace(spec, adapter=adapter, query_adapter=query_adapter)

@@ -65,8 +65,8 @@ def ready(backend: str, ids: list[list[int]]) -> Callable[[], Any]:
     if backend == "openvino":
         import openvino
 
-        with torch.inference_mode():
-            converted = openvino.convert_model(last, example_input=given, input=[tuple(given.shape)])
+        with torch.no_grad():  # traced by torch.jit, its conversion fails on a constant
+            converted = openvino.convert_model(torch.export.export(last, (given,), strict=False))
         hints = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
         compiled = openvino.Core().compile_model(converted, "CPU", hints)
         return lambda: compiled([given.numpy()])[0]
