@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 from indexer.embedder import embed_waiting
-from indexer.errors import ClusterError
-from indexer.parts.durable import ASIDE
 from indexer.parts.produce import Written, write_pieces
 from indexer.pipeline import Report, holds_something
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from indexer.parts.part import Part
@@ -23,9 +19,6 @@ if TYPE_CHECKING:
     from indexer.parts.produce import Remembering
     from indexer.storage.manifest import Manifest
     from indexer.storage.store import Store
-
-TRIES = 3
-"""Times that a worker may die of the same passages before the run is given up."""
 
 
 class Destination(Protocol):
@@ -48,34 +41,11 @@ class Shards:
     folder: Path
     manifest: Manifest
     part: Part
-    tries: int = TRIES
     whole: bool = False
 
     def write(self, pieces: Sequence[Piece], embedder: Remembering) -> Written:
-        """Write a shard.
-
-        Raises:
-            ClusterError: Workers have died of these pieces again and again.
-        """
-        with self._counted(pieces):
-            return write_pieces(self.folder, self.manifest, self.part, pieces, embedder)
-
-    @contextmanager
-    def _counted(self, pieces: Sequence[Piece]) -> Iterator[None]:
-        """Count how often pieces were begun: whoever runs the workers may begin again for ever."""
-        paths = sorted({piece.parsed.file.path for piece in pieces})
-        key = "\n".join([*paths, *(f"{piece.number}/{piece.of}" for piece in pieces)])
-        begun = self.folder / f".{hashlib.sha256(key.encode('utf-8', 'surrogateescape')).hexdigest()}{ASIDE}"
-        with begun.open("ab") as stream:
-            stream.write(b".")
-        if begun.stat().st_size > self.tries:
-            begun.unlink()
-            raise ClusterError(
-                f"{self.tries} workers have died while they embedded {', '.join(paths[:3])} or files beside them: look "
-                "at their memory; a smaller --batch-tokens needs less"
-            )
-        yield
-        begun.unlink(missing_ok=True)
+        """Write a shard."""
+        return write_pieces(self.folder, self.manifest, self.part, pieces, embedder)
 
 
 @dataclass(frozen=True)

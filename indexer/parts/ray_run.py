@@ -6,11 +6,13 @@ lost with a worker is done again by another one: a shard's name is its content, 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 import socket
 import sys
+from collections import Counter
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -32,11 +34,14 @@ if TYPE_CHECKING:
     from indexer.corpus.splitter import Splitter
     from indexer.embedding.encoder import Encoder
     from indexer.parts.destination import Destination
+    from indexer.parts.pieces import Piece
 
 FILES, BYTES = 64, 4 << 20
 """A task reads so many files, of so many bytes together, or one that is larger."""
 SECONDS = 10.0
 """A cluster has to answer in so many."""
+TRIES = 3
+"""Times that a worker may die of the same bundle of files before the run is given up."""
 OBJECTS = 512 << 20
 """Bytes that a Ray of this run alone may keep between its workers: what waits to be embedded, and little else."""
 
@@ -62,13 +67,13 @@ class Task:
 class RayWorkers:
     """Reads and embeds with Ray."""
 
-    def __init__(self, task: Task, address: str | None = None):
+    def __init__(self, task: Task, address: str | None = None, tries: int = TRIES):
         """Take the task and the cluster's address; None: that of RAY_ADDRESS, else a Ray of this run's own.
 
         Raises:
             ClusterError: Ray is not installed.
         """
-        self._task, self._address = task, address
+        self._task, self._address, self._tries = task, address, tries
         _ray()
 
     def run(self, jobs: Sequence[Job]) -> Generator[Written]:
@@ -80,10 +85,11 @@ class RayWorkers:
         if not jobs:
             return
         with _connected(self._address) as ray, _translated(ray):
-            for row in self._rows(ray, jobs).iter_rows():
+            begun = ray.remote(num_cpus=0)(_Begun).remote()  # lives as long as it is held here
+            for row in self._rows(ray, jobs, begun).iter_rows():
                 yield _written(json.loads(row["written"]))
 
-    def _rows(self, ray: Any, jobs: Sequence[Job]) -> Any:
+    def _rows(self, ray: Any, jobs: Sequence[Job], begun: Any) -> Any:
         """Return the data set whose rows are what the actors have written."""
         resources = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0)) if self._task.gpu else 0
@@ -100,7 +106,7 @@ class RayWorkers:
             )
             .map_batches(
                 _Encoder,
-                fn_constructor_args=(task,),
+                fn_constructor_args=(task, begun, self._tries),
                 batch_size=1,
                 compute=ray.data.ActorPoolStrategy(size=min(gpus or cores, len(groups))),
                 num_gpus=1 if gpus else 0,
@@ -128,11 +134,27 @@ def _read(row: dict[str, bytes], task: Task) -> Iterator[dict[str, bytes]]:
     yield {"heads": b"", "documents": b"", "rest": json.dumps(rest).encode()}
 
 
+class _Begun:
+    """Counts how often each bundle was begun and not ended: Ray gives one to another actor, for ever, if one dies."""
+
+    def __init__(self) -> None:
+        self._begun: Counter[bytes] = Counter()
+
+    def begin(self, bundle: bytes) -> int:
+        """Return how often it was begun, this time included."""
+        self._begun[bundle] += 1
+        return self._begun[bundle]
+
+    def end(self, bundle: bytes) -> None:
+        """Forget a bundle whose actor has survived it."""
+        del self._begun[bundle]
+
+
 class _Encoder:
     """Holds an encoder, embeds bundles of pieces and writes each as a shard."""
 
-    def __init__(self, task: Task):
-        self._task = task
+    def __init__(self, task: Task, begun: Any, tries: int):
+        self._task, self._begun, self._tries = task, begun, tries
         self._embedder: Remembering | None = None
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[str]]:
@@ -141,18 +163,33 @@ class _Encoder:
         return {"written": [rest.decode() if rest else self._safely(heads, texts) for heads, texts, rest in rows]}
 
     def _safely(self, heads: bytes, documents: bytes) -> str:
+        bundle, ray = hashlib.sha256(heads).digest(), _ray()
         try:
-            return json.dumps(asdict(self._write(heads, documents)))
+            pieces = [
+                lines.read_piece(entry, documents[entry.start : entry.end]) for entry in lines.read_entries(heads)
+            ]
+            if ray.get(self._begun.begin.remote(bundle)) > self._tries:
+                raise _deadly(pieces, self._tries)
+            written = json.dumps(asdict(self._write(pieces)))
         except Exception as error:
-            return json.dumps(_failure(error))
+            written = json.dumps(_failure(error))
+        ray.get(self._begun.end.remote(bundle))
+        return written
 
-    def _write(self, heads: bytes, documents: bytes) -> Written:
-        pieces = [lines.read_piece(entry, documents[entry.start : entry.end]) for entry in lines.read_entries(heads)]
+    def _write(self, pieces: Sequence[Piece]) -> Written:
         if self._embedder is None:
             encoder = self._task.open_encoder()
             self._embedder = Remembering(EncoderEmbedder(encoder, self._task.sparse), encoder.dim)
             self._embedder.window = self._task.limit
         return self._task.destination.write(pieces, self._embedder)
+
+
+def _deadly(pieces: Sequence[Piece], tries: int) -> ClusterError:
+    paths = sorted({piece.parsed.file.path for piece in pieces})
+    return ClusterError(
+        f"{tries} workers have died while they embedded {', '.join(paths[:3])} or files beside them: look at their "
+        "memory; a smaller --batch-tokens needs less"
+    )
 
 
 def _failure(error: Exception) -> dict[str, Any]:

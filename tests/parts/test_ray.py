@@ -80,8 +80,7 @@ def make_with(bench: Bench, workers: RayWorkers, progress: Progress = lambda _: 
 def on_ray(
     bench: Bench, open_encoder: Callable[[], HashEncoder], progress: Progress = lambda _: None, tries: int = 3
 ) -> PartReport:
-    into = Shards(bench.folder.path, bench.manifest, WHOLE, tries)
-    return make_with(bench, RayWorkers(task(bench, open_encoder, into)), progress)
+    return make_with(bench, RayWorkers(task(bench, open_encoder), tries=tries), progress)
 
 
 def unloadable() -> HashEncoder:
@@ -141,6 +140,24 @@ def test_texts_that_kill_every_actor_end_the_run_and_the_next_goes_on(ray, many,
     many.index(one)
     many.merge(other)
     assert shown(other) == shown(one)
+
+
+def test_texts_that_kill_every_worker_of_a_database_end_the_run_and_the_next_goes_on(ray, many, tmp_path):
+    """The text waits in the collection from the first try on, so that others than those that read it may die of it."""
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    one, other = (PostgresStore.create(url_of(PLAIN), f"{os.getpid()}-die-{n}", many.manifest) for n in (1, 2))
+    into = OneCollection(partial(PostgresStore, url_of(PLAIN), other.name))
+    with closing(one), closing(other):
+        with other.snapshot() as snapshot:
+            walk = take_walk(snapshot, many.roots)
+        dying = RayWorkers(task(many, partial(Dying, notes, "Köln", 99), into), tries=1)
+        with pytest.raises(ClusterError, match=r"1 workers have died while they embedded /.* --batch-tokens"):
+            update_together(other, walk, dying)
+        assert 1 <= len(list(notes.iterdir())) <= 8
+        update_together(other, walk, RayWorkers(task(many, sound, into)))
+        many.index(one)
+        assert shown(other, ordered=False) == shown(one, ordered=False)
 
 
 def test_what_an_actor_raises_is_raised_here(ray, many):
