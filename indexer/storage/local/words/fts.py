@@ -41,8 +41,9 @@ COMMON = 20_000
 """Passages that hold an expression from which on its scores are kept: FTS5 takes more than a second for a million."""
 PART = 16
 """Each of so many sums is looked at to learn which of them cannot be among the greatest."""
-KEPT = 8_000_000
-"""Most scores that are kept for one generation, of eight bytes each."""
+KEPT = 26_000_000
+"""Most scores that are kept for one generation, of eight bytes each: those of all common expressions of a million
+passages. With fewer each query lets go of what the next one needs."""
 
 
 @dataclass
