@@ -31,7 +31,8 @@ from pathlib import Path
 import numpy as np
 from indexer.embedding import open_encoder, resolve
 from indexer.embedding.spec import EncoderSpec
-from semsearch.evaluation import gate, runner, study, sts, transfer_tasks
+from semsearch.evaluation import gate, runner, study
+from semsearch.evaluation.sentences import sts, transfer_tasks
 from semsearch.training import demos, trainer
 from semsearch.training.recipe import Clean, Dev, Lora, Recipe, Source, Train
 

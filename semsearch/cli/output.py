@@ -51,12 +51,13 @@ def answer(found: Answer, shown: Shown, min_confidence: float | None) -> None:
 def hits(found: Sequence[Hit], full: bool) -> None:
     """Print hits for a person."""
     styled = terminal.has_styles()
-    click.echo(render.hits(found, terminal.width(), styled=styled, full=full), nl=False, color=styled)
+    text = render.hits(found, terminal.width(), styled=styled, full=full)
+    click.echo(text, sys.stdout, nl=False, color=styled)  # by name: click takes ASCII for a mistake and writes UTF-8
 
 
 def heading(query: str) -> None:
     """Print a query above its hits, where there are several."""
-    click.echo(terminal.rule(render.quiet(query)))
+    click.echo(terminal.rule(render.quiet(query)), sys.stdout)
 
 
 def remarks(found: Answer, said: set[str] | None = None) -> None:

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -127,14 +126,23 @@ def test_judging_while_folders_are_swapped(live):
     assert sorted(each.query for each in open_store(live.path).judgements()) == sorted(said)
 
 
-def test_one_that_waited_for_the_old_folder_begins_again(live):
+def test_one_that_waited_for_the_old_folder_begins_again(live, monkeypatch):
     """It holds the old folder's lock by then, which keeps nobody out of the new one."""
+    waits = threading.Event()
+
+    class Lock(judgement_file.FileLock):
+        def _acquire(self):
+            super()._acquire()
+            if not self.is_locked:
+                waits.set()
+
+    monkeypatch.setattr(judgement_file, "FileLock", Lock)
     store, new = open_store(live.path), rebuilt(live)
     old = JudgementFile(live.path)
     thread = threading.Thread(target=store.judge, args=([judged(1)],))
     with old.locked():
         thread.start()
-        time.sleep(0.2)  # it waits now
+        assert waits.wait(60)
         replacing.exchange(live.path, new.path)
         with JudgementFile(live.path).locked():
             old._lock.release()
