@@ -16,12 +16,7 @@ from semsearch.in_parts import InParts, Paths, roots_of
 from semsearch.results import Compaction, Reindexed
 from semsearch.search import answering
 from semsearch.search.asking import places
-from semsearch.search.asking.request import (
-    Fusion,
-    Mode,
-    SearchRequest,
-    SimilarRequest,
-)
+from semsearch.search.asking.request import Fusion, Mode, SearchRequest, SimilarRequest
 from semsearch.search.asking.weights import Weights
 from semsearch.search.showing.extract import Extract, extract
 from semsearch.search.showing.hits import Answer, Hit

@@ -50,13 +50,18 @@ def indexed(tmp_path: Path, adapter: str) -> None:
         assert docs.spec.adapter == adapter
 
 
-def test_a_collection_of_the_adapter_that_was_renamed_goes_on(
-    adapters: Path, tmp_path: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ship(adapters / "search", tiny_llama, 1)
+def indexed_with_search(adapters: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ship ``search`` and index with it, as before it was renamed."""
+    ship(adapters / "search", model, 1)
     with monkeypatch.context() as then:
         then.delitem(RENAMED, "search")
         indexed(tmp_path, "search")
+
+
+def test_a_collection_of_the_adapter_that_was_renamed_goes_on(
+    adapters: Path, tmp_path: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    indexed_with_search(adapters, tmp_path, tiny_llama, monkeypatch)
     (adapters / "search").rename(adapters / "default")
     with Collection("notes") as docs:
         [answer] = docs.search_many(["A boat sails across the bay."])
@@ -70,10 +75,7 @@ def test_a_collection_of_the_adapter_that_was_renamed_goes_on(
 def test_another_content_under_the_new_name_is_refused(
     adapters: Path, tmp_path: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ship(adapters / "search", tiny_llama, 1)
-    with monkeypatch.context() as then:
-        then.delitem(RENAMED, "search")
-        indexed(tmp_path, "search")
+    indexed_with_search(adapters, tmp_path, tiny_llama, monkeypatch)
     ship(adapters / "default", tiny_llama, 2)
     with Collection("notes") as docs, pytest.raises(MismatchError, match="semsearch reindex --collection notes"):
         docs.search("boat")

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ir_measures
 import numpy as np
 import torch
 from torch import Tensor
@@ -29,12 +30,14 @@ from semsearch import encoders
 from semsearch.cli.eval import Progress
 from semsearch.evaluation import gate, result_files, runner
 from semsearch.evaluation.judged import beir
+from semsearch.evaluation.judged.retrieval import measured
 from semsearch.evaluation.metrics import Score
 from semsearch.evaluation.sentences import sts, vector_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from semsearch.evaluation.judged.queries import Judged
     from semsearch.evaluation.sentences.vector_cache import Vectors
 
 WORDS, DEPTH, VNNI = 72, 10, "vnni"
@@ -66,15 +69,11 @@ class Vnni(Int8):
         """Return True: floats are everywhere."""
         return True
 
-    def __call__(self, x: tuple[Tensor, Tensor]) -> Tensor:
-        """Return (t, o) float32."""
-        values, scale = x
+    def sums(self, values: Tensor) -> Tensor:
+        """Return (t, o) float32, as the instruction has it."""
         split = (values.float() - self.zero).split(self.PART, 1)
         total = sum((part @ weight.T).to(torch.int32) for part, weight in zip(split, self.parts, strict=True))
-        y = (total * self.scale).mul_(scale)
-        if self.bias is not None:
-            y += self.bias
-        return self.activation(y) if self.activation else y
+        return total * self.scale
 
 
 def as_with_vnni() -> None:
@@ -87,31 +86,29 @@ def as_with_vnni() -> None:
     loose.works = staticmethod(lambda dtype: dtype == torch.bfloat16)
 
 
-def retrieval(folder: Path, queries: int, documents: int) -> tuple[dict[str, str], dict[str, str], dict[str, set[str]]]:
-    """Queries and passages by name, and what answers each query."""
+def retrieval(folder: Path, queries: int, documents: int) -> tuple[Judged, dict[str, str]]:
+    """Some of a collection's queries with what answers them, and passages by name."""
     judged = beir.load(folder.name, folder)
     assert judged.corpus is not None
     asked = dict(list(judged.queries.items())[:queries])
-    relevant = {query: set(judged.relevant[query]) for query in asked}
+    relevant = {query: judged.relevant[query] for query in asked}
     texts = {row.identifier: f"{row.title} {row.text}".strip() for row in beir.records(judged.corpus)}
     wanted = set().union(*relevant.values())
     names = sorted(wanted) + [name for name in texts if name not in wanted]
     kept = {name: " ".join(texts[name].split()[:WORDS]) for name in names[: max(documents, len(wanted))]}
-    return asked, kept, relevant
+    return replace(judged, queries=asked, relevant=relevant), kept
 
 
-def ndcg(name: str, found: tuple[dict[str, str], dict[str, str], dict[str, set[str]]], vectors: Vectors) -> Score:
+def ndcg(judged: Judged, documents: dict[str, str], vectors: Vectors) -> Score:
     """Score one collection: nDCG@10 of each query."""
-    queries, documents, relevant = found
     names = list(documents)
-    q, d = (unit(vectors[texts.values()]) for texts in (queries, documents))
-    gains = 1 / np.log2(np.arange(DEPTH) + 2)
-    values = []
-    for query, scores in zip(queries, q @ d.T, strict=True):
-        hits = np.array([names[i] in relevant[query] for i in np.argsort(-scores, kind="stable")[:DEPTH]])
-        values.append((gains[: len(hits)] * hits).sum() / gains[: len(relevant[query])].sum())
-    items = np.array(values)
-    return Score(name, 100 * float(items.mean()), items, None, tuple(queries.values()), {})
+    q, d = (unit(vectors[texts.values()]) for texts in (judged.queries, documents))
+    run = {
+        query: {names[i]: float(scores[i]) for i in np.argsort(-scores, kind="stable")[:DEPTH]}
+        for query, scores in zip(judged.queries, q @ d.T, strict=True)
+    }
+    [items] = measured(judged, run, [ir_measures.nDCG @ DEPTH]).values()
+    return Score(judged.name, 100 * float(items.mean()), items, None, tuple(judged.queries.values()), {})
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -137,10 +134,10 @@ def scores(name: str, options: argparse.Namespace) -> list[Score]:
         for path in sorted(options.dev.iterdir())
         if path.is_dir()
     }
-    texts = list(part.texts) + [t for q, d, _ in sets.values() for t in (*q.values(), *d.values())]
+    texts = list(part.texts) + [t for judged, d in sets.values() for t in (*judged.queries.values(), *d.values())]
     cache = options.cache and options.cache / (VNNI if emulated else "plain")
     vectors = vector_cache.encode(encoder, texts, cache, Progress())
-    return [sts.score(data, vectors), *(ndcg(each, found, vectors) for each, found in sets.items())]
+    return [sts.score(data, vectors), *(ndcg(*each, vectors) for each in sets.values())]
 
 
 def main() -> None:

@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from indexer.closing import Closing
-from semsearch.cli.options import (
-    ENCODER_OPTIONS,
-    Decorator,
-    F,
-    gather,
-    overrides_of,
-    place_options,
-    with_options,
-)
+from semsearch.cli.options import ENCODER_OPTIONS, Decorator, F, gather, overrides_of, place_options, with_options
 from semsearch.service import running
 from semsearch.settings import load_settings
 

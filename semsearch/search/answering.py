@@ -13,12 +13,7 @@ from semsearch.search.asking import filter_expressions, places
 from semsearch.search.asking.asked import Asked, Need, read
 from semsearch.search.asking.request import HitOptions, SearchRequest, SimilarRequest
 from semsearch.search.ranking import rerank
-from semsearch.search.ranking.retrieve import (
-    DEPTH,
-    RETRIEVERS,
-    Ranked,
-    retrieve,
-)
+from semsearch.search.ranking.retrieve import DEPTH, RETRIEVERS, Ranked, retrieve
 from semsearch.search.ranking.select import Found, choose, first_depth
 from semsearch.search.ranking.select import rerank as reranked
 from semsearch.search.showing import explain, snippets

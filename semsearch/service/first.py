@@ -21,7 +21,7 @@ T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 
 
-class Asked(Protocol):
+class Answering(Protocol):
     """What answers questions: a Collection, or who asks one elsewhere."""
 
     @property

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from indexer.embedding.encoder import Encoder
     from semsearch.collection import Collection
     from semsearch.search.ranking.rerank import Reranker
-    from semsearch.service.first import Asked
+    from semsearch.service.first import Answering
     from semsearch.settings import Settings
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ class Service(Closing):
         reranker: str | None = None,
         limits: Limits | None = None,
         batcher: Batcher | None = None,
-        asked: Callable[[Collection], Asked] | None = None,
+        asked: Callable[[Collection], Answering] | None = None,
     ):
         """Offer the collections in the settings' home; nothing is opened yet.
 
@@ -145,7 +145,7 @@ class Service(Closing):
         """
         return await self.run(lambda: self.collections.ask(name, question))
 
-    async def answer(self, name: str | None, question: Callable[[Asked], T]) -> T:
+    async def answer(self, name: str | None, question: Callable[[Answering], T]) -> T:
         """Return as ``ask`` does, of whatever answers for the collection.
 
         Raises:

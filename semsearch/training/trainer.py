@@ -21,12 +21,7 @@ from torch import nn
 from indexer import embedding
 from indexer.errors import TrainingError
 from semsearch import encoders
-from semsearch.training.data import (
-    alike,
-    clean,
-    devset,
-    mining,
-)
+from semsearch.training.data import alike, clean, devset, mining
 from semsearch.training.data import rows as training_rows
 from semsearch.training.data.batch_plan import plan
 from semsearch.training.run import card

@@ -10,12 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from indexer.corpus.folders import walk as walking
-from indexer.corpus.folders.changes import (
-    Found,
-    compare,
-    digest,
-    scan,
-)
+from indexer.corpus.folders.changes import Found, compare, digest, scan
 from indexer.errors import ReadError, UsageError
 from indexer.types import FileRecord
 

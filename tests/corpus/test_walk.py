@@ -8,12 +8,7 @@ from pathlib import Path
 import pytest
 
 from indexer.corpus.folders import ignore
-from indexer.corpus.folders.changes import (
-    compare,
-    digest,
-    scan,
-    settle,
-)
+from indexer.corpus.folders.changes import compare, digest, scan, settle
 from indexer.corpus.readers import ReadOptions, read
 from indexer.types import FileRecord, Notes
 from tests.corpus.test_changes import make, walk

@@ -10,12 +10,7 @@ import pytest
 
 from indexer.errors import DataError, UsageError
 from semsearch.evaluation.sentences import senteval_files, task_data
-from semsearch.evaluation.sentences.tasks import (
-    STS,
-    TASKS,
-    TRANSFER,
-    select,
-)
+from semsearch.evaluation.sentences.tasks import STS, TASKS, TRANSFER, select
 
 
 def write(path: Path, content: bytes | str) -> Path:

@@ -14,14 +14,8 @@ from indexer.storage import open_store
 from semsearch.cli import run
 from semsearch.collection import Collection
 from semsearch.encoders import NOTHING, EncoderOverrides
-from semsearch.evaluation.judged import (
-    beir,
-    retrieval,
-    tune,
-)
-from semsearch.evaluation.judged import (
-    collection as judged_collection,
-)
+from semsearch.evaluation.judged import beir, retrieval, tune
+from semsearch.evaluation.judged import collection as judged_collection
 from semsearch.evaluation.runner import Evaluation
 from semsearch.search.asking.asked import Need, read
 from semsearch.search.asking.weights import Weights

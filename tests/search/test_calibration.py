@@ -7,12 +7,7 @@ from indexer import embedding
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec
 from semsearch.search.ranking import calibration
-from semsearch.search.ranking.calibration import (
-    FEW,
-    STRONG,
-    Calibration,
-    Prior,
-)
+from semsearch.search.ranking.calibration import FEW, STRONG, Calibration, Prior
 
 WORDS = ["wing", "drag", "lift", "flow", "heat", "wave", "jet", "tail", "speed", "shock"]
 

@@ -8,12 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from indexer.corpus.decoding.text import opened
-from indexer.corpus.folders.walk import (
-    Found,
-    scan,
-    settle,
-    within,
-)
+from indexer.corpus.folders.walk import Found, scan, settle, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

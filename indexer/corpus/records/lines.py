@@ -7,12 +7,7 @@ import io
 import re
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from indexer.corpus.decoding.encodings import (
-    declared,
-    detect,
-    lookup,
-    wide,
-)
+from indexer.corpus.decoding.encodings import declared, detect, lookup, wide
 from indexer.corpus.formats import human
 from indexer.errors import ReadError
 

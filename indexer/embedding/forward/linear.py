@@ -217,12 +217,17 @@ class Int8:
     def __call__(self, x: tuple[Tensor, Tensor]) -> Tensor:
         """Return (t, o) float32."""
         values, scale = x
-        y: Tensor = torch.ops.onednn.qlinear_pointwise(
-            values, 1.0, self.zero, self.weight, self.scale, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
-        ).mul_(scale)
+        y = self.sums(values).mul_(scale)
         if self.bias is not None:
             y += self.bias
         return self.activation(y) if self.activation else y
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Return (t, o) float32: products of the bytes (t, i) of ``prepare``, with the weight's scales alone."""
+        y: Tensor = torch.ops.onednn.qlinear_pointwise(
+            values, 1.0, self.zero, self.weight, self.scale, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+        return y
 
     def times(self, x: tuple[Tensor, Tensor], other: Tensor) -> Tensor:
         """Return (t, o) float32: the output times ``other``."""

@@ -16,7 +16,7 @@ from indexer.storage.local.words.fts import Known
 from indexer.storage.sql.dialect import restricts
 from indexer.storage.sql.reading import CatalogReader
 from indexer.storage.sql.snapshot import CatalogSnapshot
-from indexer.storage.vectors import best, check_queries, nearest, none, stack
+from indexer.storage.vectors import best, check_queries, nearest, none, stack, widened
 from indexer.types import Neighbours
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class LocalSnapshot(CatalogSnapshot):
     def vectors(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return (n, d) float32 in the order of the ids."""
         with self._reading() as catalog:
-            return self._vectors.raw(catalog, np.asarray(ids, np.int64)).astype(np.float32)
+            return widened(self._vectors.raw(catalog, np.asarray(ids, np.int64)))
 
     def live(self) -> np.ndarray:
         """Return (n,) int64, ascending: the shown passages that have a vector. For checks."""
@@ -191,7 +191,7 @@ class LocalSnapshot(CatalogSnapshot):
                 drawn = draw.choice(live, min(n, len(live)), replace=False)
             else:
                 drawn = self._drawn(catalog, n, draw)
-            return self._vectors.raw(catalog, np.sort(drawn)).astype(np.float32)
+            return widened(self._vectors.raw(catalog, np.sort(drawn)))
 
     def _drawn(self, catalog: CatalogReader, n: int, draw: np.random.Generator) -> np.ndarray:
         """Return (m,) int64 passages with vectors, drawn by number, so that nobody has to list them all."""

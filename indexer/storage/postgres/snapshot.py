@@ -17,7 +17,7 @@ from indexer.storage.sql.dialect import conditions
 from indexer.storage.sql.reading import JOINED, CatalogReader, shown
 from indexer.storage.sql.schema import passages, sparse
 from indexer.storage.sql.snapshot import CatalogSnapshot
-from indexer.storage.vectors import best, check_queries, none, stack
+from indexer.storage.vectors import best, check_queries, none, stack, widened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -125,7 +125,7 @@ class PostgresSnapshot(CatalogSnapshot):
     def vectors(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return (n, d) float32 in the order of the ids."""
         with self._taken() as lane:
-            return lane.vectors.raw(np.asarray(ids, np.int64)).astype(np.float32)
+            return widened(lane.vectors.raw(np.asarray(ids, np.int64)))
 
     def sample(self, n: int, seed: int) -> np.ndarray:
         """Return (m, d) float32 vectors of different passages."""

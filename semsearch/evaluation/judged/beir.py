@@ -19,14 +19,7 @@ from indexer.corpus.decoding.text import clean
 from indexer.errors import DataError
 from semsearch.evaluation.judged import qrels
 from semsearch.evaluation.judged.qrels import HOW_TO_FETCH
-from semsearch.evaluation.judged.queries import (
-    Judged,
-    digest,
-    first_bytes,
-    positive,
-    shortened,
-    text_lines,
-)
+from semsearch.evaluation.judged.queries import Judged, digest, first_bytes, positive, shortened, text_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

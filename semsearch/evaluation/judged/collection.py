@@ -18,12 +18,7 @@ from indexer.corpus.readers import ReadOptions
 from indexer.progress import Planned, TextsEmbedded
 from semsearch import stores
 from semsearch.collection import Collection
-from semsearch.evaluation.judged.queries import (
-    Judged,
-    digest,
-    own_judgements,
-    read_judgements,
-)
+from semsearch.evaluation.judged.queries import Judged, digest, own_judgements, read_judgements
 from semsearch.evaluation.progress import Progress, silent
 from semsearch.evaluation.sentences import vector_cache
 from semsearch.search.asking.asked import Need, read

@@ -6,12 +6,7 @@ from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
 from semsearch.search.asking import filter_expressions
-from semsearch.search.asking.request import (
-    FUSIONS,
-    MODES,
-    SearchRequest,
-    SimilarRequest,
-)
+from semsearch.search.asking.request import FUSIONS, MODES, SearchRequest, SimilarRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,18 +15,7 @@ from indexer.storage.local import writer
 from indexer.storage.local.on_disk.manifest_file import ManifestFile
 from indexer.storage.local.words import fts
 from indexer.types import Filter
-from tests.storage.contract.values import (
-    ENCODER,
-    add,
-    dense,
-    document,
-    ids,
-    lexical,
-    manifest,
-    now,
-    parsed,
-    remove,
-)
+from tests.storage.contract.values import ENCODER, add, dense, document, ids, lexical, manifest, now, parsed, remove
 from tests.storage.local.helpers import build, check
 
 ROOT = Path(__file__).resolve().parents[3]

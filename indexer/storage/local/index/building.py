@@ -14,6 +14,7 @@ from indexer.storage.local.index.devices import check_device, fall_back
 from indexer.storage.local.index.faiss_index import FaissIndex
 from indexer.storage.local.index.measuring import Measured
 from indexer.storage.local.index.refined import Effort, RefinedIndex
+from indexer.storage.vectors import widened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +78,7 @@ class Builder:
         from indexer.storage.local.index import faiss_gpu
 
         if index.shape.links is not None and index.shape.rotation is None:
-            faiss_gpu.build_graph(index, ids, self.fetch(ids).astype(np.float32))
+            faiss_gpu.build_graph(index, ids, widened(self.fetch(ids)))
             return
         if index.shape.cells is not None:
             faiss_gpu.train_cells(index, self._sample(ids, index.shape))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from indexer.storage.local.index.refined import Effort
+from indexer.storage.vectors import widened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,12 +61,12 @@ def truth(ids: np.ndarray, fetch: Callable[[np.ndarray], np.ndarray], sampled: n
         fetch: Gives raw vectors (n, d) of ids.
         sampled: (q,) int64: some of the ids.
     """
-    queries = fetch(sampled).astype(np.float32)
+    queries = widened(fetch(sampled))
     most = min(K, len(ids) - 1)
     kept = np.full((len(sampled), max(most, 1)), -np.inf, np.float32)
     for start in range(0, len(ids), BLOCK):
         part = ids[start : start + BLOCK]
-        scores = queries @ fetch(part).astype(np.float32).T  # (q, b)
+        scores = queries @ widened(fetch(part)).T  # (q, b)
         mine = np.searchsorted(part, sampled)
         mine_here = (mine < len(part)) & (part[np.minimum(mine, len(part) - 1)] == sampled)
         scores[np.flatnonzero(mine_here), mine[mine_here]] = -np.inf

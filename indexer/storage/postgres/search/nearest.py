@@ -20,7 +20,7 @@ from indexer.storage.postgres.tables import VectorType, stored_type, vectors
 from indexer.storage.sql.dialect import conditions, restricts
 from indexer.storage.sql.reading import JOINED, shown
 from indexer.storage.sql.schema import passages
-from indexer.storage.vectors import DTYPES, best, none, rescore, settled, stack
+from indexer.storage.vectors import DTYPES, best, none, rescore, settled, stack, widened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -257,7 +257,7 @@ class VectorSearch:
         ).all()
         ids = np.array([row[0] for row in rows], np.int64)
         rough = np.array([-row[1] for row in rows], np.float32)
-        found = vectors_of([row[2] for row in rows], self._manifest.dim, self._dtype).astype(np.float32)
+        found = widened(vectors_of([row[2] for row in rows], self._manifest.dim, self._dtype))
         return ids, rough, rescore(query, found)
 
     def _distance(self, query: np.ndarray) -> ColumnElement[float]:
