@@ -1,13 +1,13 @@
 """Compare encoders on development sets, item by item: which adapter to ship, what a precision loses.
 
     python scripts/research/compare_encoders.py --data DATA --dev DIR --out FILE [--pairs N] [--queries N]
-        [--documents N] [--cache DIR] ENCODER[@PRECISION] …
+        [--documents N] [--words N] [--device NAME] [--cache DIR] ENCODER[@PRECISION] …
 
 ENCODER is what `semsearch eval gate --against` takes, PRECISION one of the product's, or ``vnni``: int8 as processors
 with VNNI compute it, in the same whole numbers, on any processor. Each encoder is compared with the first. The sets are
 N pairs of STS-B dev, spread over it, and of each collection that make_dev_collections.py wrote to DIR the first N
-queries among N passages, those that answer them and others, each cut to 72 words: nDCG@10 of dense search. FILE gets
-all figures, with 95% intervals of a paired bootstrap.
+queries among N passages, those that answer them and others, each cut to N words: nDCG@10 of dense search. FILE gets all
+figures, with 95% intervals of a paired bootstrap.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from semsearch.evaluation.judged.queries import Judged
     from semsearch.evaluation.sentences.vector_cache import Vectors
 
-WORDS, DEPTH, VNNI = 72, 10, "vnni"
+DEPTH, VNNI = 10, "vnni"
 
 
 class Vnni(Int8):
@@ -86,7 +86,7 @@ def as_with_vnni() -> None:
     loose.works = staticmethod(lambda dtype: dtype == torch.bfloat16)
 
 
-def retrieval(folder: Path, queries: int, documents: int) -> tuple[Judged, dict[str, str]]:
+def retrieval(folder: Path, queries: int, documents: int, words: int) -> tuple[Judged, dict[str, str]]:
     """Some of a collection's queries with what answers them, and passages by name."""
     judged = beir.load(folder.name, folder)
     assert judged.corpus is not None
@@ -95,7 +95,7 @@ def retrieval(folder: Path, queries: int, documents: int) -> tuple[Judged, dict[
     texts = {row.identifier: f"{row.title} {row.text}".strip() for row in beir.records(judged.corpus)}
     wanted = set().union(*relevant.values())
     names = sorted(wanted) + [name for name in texts if name not in wanted]
-    kept = {name: " ".join(texts[name].split()[:WORDS]) for name in names[: max(documents, len(wanted))]}
+    kept = {name: " ".join(texts[name].split()[:words]) for name in names[: max(documents, len(wanted))]}
     return replace(judged, queries=asked, relevant=relevant), kept
 
 
@@ -123,14 +123,14 @@ def scores(name: str, options: argparse.Namespace) -> list[Score]:
     emulated = precision == VNNI
     if precision:
         spec = replace(spec, precision="int8" if emulated else precision)
-    encoder = embedding.open_encoder(embedding.resolve(spec), device="cpu")
+    encoder = embedding.open_encoder(embedding.resolve(spec), device=options.device)
     [data] = runner.load(["STSBenchmark-dev"], options.data, quick=False)
     part = data.parts["dev"]
     step = max(1, len(part.gold) // options.pairs)
     part = replace(part, **{field: getattr(part, field)[::step] for field in ("first", "second", "gold")})
     data = replace(data, parts={"dev": part})
     sets = {
-        path.name: retrieval(path, options.queries, options.documents)
+        path.name: retrieval(path, options.queries, options.documents, options.words)
         for path in sorted(options.dev.iterdir())
         if path.is_dir()
     }
@@ -149,6 +149,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=1500)
     parser.add_argument("--queries", type=int, default=150)
     parser.add_argument("--documents", type=int, default=400)
+    parser.add_argument("--words", type=int, default=72, help="of a passage; more are cut")
+    parser.add_argument("--device", default="cpu", help="vnni is for a CPU alone")
     parser.add_argument("--cache", type=Path)
     options = parser.parse_args()
     names = sorted(options.encoders, key=lambda name: name.endswith(f"@{VNNI}"))  # the patch is for good

@@ -54,6 +54,8 @@ class Source:
     """Add the loss of finding the anchor from the positive."""
     query: bool = False
     """Anchors get the encoder's query template."""
+    contrast: bool = True
+    """Whether the contrastive loss learns from the rows; if not, they say with [distill] which texts share a batch."""
     mine: bool = False
     """Rows without a hard negative get one, as [mine] says."""
     alike: bool = False
@@ -85,7 +87,8 @@ class Lora:
     base: Base = "auto"
     """Precision of the base weights; auto: bf16 where the machine has it, else fp32."""
     init: str | None = None
-    """An adapter to go on from: a shipped one's name, or a folder; ``rank`` and ``alpha`` must be its own."""
+    """An adapter to go on from: a shipped one's name, or a folder; ``rank`` and ``alpha`` are its own, or the same
+    multiple of both: what is more begins as in a fresh adapter."""
     base_dropout: bool = False
     """Train with the dropout that the base model's own configuration asks for (OPT: 0.1)."""
 

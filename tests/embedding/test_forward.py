@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
-from indexer.embedding.forward.attention import Varlen
+from indexer.embedding.forward.attention import Varlen, attends
 from indexer.embedding.forward.last_token import LastTokenForward, fast_forward
 from indexer.embedding.forward.linear import Int8, Packed, int8_steps
 
@@ -93,6 +93,16 @@ def softmax_attention(
         scores[:, (distance < 0) | (distance >= (window or k1 + 1))] = float("-inf")
         out[q0:q1] = torch.einsum("hqk,khd->qhd", scores.softmax(-1), v[k0:k1])
     return out
+
+
+def test_a_kernel_is_taken_for_one_only_if_it_attends() -> None:
+    """A kernel that does not know heads that share keys, or the order of tokens, is not used."""
+    where = (torch.device("cpu"), torch.float32, 16)
+    assert attends(softmax_attention, *where)
+    both_ways = lambda q, k, v, *rest: softmax_attention(q.flip(0), k, v, *rest)  # noqa: E731
+    assert not attends(both_ways, *where)
+    own_keys = lambda q, k, v, *rest: softmax_attention(q[:, :1], k, v, *rest).expand(-1, 2, -1)  # noqa: E731
+    assert not attends(own_keys, *where)
 
 
 @pytest.mark.parametrize("family", CONFIGS)

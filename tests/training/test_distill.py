@@ -219,6 +219,19 @@ def test_the_average_is_judged_and_kept(taught, world, tmp_path):
     assert moved > 1e-3
 
 
+def test_rows_without_contrast_are_learned_from_the_teacher_alone(taught, world, tmp_path):
+    """Their first losses are those of a recipe without the contrastive loss, and others' are not."""
+    short = taught.with_train(steps=3, check_every=3)
+    first = {}
+    for weight, contrast in ((0.0, True), (0.5, False), (0.5, True)):
+        sources = tuple(replace(source, contrast=contrast) for source in short.sources)
+        chosen = replace(short, loss=replace(short.loss, contrastive=weight), sources=sources)
+        run(chosen, world, tmp_path / f"{weight}-{contrast}")
+        first[weight, contrast] = losses(tmp_path / f"{weight}-{contrast}")
+    assert first[0.5, False] == first[0.0, True]
+    assert first[0.5, True][0] > first[0.0, True][0]
+
+
 def test_recipes_say_what_is_wrong_with_distill(recipe):
     with pytest.raises(ConfigError, match=r"needs loss\.teacher"):
         replace(recipe, distill=Distill())

@@ -13,6 +13,7 @@ from indexer.embedding import precision
 from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError, ModelError
 from semsearch.training.recipe import Lora
+from semsearch.training.step import fused
 from semsearch.training.step.student import Student, check_gradients
 from tests.models import make
 
@@ -44,7 +45,11 @@ def randomise(student):
 
 @pytest.mark.parametrize("name", ["llama", "opt", "opt-350m", "gpt2", "qwen3", "gemma3", "bert"])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_fast_forms_change_neither_vectors_nor_gradients(family, name, dropout):
+@pytest.mark.parametrize("whole", [False, True])
+def test_fast_forms_change_neither_vectors_nor_gradients(family, name, dropout, whole, monkeypatch):
+    """``whole``: the form of a GPU, which forms the weight's gradient."""
+    layer = fused.FastLora
+    monkeypatch.setattr(fused, "FastLora", lambda wrapped, dtype, _: layer(wrapped, dtype, whole))
     results = []
     for fast in (True, False):
         student = Student(family(name), Lora(rank=3, alpha=6, base="fp32", dropout=dropout), device="cpu", fast=fast)
@@ -53,6 +58,7 @@ def test_fast_forms_change_neither_vectors_nor_gradients(family, name, dropout):
         torch.manual_seed(1)
         vectors = student.embed(student.prompts(TEXTS, 40))
         (vectors * torch.linspace(-1, 1, vectors.numel()).view_as(vectors)).sum().backward()
+        student.collect()
         check_gradients(student)
         results.append((vectors.detach(), {n: p.grad for n, p in student.peft.named_parameters() if p.requires_grad}))
     torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-4, atol=1e-5)
@@ -140,8 +146,13 @@ def test_training_goes_on_from_an_adapter(family, tmp_path, head):
     lora = Lora(rank=3, alpha=6, base="fp32", init=str(tmp_path))
     second = Student(family("llama"), lora, device="cpu")
     np.testing.assert_allclose(second.encode(TEXTS), first.encode(TEXTS), rtol=1e-5, atol=1e-6)
-    with pytest.raises(ConfigError, match=r"set lora\.rank = 3 and lora\.alpha = 6"):
-        Student(family("llama"), replace(lora, rank=4), device="cpu")
+    wider = Student(family("llama"), replace(lora, rank=5, alpha=10), device="cpu")
+    np.testing.assert_allclose(wider.encode(TEXTS), first.encode(TEXTS), rtol=1e-5, atol=1e-6)
+    wider.embed(wider.prompts(TEXTS, 40)).pow(2).sum().backward()
+    assert all(p.grad[:, 3:].any() for n, p in wider.peft.named_parameters() if "lora_B" in n)  # what is more learns
+    for other in ({"rank": 4}, {"rank": 2, "alpha": 4}):
+        with pytest.raises(ConfigError, match=r"set lora\.rank = 3 and lora\.alpha = 6"):
+            Student(family("llama"), replace(lora, **other), device="cpu")
     with pytest.raises(ModelError, match="another model"):
         Student(family("gpt2"), lora, device="cpu")
     config = json.loads((tmp_path / "adapter_config.json").read_text())

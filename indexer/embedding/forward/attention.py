@@ -154,34 +154,48 @@ def flash(
     q: Tensor, k: Tensor, v: Tensor, ends_q: Tensor, ends_k: Tensor, longest_q: int, longest_k: int,
     scale: float, window: int | None, *, options: Mapping[str, int],
 ) -> Tensor:  # fmt: skip
-    """Run torch's flash attention as a ``Kernel``."""
+    """Run torch's flash attention as a ``Kernel``; ``options``: arguments that not every torch has."""
     from torch.nn.attention import varlen
 
     kernel: Any = varlen.varlen_attn
     left = -1 if window is None else window - 1
     attended: Tensor = kernel(
-        q, k, v, ends_q, ends_k, longest_q, longest_k,
-        scale=scale, window_size=(left, 0), enable_gqa=q.shape[1] != k.shape[1], **options,
-    )  # fmt: skip
+        q, k, v, ends_q, ends_k, longest_q, longest_k, scale=scale, window_size=(left, 0), **options
+    )
     return attended
 
 
 def flash_kernel(device: torch.device, dtype: torch.dtype, head_dim: int) -> Kernel | None:
     """Return ``flash`` where it runs, else None.
 
-    It needs CUDA, 16 bits and a torch whose function knows windows and grouped heads. It is tried out, since each of
-    torch's flash kernels covers something else. With one split of the keys a text's vector does not depend on the
-    others in its batch; where the kernel cannot be told so, it decides by the batch's longest.
+    It needs CUDA, 16 bits and a torch whose function knows windows (2.11). It is tried out on heads that share keys,
+    since each of torch's flash kernels covers something else, and one of them wants to be told so and another does not
+    know the word. With one split of the keys a text's vector does not depend on the others in its batch; where the
+    kernel cannot be told so, it decides by the batch's longest.
     """
     if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16):
         return None
-    q, k = (torch.zeros(4, heads, head_dim, dtype=dtype, device=device) for heads in (2, 1))
-    ends = torch.tensor([0, 4], dtype=torch.int32, device=device)
-    for options in ({"num_splits": 1}, {}):
+    for options in ({"num_splits": 1, "enable_gqa": True}, {"enable_gqa": True}, {"num_splits": 1}, {}):
         kernel = partial(flash, options=options)
         try:
-            kernel(q, k, k, ends, ends, 4, 4, 1.0, None)
-            return kernel
-        except (ImportError, TypeError, RuntimeError):
+            if attends(kernel, device, dtype, head_dim):
+                return kernel
+        except (ImportError, TypeError, RuntimeError, ValueError):
             continue
     return None
+
+
+def attends(kernel: Kernel, device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+    """Return whether a kernel gives what attention is, on two sequences of random numbers with two heads to a key."""
+    random = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(7, heads, head_dim, generator=random).to(device, dtype) for heads in (2, 1, 1))
+    ends = torch.tensor([0, 4, 7], dtype=torch.int32, device=device)
+    scale = head_dim**-0.5
+    seen = kernel(q, k, v, ends, ends, 4, 4, scale, None).float()
+    wide = [x.float().transpose(0, 1) for x in (q, k.expand(-1, 2, -1), v.expand(-1, 2, -1))]  # (h, t, d)
+    parts = [[x[:, start:end] for x in wide] for start, end in ((0, 4), (4, 7))]
+    scores = [(q @ k.transpose(1, 2) * scale) for q, k, _ in parts]
+    hidden = [torch.ones_like(each, dtype=torch.bool).triu(1) for each in scores]
+    wanted = [(each.masked_fill(h, -torch.inf).softmax(-1) @ v) for each, h, (_, _, v) in
+              zip(scores, hidden, parts, strict=True)]  # fmt: skip
+    return bool(torch.allclose(seen, torch.cat(wanted, 1).transpose(0, 1), atol=0.05))

@@ -65,8 +65,11 @@ def read(part: Part, ready: list[Ready]) -> None:
 
 
 def full(part: Part) -> tuple[Recipe, Path]:
-    """Return the shipped recipe at the paper's batch, and a folder with its data and development texts."""
-    from semsearch.training.recipe import Recipe
+    """Return the recipe of all-mpnet-base-v2's vectors at the paper's batch, and a folder with its data.
+
+    Without a teacher its rows are learned by contrast.
+    """
+    from semsearch.training.recipe import Loss, Recipe
 
     name, source = default_model(part), part.options.data
     if source is None or not (source / "nli").is_dir():
@@ -81,15 +84,16 @@ def full(part: Part) -> tuple[Recipe, Path]:
         script = ROOT / "scripts" / "research" / "make_dev_collections.py"
         target = data / "development"
         subprocess.run([sys.executable, str(script), "--data", str(source), "--out", str(target)], check=True)
-    recipe = Recipe.preset("default")
+    recipe = Recipe.preset("mpnet")
     train = replace(
-        recipe.train, batch=BATCH, lr=6e-4, warmup=20, schedule="linear", steps=2000, micro_tokens=8192,
-        keep_tokens=32_000, save_every=10_000,
+        recipe.train, batch=BATCH, lr=6e-4, warmup=20, schedule="linear", average=0.0, steps=2000, micro_tokens=65_536,
+        keep_tokens=48_000, save_every=10_000,
     )  # fmt: skip
     recipe = replace(recipe, train=train, encoder=replace(recipe.encoder, model=name))
-    if part.options.teacher is not None:
-        return replace(recipe, loss=replace(recipe.loss, teacher=str(described(part)))), data
-    return replace(recipe, loss=replace(recipe.loss, teacher=None, contrastive=1.0), distill=None), data
+    if part.options.teacher is None or recipe.distill is None:
+        return replace(recipe, loss=Loss(margin=0.0), distill=None), data
+    teacher, rules = str(described(part)), replace(recipe.distill, map_alone=20)
+    return replace(recipe, loss=replace(recipe.loss, teacher=teacher), distill=rules), data
 
 
 def described(part: Part) -> Path:

@@ -1,4 +1,4 @@
-"""Fast forms of a training step's parts on CPUs.
+"""Fast forms of a training step's parts.
 
 Each piece computes what it replaces, and is used only where a forward of the whole model agrees with the plain one
 (``student.Student`` checks).
@@ -8,9 +8,11 @@ t tokens, i inputs, o outputs, r rank, b batch, s sequence, d hidden.
 * LoRA merged for the forward pass: y = x (W + sBA)ᵀ, one matrix product instead of three, in the base's precision;
   the backward pass needs dX = dY (W + sBA) and the adapter's small products, and never forms a dW. The merged
   weight is the one that serves later, so training sees its rounding.
-* Attention by plain matrix products: for sentences, torch's fused CPU kernel spends six times as long on its
+  A GPU spends its time on starting kernels at this size (scripts/results/gpu), so there the merged weight is a leaf
+  of torch's own, dW is formed, and once a step becomes the adapter's gradients: dA = s Bᵀ dW, dB = s dW Aᵀ.
+* Attention by plain matrix products, on CPUs: for sentences, torch's fused CPU kernel spends six times as long on its
   backward pass in bf16.
-* RMSNorm in two passes over memory, with a backward pass of its own.
+* RMSNorm in two passes over memory, with a backward pass of its own; on a GPU torch's one kernel.
 
 Measured on one Zen 4 core (bf16, 1,152 tokens of 24-token sentences): scripts/research/LOG.md, "Training".
 """
@@ -50,14 +52,21 @@ class _MergedLinear(torch.autograd.Function):
 class FastLora:
     """Takes the place of a PEFT LoRA layer's forward, over a plain ``nn.Linear``.
 
-    The parameters stay PEFT's own, in float32. ``refresh`` must follow every change of them.
+    The parameters stay PEFT's own, in float32. ``refresh`` must follow every change of them, and with ``whole``
+    ``collect`` every backward pass.
     """
 
-    def __init__(self, layer: Any, dtype: torch.dtype) -> None:
-        """Take over a PEFT layer's forward; its base weight becomes the merged one, in ``dtype``."""
+    def __init__(self, layer: Any, dtype: torch.dtype, whole: bool = False) -> None:
+        """Take over a PEFT layer's forward; its base weight becomes the merged one, in ``dtype``.
+
+        Args:
+            layer: PEFT's.
+            dtype: Of the arithmetic.
+            whole: Whether the backward pass forms the merged weight's gradient.
+        """
         name = layer.active_adapters[0]
-        self._a: Tensor = layer.lora_A[name].weight  # (r, i)
-        self._b: Tensor = layer.lora_B[name].weight  # (o, r)
+        self._a: nn.Parameter = layer.lora_A[name].weight  # (r, i)
+        self._b: nn.Parameter = layer.lora_B[name].weight  # (o, r)
         self._scale = float(layer.scaling[name])
         self._dropout: nn.Module = layer.lora_dropout[name]
         base: nn.Linear = layer.base_layer
@@ -65,6 +74,9 @@ class FastLora:
         self._bias = None if base.bias is None else base.bias.data.to(dtype)
         self._merged = torch.empty_like(self._base, dtype=dtype)
         base.weight.data = self._merged  # one name for both, so that plain code that reads the base is fast too
+        self._whole = whole
+        if whole:
+            self._merged.requires_grad_()
         self.refresh()
         layer.forward = self.__call__
 
@@ -72,6 +84,17 @@ class FastLora:
     def refresh(self) -> None:
         """Merge the adapter's present values into the weights that the forward pass uses."""
         self._merged.copy_(torch.addmm(self._base.float(), self._b, self._a, alpha=self._scale))
+
+    @torch.no_grad()
+    def collect(self) -> None:
+        """Turn the merged weight's gradient into the adapter's."""
+        grad = self._merged.grad  # (o, i)
+        if grad is None:
+            return
+        wide = grad.float().mul_(self._scale)
+        for parameter, value in ((self._a, self._b.T @ wide), (self._b, wide @ self._a.T)):
+            parameter.grad = value if parameter.grad is None else parameter.grad.add_(value)
+        self._merged.grad = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the layer's output: (…, i) → (…, o)."""
@@ -83,7 +106,7 @@ class FastLora:
         return self._linear(x)
 
     def _linear(self, x: Tensor) -> Tensor:
-        if not torch.is_grad_enabled():
+        if self._whole or not torch.is_grad_enabled():
             return F.linear(x, self._merged, self._bias)
         return _apply(_MergedLinear, x, self._a, self._b, self._merged, self._bias, self._scale)
 
@@ -110,12 +133,13 @@ class _RMSNorm(torch.autograd.Function):
         return grad.sub_(wide.mul_(mean)).mul_(inverse).to(normal.dtype), None, None
 
 
-def fast_norm(norm: nn.Module) -> None:
-    """Replace the forward of a Llama-like RMSNorm, whose weight is not trained."""
-    weight, eps = norm.weight, norm.variance_epsilon
+def fast_norm(norm: nn.Module, one_kernel: bool) -> None:
+    """Replace the forward of a Llama-like RMSNorm, whose weight is not trained; ``one_kernel``: by torch's own."""
+    weight: Any = norm.weight
+    eps: Any = norm.variance_epsilon
 
     def forward(x: Tensor) -> Tensor:
-        return _apply(_RMSNorm, x, weight, eps)
+        return F.rms_norm(x, weight.shape, weight, eps) if one_kernel else _apply(_RMSNorm, x, weight, eps)
 
     setattr(norm, "forward", forward)  # noqa: B010 - a method is replaced on purpose, which mypy forbids
 

@@ -128,6 +128,7 @@ class Learner:
             keep_tokens=settings.keep_tokens, seed=settings.seed * 1_000_003 + step * ranks.world + ranks.rank,
             device=student.device, gather=ranks.sum if ranks.world > 1 else None,
         )  # fmt: skip
+        student.collect()
         if ranks.world > 1:  # the map's gradient is whole in every process: its loss sees all vectors
             for parameter in student.parameters():
                 if parameter.grad is None:  # this process had no micro-batch
@@ -141,7 +142,7 @@ class Learner:
         """Return the weighted sum of the recipe's losses; ``known``: the teacher's vectors."""
         rules, texts = self._recipe.loss, self._recipe.distill
         total = vectors.new_zeros(())
-        if rules.contrastive:
+        if rules.contrastive and source.contrast:
             total = rules.contrastive * loss.contrastive(
                 vectors, groups, rules.temperature, margin=rules.margin, guide=known if rules.guide else None,
                 symmetric=source.symmetric,

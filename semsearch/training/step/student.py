@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 EVAL_TOKENS = 4096
 """Tokens of a micro-batch without gradients."""
+WHOLE = 10**9
+"""Weights in linear layers from which a GPU, too, is busy with products, and their gradients would take memory."""
 
 
 class Student:
@@ -71,7 +73,7 @@ class Student:
 
         Raises:
             ModelError: The model or ``lora.init`` cannot be found or read, or they do not belong together.
-            ConfigError: ``lora.init`` is of another rank or alpha, or more than plain LoRA.
+            ConfigError: ``lora.init`` is of a higher rank or another scale (alpha over rank), or more than plain LoRA.
             PrecisionError: The device does not compute in ``lora.base``.
         """
         self.device = torch.device(device) if device is not None else precision.pick_device(None)
@@ -80,8 +82,9 @@ class Student:
         self.tokens = tokens.load(located.model)
         self.notes: dict[str, Any] = {}
         self._causal = spec.pooling == "last"
-        # Rows that share a prefix would share its dropout too.
-        self._prefix = self._causal and not (lora.dropout or lora.base_dropout or checkpointing)
+        # Rows that share a prefix would share its dropout too; on a GPU one more pass takes longer than the tokens do.
+        shared = self._causal and self.device.type == "cpu"
+        self._prefix = shared and not (lora.dropout or lora.base_dropout or checkpointing)
         base = precision.default(self.device) if lora.base == "auto" else lora.base
         precision.check(base, self.device)
         # Weights in 4 bits are only rounded so on a CPU, and one without bf16 takes many times as long to emulate it.
@@ -214,6 +217,11 @@ class Student:
         for layer in self._fast:
             layer.refresh()
 
+    def collect(self) -> None:
+        """Leave in the adapter's parameters what a backward pass has left in the fast forms."""
+        for layer in self._fast:
+            layer.collect()
+
     def train(self) -> None:
         """Turn on the adapter's dropout, and the base's where the recipe asks for it."""
         self.peft.train(self._train_base)
@@ -241,19 +249,20 @@ class Student:
         layers = [m for m in self.peft.modules() if hasattr(m, "lora_A") and isinstance(m.base_layer, nn.Linear)]
         if len(layers) != sum(hasattr(m, "lora_A") for m in self.peft.modules()):
             return []  # GPT-2's layers are of another class
-        if self.device.type == "cpu":
-            if self._causal and not getattr(self.model.config, "sliding_window", None):
-                plain = self.model.config._attn_implementation
-                self.model.set_attn_implementation(fused.register())
-                if not self._same(sample, expected):
-                    self.model.set_attn_implementation(plain)
-            norms = [m for m in self.model.modules() if hasattr(m, "variance_epsilon") and hasattr(m, "weight")]
-            for norm in norms:
-                fused.fast_norm(norm)
+        on_cpu = self.device.type == "cpu"
+        if on_cpu and self._causal and not getattr(self.model.config, "sliding_window", None):
+            plain = self.model.config._attn_implementation
+            self.model.set_attn_implementation(fused.register())
             if not self._same(sample, expected):
-                for norm in norms:
-                    del norm.forward
-        return [fused.FastLora(layer, self.dtype) for layer in layers]
+                self.model.set_attn_implementation(plain)
+        norms = [m for m in self.model.modules() if hasattr(m, "variance_epsilon") and hasattr(m, "weight")]
+        for norm in norms:
+            fused.fast_norm(norm, one_kernel=not on_cpu)
+        if not self._same(sample, expected):
+            for norm in norms:
+                del norm.forward
+        whole = not on_cpu and sum(layer.base_layer.weight.numel() for layer in layers) < WHOLE
+        return [fused.FastLora(layer, self.dtype, whole) for layer in layers]
 
     @torch.no_grad()
     def _same(self, sample: list[list[int]], expected: Tensor) -> bool:
@@ -324,10 +333,10 @@ def _initial(lora: Lora, spec: EncoderSpec, state: dict[str, Tensor]) -> dict[st
     folder = models.locate(replace(spec, adapter=lora.init, adapter_weights=None)).adapter
     assert folder is not None
     rank, alpha = plain_lora(folder)
-    if (rank, alpha) != (lora.rank, lora.alpha):
+    if rank > lora.rank or alpha * lora.rank != lora.alpha * rank:
         raise ConfigError(
             f"lora.init {lora.init} has rank {rank} and alpha {alpha:g}, the recipe {lora.rank} and {lora.alpha:g}; "
-            f"set lora.rank = {rank} and lora.alpha = {alpha:g}"
+            f"set lora.rank = {rank} and lora.alpha = {alpha:g}, or the same multiple of both"
         )
     try:
         found = load_file(folder / "adapter_model.safetensors")
@@ -336,11 +345,24 @@ def _initial(lora: Lora, spec: EncoderSpec, state: dict[str, Tensor]) -> dict[st
     # The adapter of a model with an LM head has that model's longer names.
     longer = {name: name.replace("base_model.model.", "base_model.model.model.", 1) for name in state}
     result = {name: found.get(name, found.get(longer[name], value)) for name, value in state.items()}
-    if all(result[name] is value for name, value in state.items()) or any(
-        result[name].shape != value.shape for name, value in state.items()
-    ):
+    kept = all(result[name] is value for name, value in state.items())
+    if not kept and rank < lora.rank:
+        result = {name: _widened(result[name], value, rank) for name, value in state.items()}
+    if kept or any(result[name].shape != value.shape for name, value in state.items()):
         raise ModelError(f"the adapter {folder} was trained on another model than {spec.model}")
     return result
+
+
+def _widened(found: Tensor, fresh: Tensor, rank: int) -> Tensor:
+    """Return a matrix of an adapter of a higher rank that does what ``found``, of ``rank``, does.
+
+    The rows of A and the columns of B that are more stay as ``fresh`` has them: of B they are zero.
+    """
+    if found is fresh or [a for a, b in zip(found.shape, fresh.shape, strict=True) if a != b] != [rank]:
+        return found
+    wide = fresh.clone()
+    wide[: found.shape[0], : found.shape[1]] = found
+    return wide
 
 
 def plain_lora(folder: Path) -> tuple[int, float]:
