@@ -361,9 +361,9 @@ def summary(options: argparse.Namespace) -> None:
     print("| " + " | ".join(head.split()) + " |\n|" + "---|" * len(head.split()))
     table: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
     for part, found in known.items():
-        size_, dim, name = part.split(" ", 2)
-        if "recall" not in found or not size_.isdigit():
+        if "recall" not in found or not part[0].isdigit():
             continue
+        size_, dim, name = part.split(" ", 2)
         table.setdefault((dim, name), {})[int(size_)] = found
         memory, raw = found["resident_mb"], found["bytes"] + found["raw_bytes"]
         numbers = ("qps_1", "qps_all", "build_s", "build_cpu_s", "bytes")

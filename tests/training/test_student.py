@@ -47,9 +47,10 @@ def randomise(student):
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("whole", [False, True])
 def test_fast_forms_change_neither_vectors_nor_gradients(family, name, dropout, whole, monkeypatch):
-    """``whole``: the form of a GPU, which forms the weight's gradient."""
-    layer = fused.FastLora
+    """``whole``: the forms of a GPU, which makes the weight's gradient, and norms by one kernel."""
+    layer, norm = fused.FastLora, fused.fast_norm
     monkeypatch.setattr(fused, "FastLora", lambda wrapped, dtype, _: layer(wrapped, dtype, whole))
+    monkeypatch.setattr(fused, "fast_norm", lambda wrapped, one_kernel: norm(wrapped, whole))
     results = []
     for fast in (True, False):
         student = Student(family(name), Lora(rank=3, alpha=6, base="fp32", dropout=dropout), device="cpu", fast=fast)
