@@ -202,7 +202,7 @@ def test_errors_read_the_same(arguments, indexed, same, monkeypatch):
         ["query", "--device", "cpu", "boat"],
         ["query", "--model", "hash:64", "boat"],
         ["query", "--precision", "fp32", "boat"],
-        ["query", "--rerank", "nowhere", "boat"],
+        ["query", "--rerank", "./nowhere", "boat"],
         ["query", "--batch-tokens", "100", "boat"],
         ["query", "-c", "other", "boat"],
         ["query", "-k", "0", "boat"],
