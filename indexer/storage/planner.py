@@ -127,7 +127,7 @@ class Shape:
         work = rows * dim / 1e6
         took = work / _WRITTEN
         if self.links is not None:
-            farther = 1 + max(0.0, math.log2(max(rows, 1) / (1 << 16))) / 4  # more is looked at, and less of it is near
+            farther = 1 + max(0.0, math.log2(max(rows, 1) / (1 << 16))) / 2  # more is looked at, and less of it is near
             took += work * self.links / 32 * farther / _LINKED / cores
         if self.cells is not None:
             sample = min(rows, 64 * self.cells)
