@@ -56,7 +56,7 @@ class FastLora:
     ``collect`` every backward pass.
     """
 
-    def __init__(self, layer: Any, dtype: torch.dtype, whole: bool = False) -> None:
+    def __init__(self, layer: Any, dtype: torch.dtype, whole: bool) -> None:
         """Take over a PEFT layer's forward; its base weight becomes the merged one, in ``dtype``.
 
         Args:

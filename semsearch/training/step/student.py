@@ -344,11 +344,11 @@ def _initial(lora: Lora, spec: EncoderSpec, state: dict[str, Tensor]) -> dict[st
         raise ModelError(f"the adapter {folder} cannot be read: {error}") from error
     # The adapter of a model with an LM head has that model's longer names.
     longer = {name: name.replace("base_model.model.", "base_model.model.model.", 1) for name in state}
-    result = {name: found.get(name, found.get(longer[name], value)) for name, value in state.items()}
-    kept = all(result[name] is value for name, value in state.items())
-    if not kept and rank < lora.rank:
-        result = {name: _widened(result[name], value, rank) for name, value in state.items()}
-    if kept or any(result[name].shape != value.shape for name, value in state.items()):
+    result = {name: _widened(found.get(name, found.get(longer[name], value)), value, rank)
+              for name, value in state.items()}  # fmt: skip
+    if all(result[name] is value for name, value in state.items()) or any(
+        result[name].shape != value.shape for name, value in state.items()
+    ):
         raise ModelError(f"the adapter {folder} was trained on another model than {spec.model}")
     return result
 
@@ -358,8 +358,8 @@ def _widened(found: Tensor, fresh: Tensor, rank: int) -> Tensor:
 
     The rows of A and the columns of B that are more stay as ``fresh`` has them: of B they are zero.
     """
-    if found is fresh or [a for a, b in zip(found.shape, fresh.shape, strict=True) if a != b] != [rank]:
-        return found
+    if [a for a, b in zip(found.shape, fresh.shape, strict=True) if a != b] != [rank]:
+        return found  # it needs nothing more, or is of another model
     wide = fresh.clone()
     wide[: found.shape[0], : found.shape[1]] = found
     return wide

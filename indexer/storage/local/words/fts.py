@@ -60,11 +60,12 @@ class Known:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return (ids, scores) of a common expression; those used longest ago are let go where they grow too many."""
         found = self._common.pop(expression, None)
+        new = found is None
         if found is None:
             ids, scores = look()
             found = ids.astype(np.int32 if not len(ids) or ids[-1] < 1 << 31 else np.int64), scores.astype(np.float32)
         self._common[expression] = found
-        while len(self._common) > 1 and sum(len(ids) for ids, _ in list(self._common.values())) > KEPT:
+        while new and len(self._common) > 1 and sum(len(ids) for ids, _ in list(self._common.values())) > KEPT:
             self._common.pop(next(iter(self._common)), None)
         return found
 
