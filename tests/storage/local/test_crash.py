@@ -29,7 +29,7 @@ def crash_test(*arguments: str) -> str:
 
 @posix
 def test_kills_at_random_moments():
-    assert "nothing lost" in crash_test("--kills", "200", "--seed", str(time.time_ns() % 10**6))
+    assert "nothing lost" in crash_test("--kills", "100", "--seed", str(time.time_ns() % 10**6))
 
 
 @posix
