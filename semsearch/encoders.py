@@ -24,6 +24,7 @@ FIELDS = (
     "pooling",
     "precision",
     "layers",
+    "dimensions",
     "max_tokens",
 )
 """Fields of an EncoderSpec that are options and settings of their own; ``preset`` gives all the others."""
@@ -51,6 +52,8 @@ class EncoderOverrides:
     precision: Precision | None = None
     layers: int | None = None
     """Use the first N blocks."""
+    dimensions: int | None = None
+    """Keep N numbers of each vector."""
     max_tokens: int | None = None
     preset: str | None = None
     """A named encoder, or a TOML or JSON file that describes one."""
@@ -71,7 +74,7 @@ class EncoderOverrides:
                 raise UsageError(
                     f"{name} is {value!r}; {_nearest(str(value), allowed)}it is one of {', '.join(allowed)}"
                 )
-        for name in ("layers", "max_tokens", "batch_tokens"):
+        for name in ("layers", "dimensions", "max_tokens", "batch_tokens"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise UsageError(f"{name} is {value!r}; it is a whole number from 1 up")

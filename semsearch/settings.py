@@ -40,6 +40,7 @@ class Settings:
     pooling: str | None = None
     precision: str | None = None
     layers: int | None = None
+    dimensions: int | None = None
     max_tokens: int | None = None
     preset: str | None = None
     device: str | None = None
@@ -51,14 +52,14 @@ class Settings:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, Path(value).expanduser().absolute())
-        for name in ("layers", "max_tokens", "batch_tokens"):
+        for name in ("layers", "dimensions", "max_tokens", "batch_tokens"):
             value = getattr(self, name)
             if value is not None:
                 try:
                     object.__setattr__(self, name, int(value))
                 except (TypeError, ValueError) as error:
                     raise ConfigError(f"setting {name} is {value!r}; it is a whole number") from error
-        for name in _NAMES - {"home", "data", "layers", "max_tokens", "batch_tokens"}:
+        for name in _NAMES - {"home", "data", "layers", "dimensions", "max_tokens", "batch_tokens"}:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise ConfigError(f"setting {name} is {value!r}; it is text, in quotes")

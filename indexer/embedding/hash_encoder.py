@@ -34,13 +34,15 @@ class HashEncoder:
         """Make the encoder of a spec with model ``hash:D``, or of ``dim`` dimensions where no spec is given.
 
         Raises:
-            ConfigError: The model is not named ``hash:D``.
+            ConfigError: The model is not named ``hash:D``, or other dimensions are asked for.
             ModelError: The spec has an adapter, and there is no model that it could change.
         """
         spec = spec or EncoderSpec(model=f"hash:{dim}")
         match = re.fullmatch(r"hash:(\d+)", spec.model)
         if not match or int(match[1]) < 1:
             raise ConfigError(f"model is {spec.model!r}; a hash encoder is named hash:D, with D dimensions")
+        if spec.dimensions is not None:
+            raise ConfigError(f"{spec.model} has as many dimensions as its name says; leave dimensions out")
         adapter = spec.adapter or spec.query_adapter
         if adapter is not None:
             raise ModelError(f"{spec.model} has no model that the adapter {adapter!r} could change; use adapter none")

@@ -21,10 +21,11 @@ from indexer.embedding.encoder import MAX_TERMS, EncodeStats, Positions, Terms, 
 from indexer.embedding.forward import workers as pool
 from indexer.embedding.forward.both_ways import BothWaysForward, both_ways
 from indexer.embedding.forward.last_token import SAMPLE, LastTokenForward, fast_forward
+from indexer.embedding.forward.linear import Dense, Packed
 from indexer.embedding.forward.plain import Forward, PlainForward
 from indexer.embedding.forward.vocabulary import Vocabulary
 from indexer.embedding.prompts.prompt import PromptTemplate
-from indexer.embedding.weights import loading, models, quantise, tokens
+from indexer.embedding.weights import loading, models, projection, quantise, tokens
 from indexer.errors import ModelError
 
 if TYPE_CHECKING:
@@ -134,6 +135,13 @@ class HFEncoder:
         self._device_map = device_map
         self._asking: HFEncoder | None = None
         self.dim = loading.width(self._model.config)
+        self._shorter: Dense | None = None
+        """Makes a vector shorter."""
+        if spec.dimensions is not None:
+            kept = projection.load(located.adapter, self.dim, spec.dimensions)
+            packed = chosen.type == "cpu" and Packed.works(torch.float32)  # a row's bits are then the same in any batch
+            self._shorter = Packed(kept, None, None) if packed else Dense(kept.to(chosen), None, None)
+            self.dim = spec.dimensions
 
     def demonstrating(self, demonstrations: Sequence[tuple[str, str]]) -> HFEncoder:
         """Return an encoder with these demonstrations before each text, around the same loaded model.
@@ -163,7 +171,7 @@ class HFEncoder:
         """Yield positions (b,) and vectors (b, d), longest texts first within a window of 8,192."""
         for rows, values in self._of(role)._encoded(texts, role):
             where, which = _copies(rows)
-            yield where, _vectors(values, normalize)[which]
+            yield where, self._vectors(values, normalize)[which]
 
     def encode_terms(
         self, texts: Sequence[str], role: Role = "passage", max_terms: int = MAX_TERMS, normalize: bool = True
@@ -196,7 +204,7 @@ class HFEncoder:
             where, which = _copies(rows)
             own = [texts[positions[0]] for positions in rows]
             weighted = vocabulary.weigh(values, head, own, max_terms, self.spec.max_tokens)
-            yield where, _vectors(values, normalize)[which], [weighted[i] for i in which]
+            yield where, self._vectors(values, normalize)[which], [weighted[i] for i in which]
 
     @property
     def exact(self) -> bool:
@@ -243,7 +251,7 @@ class HFEncoder:
         encoder = self._of(role)
         head = encoder._lm_head()  # (v, d)
         result: list[list[tuple[str, float]]] = [[] for _ in texts]
-        if states is not None and self.spec.pooling == "last":
+        if states is not None and self.spec.pooling == "last" and self._shorter is None:
             given: Iterator[tuple[Rows, Tensor]] = iter([([[i] for i in range(len(texts))], torch.from_numpy(states))])
         else:
             given = encoder._run(texts, PromptTemplate.of(self.spec, role), encoder._forward("last"))
@@ -269,6 +277,7 @@ class HFEncoder:
                     adapter_weights=self.spec.query_adapter_weights,
                     query_adapter=None,
                     query_adapter_weights=None,
+                    dimensions=None,  # its vectors are made shorter here, in the way of passages
                 )
                 asking = HFEncoder(
                     spec, device=self.device, batch_tokens=self.batch_tokens, device_map=self._device_map,
@@ -277,6 +286,14 @@ class HFEncoder:
                 asking.stats, asking._counting = self.stats, self._counting
                 self._asking = asking
             return self._asking
+
+    def _vectors(self, values: Tensor, normalize: bool) -> Vectors:
+        """Return (b, n) float32, n the numbers that are kept of d."""
+        vectors = values.float()
+        if self._shorter is not None:
+            vectors = self._shorter(vectors)
+        found: Vectors = (torch.nn.functional.normalize(vectors, dim=1) if normalize else vectors).cpu().numpy()
+        return found
 
     def _encoded(self, texts: Sequence[str], role: Role) -> Iterator[tuple[Rows, Tensor]]:
         """Yield as ``_run`` does, with the role's prompt and the spec's pooling."""
@@ -475,13 +492,6 @@ def _rows(of: list[int], places: Iterator[list[int]]) -> Iterator[list[int]]:
 def _copies(rows: Rows) -> Positions:
     """Return (2, n): the position of each text, and its row in the batch."""
     return np.array([(position, i) for i, positions in enumerate(rows) for position in positions], np.int64).T
-
-
-def _vectors(values: Tensor, normalize: bool) -> Vectors:
-    """Return (b, d) float32."""
-    vectors = values.float()
-    found: Vectors = (torch.nn.functional.normalize(vectors, dim=1) if normalize else vectors).cpu().numpy()
-    return found
 
 
 def shared_prefix(ids: Sequence[list[int]]) -> int:

@@ -13,22 +13,26 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import save_file
 
 from indexer.embedding import quiet
 from indexer.embedding.prompts.prompt import MIN_CAPITALS, MIN_SHARE, PromptTemplate
-from indexer.embedding.weights import depth, loading, models, tokens
+from indexer.embedding.weights import depth, loading, models, projection, tokens
 from indexer.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import Tensor
+
     from indexer.embedding.spec import EncoderSpec, Precision
 
 POOLINGS = {"last": "lasttoken", "mean": "mean", "cls": "cls"}
-_PATHS = {
-    "Transformer": ("", "sentence_transformers.base.modules.transformer.Transformer"),
-    "Pooling": ("1_Pooling", "sentence_transformers.sentence_transformer.modules.pooling.Pooling"),
-    "Normalize": ("2_Normalize", "sentence_transformers.base.modules.normalize.Normalize"),
+_CLASSES = {
+    "Transformer": "sentence_transformers.base.modules.transformer.Transformer",
+    "Pooling": "sentence_transformers.sentence_transformer.modules.pooling.Pooling",
+    "Dense": "sentence_transformers.base.modules.dense.Dense",
+    "Normalize": "sentence_transformers.base.modules.normalize.Normalize",
 }
 
 
@@ -50,6 +54,10 @@ def export(spec: EncoderSpec, target: Path) -> None:
     precision: Precision = spec.precision or "fp32"
     if precision not in ("fp32", "bf16", "fp16"):
         raise ModelError(f"{precision} weights cannot be exported; choose fp32, bf16 or fp16")
+    if spec.dimensions is not None and precision != "fp32":
+        raise ModelError(
+            f"sentence-transformers cuts vectors in fp32 alone; export fp32, or {precision} with all dimensions"
+        )
     if spec.adapter is not None and not spec.merge_adapter:
         raise ModelError("an export holds merged weights, and this encoder keeps its adapter apart (merge_adapter)")
     spec = models.resolve(replace(spec, precision=precision))
@@ -63,7 +71,9 @@ def export(spec: EncoderSpec, target: Path) -> None:
         with quiet.loading_weights():
             model.save_pretrained(aside)
         _write_tokenizer(located.model, spec, loading.max_positions(model.config), aside)
-        _write_modules(model.config, spec, aside)
+        width = loading.width(model.config)
+        kept = None if spec.dimensions is None else projection.load(located.adapter, width, spec.dimensions)
+        _write_modules(width, kept, spec, aside)
         (aside / "encoder.json").write_text(json.dumps(spec.to_dict(), indent=2) + "\n", "utf-8")
         aside.replace(target)
     except OSError as error:
@@ -127,7 +137,10 @@ def _write_tokenizer(folder: Path, spec: EncoderSpec, positions: int | None, tar
     tokenizer.save_pretrained(target)
 
 
-def _write_modules(config: Any, spec: EncoderSpec, target: Path) -> None:
+def _write_modules(width: int, kept: Tensor | None, spec: EncoderSpec, target: Path) -> None:
+    """Write the modules; ``kept`` (n, d): what makes vectors of d = ``width`` numbers shorter."""
+    names = [name for name in _CLASSES if name != "Dense" or kept is not None]
+    folders = {name: "" if i == 0 else f"{i}_{name}" for i, name in enumerate(names)}
     output = {"method": "forward", "method_output_name": "last_hidden_state"}
     modalities: dict[str, Any] = {"text": output}
     if not is_bare(spec):
@@ -140,18 +153,20 @@ def _write_modules(config: Any, spec: EncoderSpec, target: Path) -> None:
             "module_output_name": "token_embeddings",
         },
     )
-    width = getattr(config, "word_embed_proj_dim", None) or config.hidden_size
     _dump(
-        target / "1_Pooling" / "config.json",
+        target / folders["Pooling"] / "config.json",
         {"embedding_dimension": width, "pooling_mode": POOLINGS[spec.pooling], "include_prompt": True},
     )
-    _dump(
-        target / "2_Normalize" / "config.json",
-        {"module_input_name": "sentence_embedding", "module_output_name": "sentence_embedding"},
-    )
+    vector = {"module_input_name": "sentence_embedding", "module_output_name": "sentence_embedding"}
+    if kept is not None:
+        shape: dict[str, Any] = {"in_features": width, "out_features": len(kept), "bias": False}
+        shape["activation_function"] = "torch.nn.modules.linear.Identity"
+        _dump(target / folders["Dense"] / "config.json", shape | vector)
+        save_file({"linear.weight": kept.contiguous()}, target / folders["Dense"] / "model.safetensors")
+    _dump(target / folders["Normalize"] / "config.json", vector)
     _dump(
         target / "modules.json",
-        [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(_PATHS.values())],
+        [{"idx": i, "name": str(i), "path": folders[name], "type": _CLASSES[name]} for i, name in enumerate(names)],
     )
     _dump(
         target / "config_sentence_transformers.json",

@@ -67,6 +67,8 @@ class EncoderSpec:
     pooling: Pooling = "last"
     layers: int | tuple[int, ...] | None = None
     """Use only the first N blocks, or those with these numbers (0 is the first), then the final norm; None: all."""
+    dimensions: int | None = None
+    """Keep this many numbers of a vector, see ``weights.projection``; None: all."""
     max_tokens: int = 512
     """Tokens of the text that are read; more are cut, and counted. The template's tokens do not count."""
     precision: Precision | None = None
@@ -97,8 +99,10 @@ class EncoderSpec:
         for name in ("merge_adapter", "normalize_text"):
             if type(getattr(self, name)) is not bool:
                 raise ConfigError(f"{_stored(name)} is {getattr(self, name)!r}; it is true or false")
-        if type(self.max_tokens) is not int or self.max_tokens < 1:
-            raise ConfigError(f"max_tokens is {self.max_tokens!r}; it is a whole number from 1 up")
+        for name in ("max_tokens", "dimensions"):
+            value = getattr(self, name)
+            if (type(value) is not int or value < 1) and (name, value) != ("dimensions", None):
+                raise ConfigError(f"{name} is {value!r}; it is a whole number from 1 up")
         if isinstance(self.layers, tuple):
             known = all(type(block) is int for block in self.layers) and self.layers[:1] == (0,)
             known = known and all(a < b for a, b in pairwise(self.layers))

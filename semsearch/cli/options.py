@@ -170,6 +170,7 @@ ENCODER_OPTIONS = [
     click.option("--pooling", type=Choice(["last", "mean", "cls", "mask", "first-last"])),
     click.option("--precision", type=Choice(["fp32", "bf16", "fp16", "int8", "nf4"])),
     click.option("--layers", type=click.IntRange(min=1), metavar="N", help="Use the first N blocks only."),
+    click.option("--dimensions", type=click.IntRange(min=1), metavar="N", help="Keep N numbers of each vector."),
     click.option("--max-tokens", type=click.IntRange(min=1), help="Cut texts after so many tokens [default: 512]."),
     click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1, mps [default: the best there is]."),
     click.option("--batch-tokens", type=click.IntRange(min=1), help="Tokens in one batch."),

@@ -24,7 +24,7 @@ from semsearch import encoders
 from semsearch.training.data import alike, clean, devset, mining
 from semsearch.training.data import rows as training_rows
 from semsearch.training.data.batch_plan import plan
-from semsearch.training.run import card
+from semsearch.training.run import card, projection
 from semsearch.training.run.ranks import Ranks
 from semsearch.training.run.rundir import RunFolder, State
 from semsearch.training.step.learner import Learner, learning_rate
@@ -228,6 +228,10 @@ def train(
     ranks.leave()
     if ranks.rank == 0:
         _finish(folder, prepared, student, teacher, state, result, started, ranks)
+        learned = recipe.distill is not None and recipe.distill.dimensions  # then the first numbers do by themselves
+        if result.best_step and not learned:
+            folder.restore_best(student)
+            projection.write(out, student.encode, prepared.sources, settings.seed)
     return result
 
 

@@ -58,7 +58,13 @@ def test_a_moved_model_is_the_same_model(model, run, corpus):
 
 def test_each_part_of_the_fingerprint_is_checked(model, run, corpus):
     assert run("index", "--model", model, "--precision", "fp32", corpus).code == 0
-    for options in (["--template", "{text}"], ["--pooling", "mean"], ["--layers", "1"], ["--max-tokens", "64"]):
+    for options in (
+        ["--template", "{text}"],
+        ["--pooling", "mean"],
+        ["--layers", "1"],
+        ["--max-tokens", "64"],
+        ["--dimensions", "4"],
+    ):
         assert run("query", "--json", *options, "boat").code == 3
     result = run("query", "--json", "--precision", "bf16", "boat")
     assert result.code == 0
@@ -75,6 +81,19 @@ def test_embed_gives_the_encoders_vectors(model, run):
     bare = EncoderSpec(model=str(model), precision="fp32", template="{text}", normalize_text=False)
     expected = embedding.open_encoder(embedding.resolve(bare)).encode([text])[0]
     np.testing.assert_allclose(json.loads(raw)["embedding"], expected, atol=1e-6)
+
+
+def test_a_collection_of_shorter_vectors(model, run, corpus):
+    """They are what is kept and searched; no run after the first has to say so."""
+    assert run("index", "--model", model, "--precision", "fp32", "--dimensions", 7, corpus).code == 0
+    first = run("query", "--mode", "dense", "--json", "boat").json
+    assert run("index", corpus).code == 0
+    assert run("query", "--mode", "dense", "--dimensions", 7, "--json", "boat").json == first
+    [line] = run("embed", "--model", model, "--precision", "fp32", "--dimensions", 7, input="boat\n").out.splitlines()
+    assert len(json.loads(line)["embedding"]) == 7
+    result = run("embed", "--model", model, "--dimensions", 7000, input="boat\n")
+    assert result.code == 2
+    assert "dimensions is 7000" in result.err
 
 
 def test_a_model_that_is_not_there(run, corpus, tmp_path, monkeypatch):

@@ -45,6 +45,7 @@ def both(spec: EncoderSpec, target: Path) -> tuple[SentenceTransformer, object]:
         ("qwen3", {"template": '{text}\n"😀\\ {}" means', "demonstrations": [["A {{x}}", "B"]]}),
         ("gemma3", {"pooling": "mean"}),
         ("llama", {"layers": 2}),
+        ("llama", {"dimensions": 7}),
         ("llama", {"layers": [0, 2]}),
         ("llama", {"capitals": "lower"}),
         ("opt", {"capitals": "lower", **BARE}),

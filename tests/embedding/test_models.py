@@ -415,6 +415,8 @@ def test_what_is_fetched_of_a_repository() -> None:
     assert hub._wanted(names, "model") == ["config.json", "tokenizer.json", "pytorch_model.bin"]
     names = ["adapter_config.json", "adapter_model.bin", "tokenizer.json", "optimizer.bin"]
     assert hub._wanted(names, "adapter") == ["adapter_config.json", "adapter_model.bin"]
+    names.append("projection.safetensors")
+    assert hub._wanted(names, "adapter") == [names[0], names[-1], names[1]]
 
 
 def test_an_adapter_from_the_hubs_cache(tiny: Tiny, tmp_path: Path, offline: None) -> None:

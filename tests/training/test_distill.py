@@ -182,6 +182,7 @@ def test_the_teachers_similarities_are_learned(taught, world, tmp_path):
     curve = losses(tmp_path / "run")
     assert np.mean(curve[-3:]) < 0.8 * np.mean(curve[:3])
     assert list((tmp_path / "vectors").rglob("*.npz"))
+    assert not (tmp_path / "run" / "projection.safetensors").exists()  # its first numbers were trained to do
 
 
 def test_a_killed_run_goes_on_with_map_and_average(taught, world, tmp_path):

@@ -8,10 +8,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from indexer.embedding import open_encoder
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError, DataError, TrainingError
 from semsearch.training import trainer
 from semsearch.training.recipe import Lora, Loss, Mine, Source
@@ -55,7 +58,7 @@ def test_run_folder_is_complete(finished, module_recipe):
     names = {path.name for path in out.iterdir()}
     assert names >= {
         "adapter_config.json", "adapter_model.safetensors", "encoder.json", "recipe.toml", "provenance.json",
-        "log.jsonl", "evaluation.json", "curves.svg", "README.md",
+        "log.jsonl", "evaluation.json", "curves.svg", "README.md", "projection.safetensors",
     }  # fmt: skip
     from semsearch.training.recipe import Recipe
 
@@ -65,6 +68,19 @@ def test_run_folder_is_complete(finished, module_recipe):
     assert [check["step"] for check in evaluation["checks"]] == [0, 4, 8, 12]
     assert {tensor.dtype for tensor in adapter(out).values()} == {torch.bfloat16}
     assert not list(out.glob(".*"))
+
+
+def test_a_trained_adapter_comes_with_what_makes_its_vectors_shorter(finished, world):
+    """Cut along their principal axes, vectors keep the similarities better than their first numbers do."""
+    out, _ = finished
+    spec = EncoderSpec.from_dict(json.loads((out / "encoder.json").read_text()) | {"precision": "fp32"})
+    spec = replace(spec, adapter=str(out))
+    texts = [json.loads(line)["anchor"] for line in (world / "triplets.jsonl").open()]
+    whole = open_encoder(spec).encode(texts)
+    short = open_encoder(replace(spec, dimensions=6)).encode(texts)
+    first = whole[:, :6] / np.linalg.norm(whole[:, :6], axis=1, keepdims=True)
+    lost, by_numbers = (np.abs(cut @ cut.T - whole @ whole.T).mean() for cut in (short, first))
+    assert lost < 0.7 * by_numbers
 
 
 def test_one_seed_gives_one_adapter_and_another_seed_another(finished, module_recipe, world, tmp_path):

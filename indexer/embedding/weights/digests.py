@@ -15,6 +15,7 @@ from indexer.embedding.weights.gguf import convert, metadata
 from indexer.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 Kind = Literal["model", "adapter"]
@@ -28,8 +29,13 @@ MAX_WHOLE = 64 * 2**20
 _BLOCK, _BLOCKS = 64 * 2**10, 256
 
 
-def content_digest(folder: Path, kind: Kind) -> str:
+def content_digest(folder: Path, kind: Kind, more: Sequence[str] = ()) -> str:
     """Return the SHA-256 (hex) over a model's or adapter's files, as the module's docstring says.
+
+    Args:
+        folder: Where they are.
+        kind: Whose.
+        more: Names of further files that count, where they are there.
 
     Raises:
         ModelError: The folder has no configuration or no weights.
@@ -41,7 +47,7 @@ def content_digest(folder: Path, kind: Kind) -> str:
             f"{folder} is not a folder with {'an' if kind == 'adapter' else 'a'} {kind}: it needs {config} and "
             f"*.safetensors (or *.bin) files, and holds {_listing(folder)}"
         )
-    names = [config, *names]
+    names = [config, *names, *(name for name in more if (folder / name).is_file())]
     if kind == "model":
         names += [name for name in TOKENIZER_FILES if (folder / name).is_file()]
     digest = hashlib.sha256()

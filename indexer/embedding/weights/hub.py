@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from indexer.embedding.weights import projection
 from indexer.embedding.weights.digests import TOKENIZER_FILES, Kind, weight_files
 from indexer.embedding.weights.packaged import EMBEDDED, Notify
 from indexer.errors import ModelError
@@ -75,11 +76,12 @@ def from_hub(name: str, revision: str | None, kind: Kind, notify: Notify, refres
 
 def _wanted(names: list[str], kind: Kind) -> list[str]:
     """Return the files of a hub repository to fetch: configuration, tokenizer, and one set of weights."""
-    weights = [n for n in names if n.endswith(".safetensors") and not n.startswith("consolidated")]
+    others = ("consolidated", projection.FILE)
+    weights = [n for n in names if n.endswith(".safetensors") and not n.startswith(others)]
     if not weights:
         stem = "adapter_model" if kind == "adapter" else "pytorch_model"
         weights = [n for n in names if n.startswith(stem) and n.endswith(".bin")]
-    config = ("adapter_config.json",) if kind == "adapter" else ("config.json", *TOKENIZER_FILES)
+    config = ("adapter_config.json", projection.FILE) if kind == "adapter" else ("config.json", *TOKENIZER_FILES)
     indices = [n for n in names if n.endswith(".index.json")]
     return [n for n in names if n in config] + indices + weights
 

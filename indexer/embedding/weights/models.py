@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import DEFAULT_ADAPTER, RENAMED, RETIRED
+from indexer.embedding.weights import projection
 from indexer.embedding.weights.digests import Kind, content_digest, gguf_digest
 from indexer.embedding.weights.hub import commit_of, from_hub
 from indexer.embedding.weights.packaged import EMBEDDED, Notify, converted, embedded, say
 from indexer.errors import MismatchError, ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from indexer.embedding.spec import EncoderSpec
 
 ADAPTERS = Path(__file__).parent.parent / "adapters"
@@ -60,7 +63,8 @@ def resolve(spec: EncoderSpec, notify: Notify = say) -> EncoderSpec:
             model = str(source)
         else:
             revision = commit_of(source) or revision
-    adapter, adapter_weights = _digested(spec.adapter, notify)
+    more = () if spec.dimensions is None else (projection.FILE,)
+    adapter, adapter_weights = _digested(spec.adapter, notify, more)
     query_adapter, query_adapter_weights = _digested(spec.query_adapter, notify)
     for what, known, seen in (
         ("model", spec.weights, weights),
@@ -84,13 +88,16 @@ def resolve(spec: EncoderSpec, notify: Notify = say) -> EncoderSpec:
     )
 
 
-def _digested(adapter: str | None, notify: Notify) -> tuple[str | None, str | None]:
-    """Return an adapter's name, or absolute path, and the digest of its content; None twice for none."""
+def _digested(adapter: str | None, notify: Notify, more: Sequence[str] = ()) -> tuple[str | None, str | None]:
+    """Return an adapter's name, or absolute path, and the digest of its content, ``more`` files of it included.
+
+    None twice for none.
+    """
     if adapter is None:
         return None, None
     folder = _adapter(adapter, notify)
     named = folder.parent == ADAPTERS or not _is_path(adapter)  # a folder here may be called as a shipped one is
-    return adapter if named else str(folder), content_digest(folder, "adapter")
+    return adapter if named else str(folder), content_digest(folder, "adapter", more)
 
 
 def locate(spec: EncoderSpec, notify: Notify = say) -> Located:

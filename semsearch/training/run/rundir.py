@@ -1,6 +1,7 @@
 """The folder of a run: adapter, recipe, log, evaluation, provenance and the checkpoint to resume from.
 
 adapter_config.json, adapter_model.safetensors   PEFT's, of the best checkpoint so far
+projection.safetensors                           to make its vectors shorter, once the run has ended
 encoder.json                                     how to use it: template, normalisation, layers, …
 recipe.toml  provenance.json  log.jsonl  evaluation.json  curves.svg  README.md
 checkpoints/000150/                              the newest state, for --resume
@@ -151,6 +152,12 @@ class RunFolder:
             _flush(file)
             file.replace(self.path / file.name)
         aside.rmdir()
+
+    def restore_best(self, student: Student) -> None:
+        """Put the run's result back into the student."""
+        from safetensors.torch import load_file
+
+        student.restore(load_file(self.path / "adapter_model.safetensors"))
 
     def log(self, entry: Mapping[str, Any]) -> None:
         """Add a line to the log."""

@@ -1,0 +1,42 @@
+"""The projection of a trained adapter, by which its vectors can be made shorter: their principal axes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from indexer.embedding.weights import projection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from semsearch.training.data.rows import Rows
+
+TEXTS = 1000
+"""Texts whose vectors the axes are of."""
+
+
+def write(adapter: Path, encode: Callable[[list[str]], np.ndarray], sources: Sequence[Rows], seed: int) -> None:
+    """Put the projection into the adapter's folder.
+
+    Args:
+        adapter: The folder of a finished adapter.
+        encode: n texts → (n, d) float32, with that adapter.
+        sources: The rows that it was trained on; each source gives about as many texts.
+        seed: Of their draw.
+    """
+    vectors = encode(some_texts(sources, TEXTS, seed))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    projection.write(projection.principal_axes(vectors), adapter)
+
+
+def some_texts(sources: Sequence[Rows], count: int, seed: int) -> list[str]:
+    """Return about ``count`` different texts: the two of drawn rows, as many rows of each source."""
+    draw = np.random.default_rng([seed, 73])
+    texts: dict[str, None] = {}
+    for source in sources:
+        rows = draw.permutation(len(source.rows))[: -(-count // (2 * len(sources)))]
+        texts |= dict.fromkeys(text for i in rows for text in (source.rows[i].anchor, source.rows[i].positive))
+    return list(texts)
