@@ -70,6 +70,5 @@ def about(spec: EncoderSpec) -> About:
     dim = (
         config.get("word_embed_proj_dim") or config.get("hidden_size") or config.get("n_embd") or config.get("d_model")
     )
-    return About(
-        spec, folder, total, config.get("model_type"), len(spec.blocks) if spec.blocks else blocks, dim, prompt
-    )
+    kept = len(spec.blocks) if spec.blocks else blocks
+    return About(spec, folder, total, config.get("model_type"), kept, spec.dimensions or dim, prompt)

@@ -32,13 +32,14 @@ from semsearch.training.recipe import Recipe
 from semsearch.training.step.teacher import KEY_BYTES, VectorFolder
 
 SIZES = (384, 256, 128)
-TEMPERATURE, RATE, PENALTY, WARMUP = 0.1, 1e-3, 1e-3, 10
+TEMPERATURES = (0.05, 0.1)
+RATE, PENALTY, WARMUP, STEPS = 1e-3, 1e-3, 10, 150
 TEXTS, OTHERS = 128, 2000
 """Of a step: those whose similarities are learned, and those that they are similar to."""
 
 
 def divergence(weight: Tensor, rows: Tensor, others: Tensor, ours: Tensor, theirs: Tensor, size: int) -> Tensor:
-    """Return the mean divergence of the teacher's view of ``others`` from ours, of each of ``rows``.
+    """Return the divergence of the teacher's view of ``others`` from ours, a mean over ``rows`` and temperatures.
 
     Args:
         weight: (d, d), a column for each number that is kept.
@@ -50,9 +51,12 @@ def divergence(weight: Tensor, rows: Tensor, others: Tensor, ours: Tensor, their
     """
     itself = rows[:, None] == others[None, :]
     shorter = [F.normalize(ours[which] @ weight[:, :size], dim=1) for which in (rows, others)]
-    seen = (shorter[0] @ shorter[1].T / TEMPERATURE).masked_fill(itself, -1e4).log_softmax(1)
-    wanted = (theirs[rows] @ theirs[others].T / TEMPERATURE).masked_fill(itself, -1e4).log_softmax(1)
-    return F.kl_div(seen, wanted, reduction="batchmean", log_target=True)
+    similar = shorter[0] @ shorter[1].T, theirs[rows] @ theirs[others].T
+    parts = []
+    for temperature in TEMPERATURES:
+        seen, wanted = ((each / temperature).masked_fill(itself, -1e4).log_softmax(1) for each in similar)
+        parts.append(F.kl_div(seen, wanted, reduction="batchmean", log_target=True))
+    return torch.stack(parts).mean()
 
 
 def fit(ours: Tensor, theirs: Tensor, steps: int, seed: int = 0) -> Tensor:
@@ -97,7 +101,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--teacher", required=True)
     parser.add_argument("--vectors", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=STEPS)
     options = parser.parse_args()
     spec = embedding.resolve(encoders.named(options.adapter))
     folder = models.locate(spec).adapter

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from indexer.embedding.spec import EncoderSpec
-from indexer.embedding.weights import adapter_files, models
+from indexer.embedding.weights import adapter_files, models, projection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,8 +74,9 @@ def main() -> None:
         parser.error("the adapters are of different layers")
     tensors, lost = merge(files, [float(weight) for weight in weights])
     options.out.mkdir(parents=True, exist_ok=True)
-    for name in ("adapter_config.json", "encoder.json"):
-        shutil.copyfile(files[0].folder / name, options.out / name)
+    for name in ("adapter_config.json", "encoder.json", projection.FILE):
+        if (files[0].folder / name).is_file():
+            shutil.copyfile(files[0].folder / name, options.out / name)
     stored = load_file(files[0].folder / "adapter_model.safetensors")
     if tensors.keys() != stored.keys():
         parser.error(f"{names[0]} has other tensors than plain LoRA")

@@ -28,7 +28,7 @@ from semsearch.training.run import card, projection
 from semsearch.training.run.ranks import Ranks
 from semsearch.training.run.rundir import RunFolder, State
 from semsearch.training.step.learner import Learner, learning_rate
-from semsearch.training.step.student import Student, check_gradients
+from semsearch.training.step.student import Student, begun_from, check_gradients
 from semsearch.training.step.teacher import Teacher, open_teacher
 
 if TYPE_CHECKING:
@@ -231,7 +231,8 @@ def train(
         learned = recipe.distill is not None and recipe.distill.dimensions  # then the first numbers do by themselves
         if result.best_step and not learned:
             folder.restore_best(student)
-            projection.write(out, student.encode, prepared.sources, settings.seed)
+            begun = begun_from(recipe.lora, recipe.encoder)
+            projection.write(out, begun, student.encode, prepared.sources, settings.seed)
     return result
 
 

@@ -29,6 +29,7 @@ def test_list(run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.Monke
 def test_show(run: Callable[..., Any], tiny_llama: Path, tmp_path: Path) -> None:
     value = run("model", "show", "--model", tiny_llama, "--layers", 2, "--json").json
     assert (value["family"], value["blocks"], value["dim"]) == ("llama", 2, 32)
+    assert run("model", "show", "--model", tiny_llama, "--dimensions", 8, "--json").json["dim"] == 8
     assert len(value["fingerprint"]) == 16
     assert value["bytes"] > 10_000
     assert value["prompt"] == 'This sentence : "{text}" means in one word:"'

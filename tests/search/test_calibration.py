@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -67,7 +68,11 @@ def test_the_priors_share_ends_where_passages_are_enough():
 
 def test_shipped_adapters_have_figures_of_their_own():
     for name in embedding.shipped_adapters():
-        assert Prior.of(EncoderSpec(adapter=name)).mean is not None
+        described = EncoderSpec.from_dict({**embedding.adapter_description(name), "adapter": name})
+        whole = replace(described, dimensions=None)
+        assert Prior.of(whole).mean is not None
+        assert (Prior.of(described) == Prior.of(whole)) == (described.dimensions is None)
+        assert Prior.of(described).mean is not None
     assert Prior.of(EncoderSpec()) == Prior()
 
 

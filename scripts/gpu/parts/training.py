@@ -189,7 +189,8 @@ def keep(out: Path) -> None:
         return
     shutil.rmtree(adapter, ignore_errors=True)
     adapter.mkdir()
-    for name in ("adapter_config.json", "adapter_model.safetensors", "encoder.json", "README.md", "provenance.json"):
+    kept = ("adapter_config.json", "adapter_model.safetensors", "projection.safetensors", "encoder.json", "README.md")
+    for name in (*kept, "provenance.json"):
         if (folder / name).is_file():
             shutil.copy(folder / name, adapter / name)
     for name in ("log.jsonl", "evaluation.json"):

@@ -1,7 +1,11 @@
-"""The projection of a trained adapter, by which its vectors can be made shorter: their principal axes."""
+"""The projection of a trained adapter, by which its vectors can be made shorter.
+
+That of the adapter it began from, where it began from one that has one; else the principal axes of its own vectors.
+"""
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,15 +22,21 @@ TEXTS = 1000
 """Texts whose vectors the axes are of."""
 
 
-def write(adapter: Path, encode: Callable[[list[str]], np.ndarray], sources: Sequence[Rows], seed: int) -> None:
+def write(
+    adapter: Path, begun: Path | None, encode: Callable[[list[str]], np.ndarray], sources: Sequence[Rows], seed: int
+) -> None:
     """Put the projection into the adapter's folder.
 
     Args:
         adapter: The folder of a finished adapter.
+        begun: The folder of the adapter that it began from.
         encode: n texts → (n, d) float32, with that adapter.
         sources: The rows that it was trained on; each source gives about as many texts.
         seed: Of their draw.
     """
+    if begun is not None and (begun / projection.FILE).is_file():
+        shutil.copyfile(begun / projection.FILE, adapter / projection.FILE)
+        return
     vectors = encode(some_texts(sources, TEXTS, seed))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     projection.write(projection.principal_axes(vectors), adapter)

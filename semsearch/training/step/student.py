@@ -279,9 +279,14 @@ class Student:
 def description(spec: EncoderSpec) -> dict[str, object]:
     """Return the fields of encoder.json, which say how to use the adapter."""
     names = ("model", "revision", "template", "query_template", "demonstrations", "normalise", "capitals", "pooling",
-             "layers", "max_tokens", "merge_adapter")  # fmt: skip
+             "layers", "dimensions", "max_tokens", "merge_adapter")  # fmt: skip
     values = spec.to_dict()
     return {name: values[name] for name in names}
+
+
+def begun_from(lora: Lora, spec: EncoderSpec) -> Path | None:
+    """Return the folder of the adapter that a training goes on from; None: it begins with a fresh one."""
+    return models.locate(replace(spec, adapter=lora.init, adapter_weights=None)).adapter
 
 
 def check_gradients(student: Student) -> None:
@@ -330,7 +335,7 @@ def _initial(lora: Lora, spec: EncoderSpec, state: dict[str, Tensor]) -> dict[st
     """Return ``lora.init``'s tensors under the names of ``state``; a layer that it leaves alone stays as it began."""
     from safetensors.torch import load_file
 
-    folder = models.locate(replace(spec, adapter=lora.init, adapter_weights=None)).adapter
+    folder = begun_from(lora, spec)
     assert folder is not None
     rank, alpha = plain_lora(folder)
     if rank > lora.rank or alpha * lora.rank != lora.alpha * rank:
