@@ -291,7 +291,7 @@ class HFEncoder:
         """Return (b, n) float32, n the numbers that are kept of d."""
         vectors = values.float()
         if self._shorter is not None:
-            vectors = self._shorter(vectors)
+            vectors = self._shorter(vectors.to(self.device))  # with a device_map they come from the last device
         found: Vectors = (torch.nn.functional.normalize(vectors, dim=1) if normalize else vectors).cpu().numpy()
         return found
 
