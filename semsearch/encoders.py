@@ -167,9 +167,9 @@ def confirm(made_by: EncoderSpec, overrides: EncoderOverrides, mend: str) -> Enc
     base = embedding.preset(overrides.preset) if overrides.preset else made_by
     base = replace(base, weights=None, adapter_weights=None, query_adapter_weights=None)
     asked = _put(base, overrides.given)
-    if asked.hashed and not base.hashed:  # no model that the collection's adapters could change
+    if asked.hashed and not base.hashed:  # no model that the collection's adapters and projection could change
         own = overrides.adapter and asked.adapter, overrides.query_adapter and asked.query_adapter
-        asked = replace(asked, adapter=own[0] or None, query_adapter=own[1] or None)
+        asked = replace(asked, adapter=own[0] or None, query_adapter=own[1] or None, dimensions=overrides.dimensions)
     if asked.precision is None:
         asked = replace(asked, precision=made_by.precision)
     spec = embedding.resolve(asked)
