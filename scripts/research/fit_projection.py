@@ -13,7 +13,7 @@ divergence is printed. Interrupted, it goes on with the vectors in the cache fol
 from __future__ import annotations
 
 import argparse
-import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from semsearch.evaluation import runner
 from semsearch.evaluation.sentences import vector_cache
 from semsearch.training import trainer
 from semsearch.training.recipe import Recipe
-from semsearch.training.step.teacher import KEY_BYTES, VectorFolder
+from semsearch.training.step.teacher import VectorFolder, key
 
 SIZES = (384, 256, 128)
 TEMPERATURES = (0.05, 0.1)
@@ -103,20 +103,15 @@ def main() -> None:
     parser.add_argument("--vectors", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=STEPS)
     options = parser.parse_args()
-    spec = embedding.resolve(encoders.named(options.adapter))
+    spec = embedding.resolve(replace(encoders.named(options.adapter), dimensions=None))  # the whole state
     folder = models.locate(spec).adapter
     if folder is None:
         parser.error(f"{options.adapter} is no adapter")
     teacher = embedding.resolve(encoders.named(options.teacher))
     known = VectorFolder(options.vectors / teacher.fingerprint).fresh()
     prepared = trainer.prepare(Recipe.preset(options.recipe), options.data)
-    keys = {
-        text: hashlib.sha256(text.encode()).digest()[:KEY_BYTES]
-        for source in prepared.sources
-        for row in source.rows
-        for text in row.texts
-    }
-    texts = sorted(text for text, key in keys.items() if key in known)
+    keys = {text: key(text) for source in prepared.sources for row in source.rows for text in row.texts}
+    texts = sorted(text for text, found in keys.items() if found in known)
     print(f"{len(texts):,} texts", flush=True)
     cache = runner.cache_folder() / "vectors"
     ours = vector_cache.encode(embedding.open_encoder(spec), texts, cache, Progress())[texts]

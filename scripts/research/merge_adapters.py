@@ -74,9 +74,9 @@ def main() -> None:
         parser.error("the adapters are of different layers")
     tensors, lost = merge(files, [float(weight) for weight in weights])
     options.out.mkdir(parents=True, exist_ok=True)
-    for name in ("adapter_config.json", "encoder.json", projection.FILE):
-        if (files[0].folder / name).is_file():
-            shutil.copyfile(files[0].folder / name, options.out / name)
+    projected = [projection.FILE] if (files[0].folder / projection.FILE).is_file() else []
+    for name in ("adapter_config.json", "encoder.json", *projected):
+        shutil.copyfile(files[0].folder / name, options.out / name)
     stored = load_file(files[0].folder / "adapter_model.safetensors")
     if tensors.keys() != stored.keys():
         parser.error(f"{names[0]} has other tensors than plain LoRA")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from semsearch.training.data.rows import Rows
 
 TEXTS = 1000
-"""Texts whose vectors the axes are of."""
+"""Texts whose vectors the axes are of, about."""
 
 
 def write(
@@ -37,16 +37,16 @@ def write(
     if begun is not None and (begun / projection.FILE).is_file():
         shutil.copyfile(begun / projection.FILE, adapter / projection.FILE)
         return
-    vectors = encode(some_texts(sources, TEXTS, seed))
+    vectors = encode(_some_texts(sources, seed))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     projection.write(projection.principal_axes(vectors), adapter)
 
 
-def some_texts(sources: Sequence[Rows], count: int, seed: int) -> list[str]:
-    """Return about ``count`` different texts: the two of drawn rows, as many rows of each source."""
+def _some_texts(sources: Sequence[Rows], seed: int) -> list[str]:
+    """Return about TEXTS different texts: the two of drawn rows, as many rows of each source."""
     draw = np.random.default_rng([seed, 73])
     texts: dict[str, None] = {}
     for source in sources:
-        rows = draw.permutation(len(source.rows))[: -(-count // (2 * len(sources)))]
+        rows = draw.permutation(len(source.rows))[: -(-TEXTS // (2 * len(sources)))]
         texts |= dict.fromkeys(text for i in rows for text in (source.rows[i].anchor, source.rows[i].positive))
     return list(texts)

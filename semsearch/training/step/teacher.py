@@ -28,6 +28,11 @@ KEY_BYTES = 16
 """Bytes of a text's SHA-256 that stand for it."""
 
 
+def key(text: str) -> bytes:
+    """Return what stands for a text: the beginning of its SHA-256."""
+    return hashlib.sha256(text.encode()).digest()[:KEY_BYTES]
+
+
 class VectorFolder:
     """Vectors in float16 on disk, in files that are written once and never changed.
 
@@ -101,16 +106,16 @@ class Teacher:
 
     def vectors(self, texts: Sequence[str]) -> Tensor:
         """Return the texts' vectors: (n, e) float32, of the precision that float16 keeps."""
-        keys = [hashlib.sha256(text.encode()).digest()[:KEY_BYTES] for text in texts]
-        if self._folder is not None and any(key not in self._known for key in keys):
+        keys = [key(text) for text in texts]
+        if self._folder is not None and any(each not in self._known for each in keys):
             self._known.update(self._folder.fresh())  # another process may have been ahead
-        new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
+        new = {each: text for each, text in zip(keys, texts, strict=True) if each not in self._known}
         if new:
             found = dict(zip(new, self._encoder.encode(list(new.values())).astype(np.float16), strict=True))
             self._known.update(found)
             if self._folder is not None:
                 self._folder.add(found)
-        return torch.from_numpy(np.stack([self._known[key] for key in keys]).astype(np.float32)).to(self._device)
+        return torch.from_numpy(np.stack([self._known[each] for each in keys]).astype(np.float32)).to(self._device)
 
 
 def open_teacher(name: str, device: torch.device, folder: Path | None = None) -> Teacher:
