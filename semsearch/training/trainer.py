@@ -8,7 +8,8 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -27,7 +28,7 @@ from semsearch.training.data.batch_plan import plan
 from semsearch.training.run import card, projection
 from semsearch.training.run.ranks import Ranks
 from semsearch.training.run.rundir import RunFolder, State
-from semsearch.training.step.learner import Learner, learning_rate
+from semsearch.training.step.learner import Learner, Ready, learning_rate
 from semsearch.training.step.student import Student, begun_from, check_gradients
 from semsearch.training.step.teacher import Teacher, open_teacher
 
@@ -193,13 +194,13 @@ def train(
 
     if fresh:
         state = check(state)
+    coming = _ahead(learner, prepared.sources, prepared.batches[state.step :])
     while state.step < steps and (settings.patience is None or state.worse < settings.patience):
         clock = time.perf_counter()
         rate = learner.set_rates(learning_rate(state.step, steps, settings.warmup, settings.schedule))
-        number, chosen = prepared.batches[state.step]
-        source = prepared.sources[number]
+        ready = next(coming)
         student.train()
-        value, tokens = learner.step(source.source, [source.rows[i] for i in chosen], ranks, state.step)
+        value, tokens = learner.step(ready, ranks, state.step)
         if state.step == 0:
             check_gradients(student)
         norm = float(nn.utils.clip_grad_norm_(student.parameters(), settings.clip or math.inf))
@@ -215,13 +216,14 @@ def train(
         seconds = time.perf_counter() - clock
         state = replace(state, step=state.step + 1, seconds=state.seconds + seconds, tokens=state.tokens + tokens)
         note({"event": "step", "step": state.step, "steps": steps, "loss": round(value, 5), "norm": round(norm, 4),
-              "lr": rate, "source": source.source.path, "tokens": tokens, "tokens_per_second": round(tokens / seconds),
+              "lr": rate, "source": ready.source.path, "tokens": tokens, "tokens_per_second": round(tokens / seconds),
               "seconds": round(seconds, 2),
               "left": round((steps - state.step) * state.seconds / state.step, 1)})  # fmt: skip
         if state.step % settings.check_every == 0 or state.step == steps:
             state = check(state)
         elif state.step % settings.save_every == 0 and ranks.rank == 0:
             folder.checkpoint(learner, state)
+    coming.close()
     entries = folder.entries()
     first = next((e["dev"] for e in entries if e["event"] == "check" and e["step"] == 0), None)
     result = Result(out, state.step, state.best, state.best_step, first)
@@ -234,6 +236,21 @@ def train(
             begun = begun_from(recipe.lora, recipe.encoder)
             projection.write(out, begun, student.encode, prepared.sources, settings.seed)
     return result
+
+
+def _ahead(
+    learner: Learner, sources: Sequence[Rows], planned: Sequence[tuple[int, np.ndarray]]
+) -> Generator[Ready, None, None]:
+    """Yield planned batches as steps read them, each made by a thread while the model is at the one before."""
+    with ThreadPoolExecutor(1) as thread:
+        coming: Future[Ready] | None = None
+        for number, rows in planned:
+            source = sources[number]
+            before, coming = coming, thread.submit(learner.ready, source.source, [source.rows[i] for i in rows])
+            if before is not None:
+                yield before.result()
+        if coming is not None:
+            yield coming.result()
 
 
 def _finish(

@@ -28,7 +28,8 @@ def gradients(recipe: Recipe, data: Path, device: str) -> tuple[float, dict[str,
     number, rows = prepared.batches[0]
     source = prepared.sources[number]
     student.train()
-    loss, _ = Learner(student, recipe, None).step(source.source, [source.rows[i] for i in rows], Ranks(device), 0)
+    learner = Learner(student, recipe, None)
+    loss, _ = learner.step(learner.ready(source.source, [source.rows[i] for i in rows]), Ranks(device), 0)
     found = {n: p.grad.float().cpu() for n, p in student.peft.named_parameters() if p.grad is not None}
     return loss, found
 

@@ -84,7 +84,7 @@ def steps(part: Part, base: str, at_once: int) -> None:
         synchronise(part.device)
         began = time.perf_counter()
         student.train()
-        loss, count = learner.step(Source(path="random"), rows, Ranks(part.device), step)
+        loss, count = learner.step(learner.ready(Source(path="random"), rows), Ranks(part.device), step)
         learner.optimizer.step()
         learner.optimizer.zero_grad(set_to_none=True)
         student.refresh()

@@ -56,6 +56,16 @@ class Batch:
     """Equal numbers for texts of one row; of a text that several rows have, the first one's."""
 
 
+@dataclass(frozen=True)
+class Ready:
+    """What a step reads of some rows of one source."""
+
+    source: Source
+    batch: Batch
+    ids: list[list[int]]
+    """Token ids of each text's prompt."""
+
+
 def collate(rows: Sequence[Row], source: Source, distinct: bool) -> Batch:
     """Return the batch of some rows of one source; ``distinct``: equal texts go through the model once."""
     texts: list[str] = []
@@ -105,20 +115,23 @@ class Learner:
         self._decay = settings.average
         self._average = {k: v.clone() for k, v in student.state().items()} if self._decay else {}
 
-    def step(self, source: Source, rows: Sequence[Row], ranks: Ranks, step: int) -> tuple[float, int]:
+    def ready(self, source: Source, rows: Sequence[Row]) -> Ready:
+        """Return what ``step`` reads of some rows; a thread may make it while the model is at the step before."""
+        settings, lora = self._recipe.train, self._recipe.lora
+        batch = collate(rows, source, distinct=not (lora.dropout > 0 or lora.base_dropout))
+        ids = self.student.prompts(batch.texts, settings.max_tokens, query=batch.query, normalise=settings.normalise)
+        return Ready(source, batch, ids)
+
+    def step(self, ready: Ready, ranks: Ranks, step: int) -> tuple[float, int]:
         """Leave the gradients of one batch in the parameters; return its loss and its number of tokens.
 
         Args:
-            source: Where the rows are from.
-            rows: The batch.
+            ready: The batch.
             ranks: The processes that share it.
             step: The step's number, from 0; dropout depends on it.
         """
-        recipe, student = self._recipe, self.student
-        settings = recipe.train
-        dropout = recipe.lora.dropout > 0 or recipe.lora.base_dropout
-        batch = collate(rows, source, distinct=not dropout)
-        ids = student.prompts(batch.texts, settings.max_tokens, query=batch.query, normalise=settings.normalise)
+        student, settings = self.student, self._recipe.train
+        source, batch, ids = ready.source, ready.batch, ready.ids
         parts = micro_batches([len(row) for row in ids], settings.micro_tokens)[ranks.rank :: ranks.world]
         known = self._teacher.vectors(batch.texts) if self._teacher is not None else None
         groups = batch.groups.to(student.device)
