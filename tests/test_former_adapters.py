@@ -1,4 +1,4 @@
-"""Collections of earlier versions: ``search`` is the default adapter now, under another name, and ``sts`` is gone."""
+"""Collections of earlier versions: the adapters ``search`` and ``sts`` are gone, and ``default`` has other content."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from indexer.embedding.spec import RENAMED
 from indexer.embedding.weights import models
 from indexer.errors import MismatchError, ModelError
 from semsearch import Collection, encoders
@@ -50,54 +49,37 @@ def indexed(tmp_path: Path, adapter: str) -> None:
         assert docs.spec.adapter == adapter
 
 
-def indexed_with_search(adapters: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ship ``search`` and index with it, as before it was renamed."""
-    ship(adapters / "search", model, 1)
-    with monkeypatch.context() as then:
-        then.delitem(RENAMED, "search")
-        indexed(tmp_path, "search")
-
-
-def test_a_collection_of_the_adapter_that_was_renamed_goes_on(
-    adapters: Path, tmp_path: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    indexed_with_search(adapters, tmp_path, tiny_llama, monkeypatch)
-    (adapters / "search").rename(adapters / "default")
-    with Collection("notes") as docs:
-        [answer] = docs.search_many(["A boat sails across the bay."])
-        assert answer.hits[0].path.endswith("a.txt")
-        (tmp_path / "c.txt").write_text("A third file.")
-        assert docs.index([tmp_path / "c.txt"]).embedded == 1
-        assert docs.spec.adapter == "default"
-        assert docs.reindex(EncoderOverrides(adapter="default")) is None  # nothing to do
-
-
-def test_another_content_under_the_new_name_is_refused(
-    adapters: Path, tmp_path: Path, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    indexed_with_search(adapters, tmp_path, tiny_llama, monkeypatch)
+def test_other_content_under_the_same_name_is_refused(adapters: Path, tmp_path: Path, tiny_llama: Path) -> None:
+    ship(adapters / "default", tiny_llama, 1)
+    indexed(tmp_path, "default")
+    (adapters / "default").rename(tmp_path / "gone")
     ship(adapters / "default", tiny_llama, 2)
     with Collection("notes") as docs, pytest.raises(MismatchError, match="semsearch reindex --collection notes"):
         docs.search("boat")
+    assert run(["reindex", "-c", "notes"]) == 0
+    with Collection("notes") as docs:
+        assert docs.search("A boat sails across the bay.", mode="dense").hits[0].path.endswith("a.txt")
 
 
+@pytest.mark.parametrize("name", ["search", "sts"])
 def test_a_collection_of_the_adapter_that_is_gone_says_what_mends_it(
+    name: str,
     adapters: Path,
     tmp_path: Path,
     tiny_llama: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ship(adapters / "sts", tiny_llama, 1)
+    ship(adapters / name, tiny_llama, 1)
     with monkeypatch.context() as then:
         then.setattr(encoders, "RETIRED", ())
-        indexed(tmp_path, "sts")
-    (adapters / "sts").rename(tmp_path / "gone")
+        indexed(tmp_path, name)
+    (adapters / name).rename(tmp_path / "gone")
     ship(adapters / "default", tiny_llama, 2)
     for command in (["query", "-c", "notes", "boat"], ["index", "-c", "notes"]):
         assert run(command) == 3
         said = capsys.readouterr().err
-        assert "made with the adapter 'sts', which no longer comes along" in said
+        assert f"made with the adapter '{name}', which no longer comes along" in said
         assert "semsearch reindex --collection notes" in said
     assert run(["query", "-c", "notes", "--mode", "lexical", "boat"]) == 0
     assert run(["status", "notes"]) == 0

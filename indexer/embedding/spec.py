@@ -24,9 +24,7 @@ FLOATS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
 
 DEFAULT_MODEL = "smollm2-135m"
 DEFAULT_ADAPTER = "default"
-RENAMED = {"search": DEFAULT_ADAPTER}
-"""Shipped adapter's name in earlier versions → its name now; its content is the same."""
-RETIRED = ("sts",)
+RETIRED = ("sts", "search")
 """Adapters that came with earlier versions and no longer do."""
 PROMPTEOL = 'This sentence : "{text}" means in one word:"'
 """The template of Jiang et al. (2023), Section 3.2, as published."""

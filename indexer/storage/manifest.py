@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from indexer.embedding.spec import RENAMED, EncoderSpec
+from indexer.embedding.spec import EncoderSpec
 from indexer.errors import FormatError, SemsearchError, StoreError
 from indexer.storage.planner import RECALL, Shape
 
@@ -114,7 +114,7 @@ class Manifest:
                     "install a newer semsearch"
                 )
             manifest = cls(
-                spec=_named_as_now(EncoderSpec.from_dict(values["spec"], origin=origin)),
+                spec=EncoderSpec.from_dict(values["spec"], origin=origin),
                 dim=values["dim"],
                 vector_dtype=values["vector_dtype"],
                 splitter=dict(values["splitter"]),
@@ -133,9 +133,3 @@ class Manifest:
         except (KeyError, TypeError, SemsearchError) as error:
             raise ValueError(str(error)) from error
         return manifest
-
-
-def _named_as_now(spec: EncoderSpec) -> EncoderSpec:
-    """Return a spec whose adapters have the names that they come along with today."""
-    adapter, query_adapter = (each and RENAMED.get(each, each) for each in (spec.adapter, spec.query_adapter))
-    return replace(spec, adapter=adapter, query_adapter=query_adapter)

@@ -155,6 +155,11 @@ class Train:
     epochs: float = 1.0
     steps: int | None = None
     """Steps in all; None: what ``epochs`` over the rows of all sources come to."""
+    planned: int | None = None
+    """Batches of the plan of which ``steps`` are read, for the plan of more batches begins with others; None: as many
+    as are read."""
+    first: int = 0
+    """The batch of the plan that is read first: those before it were an earlier run's."""
     lr: float = 4e-4
     warmup: int = 10
     """Steps of linear growth of the learning rate, before ``schedule``."""
@@ -226,6 +231,7 @@ class Recipe:
             (self.train.batch, "train.batch", 2, 2**20),
             (self.train.epochs, "train.epochs", 1e-6, 1e6),
             (self.train.lr, "train.lr", 0, 10),
+            (self.train.first, "train.first", 0, 2**31),
             (self.train.warmup, "train.warmup", 0, 2**31),
             (self.train.max_tokens, "train.max_tokens", 1, 2**20),
             (self.train.micro_tokens, "train.micro_tokens", 1, 2**31),
@@ -241,6 +247,12 @@ class Recipe:
                 raise ConfigError(f"recipe {self.name}: {name} is {value!r}; it is from {low} to {high}")
         if self.train.steps is not None and self.train.steps < 1:
             raise ConfigError(f"recipe {self.name}: train.steps is {self.train.steps}; it is 1 or more, or left out")
+        last = self.train.first + (self.train.steps or 1)
+        if self.train.planned is not None and self.train.planned < last:
+            raise ConfigError(
+                f"recipe {self.name}: train.planned is {self.train.planned}, and {last} batches of the plan are to be "
+                "read or passed over; plan as many or more"
+            )
         if self.encoder.adapter is not None:
             raise ConfigError(f"recipe {self.name}: encoder.adapter is what the training makes; leave it out")
         if self.encoder.pooling not in ("last", "mean", "cls"):

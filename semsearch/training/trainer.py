@@ -100,11 +100,12 @@ def prepare(
     if any(source.mine for source in recipe.sources):
         sources = _mined(sources, recipe, device)
     sizes = [len(source.rows) for source in sources]
-    steps = recipe.train.steps or math.ceil(recipe.train.epochs * sum(sizes) / recipe.train.batch)
+    settings = recipe.train
+    last = settings.first + (settings.steps or math.ceil(settings.epochs * sum(sizes) / settings.batch))
     weights = [source.weight for source in recipe.sources]
     near = {i: alike.signatures(source.rows) for i, source in enumerate(sources) if source.source.alike}
-    batches = plan(sizes, weights, recipe.train.batch, steps, recipe.train.seed, near)
-    return Prepared(recipe, sources, dev, batches)
+    batches = plan(sizes, weights, settings.batch, settings.planned or last, settings.seed, near)
+    return Prepared(recipe, sources, dev, batches[settings.first : last])
 
 
 def _mined(sources: Sequence[Rows], recipe: Recipe, device: str | None) -> list[Rows]:

@@ -1,7 +1,5 @@
 """The adapters that come along: small, described, and the same to plain peft as to our encoder."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -25,7 +23,6 @@ def spec_of(name: str) -> EncoderSpec:
 def test_small_and_described(name):
     folder = FOLDER / name
     assert (folder / "adapter_model.safetensors").stat().st_size < 25e6
-    assert json.loads((folder / "adapter_config.json").read_text("utf-8"))["r"] <= 40
     card = (folder / "README.md").read_text("utf-8")
     for heading in ("## How it was made", "## Data", "## Scores", "## Limits"):
         assert heading in card

@@ -15,9 +15,12 @@ from safetensors.torch import load_file
 
 from indexer.embedding import open_encoder
 from indexer.embedding.spec import EncoderSpec
+from indexer.embedding.weights import projection as shorter
 from indexer.errors import ConfigError, DataError, TrainingError
 from semsearch.training import trainer
+from semsearch.training.data.rows import Row, Rows
 from semsearch.training.recipe import Lora, Loss, Mine, Source
+from semsearch.training.run import projection as run_projection
 from tests.training.conftest import losses
 
 
@@ -90,6 +93,18 @@ def test_one_seed_gives_one_adapter_and_another_seed_another(finished, module_re
         torch.testing.assert_close(adapter(tmp_path / "again")[name], tensor, rtol=1e-2, atol=1e-4)
     run(module_recipe.with_train(seed=4, steps=4), world, tmp_path / "other")
     assert any(not torch.equal(adapter(tmp_path / "other")[n], t) for n, t in adapter(out).items())
+
+
+def test_two_runs_share_one_plan(module_recipe, world):
+    whole, head, rest = (
+        trainer.prepare(module_recipe.with_train(**options), world).batches
+        for options in ({"steps": 12}, {"planned": 12, "steps": 5}, {"planned": 12, "first": 5, "steps": 7})
+    )
+    assert len(head) == 5
+    assert len(rest) == 7
+    for (source, rows), (expected, known) in zip([*head, *rest], whole, strict=True):
+        assert source == expected
+        assert np.array_equal(rows, known)
 
 
 @pytest.mark.parametrize(("dropout", "save_every"), [(0.0, 10), (0.2, 5)])
@@ -231,3 +246,20 @@ def test_two_processes_do_what_one_does(finished, module_recipe, world, tmp_path
     outputs = [process.communicate(timeout=240)[0].decode() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)[-3000:]
     assert losses(tmp_path / "run") == pytest.approx(losses(out), rel=1e-3)
+
+
+@pytest.mark.parametrize(("count", "own"), [(20, True), (3, False)])
+def test_the_axes_are_its_own_where_there_are_texts_enough_to_know_them(count, own, tmp_path):
+    """Ten numbers a vector: 40 texts tell where they lie, 6 texts do not."""
+    texts = [(f"first {i}", f"second {i}") for i in range(count)]
+    vectors = {t: v for (a, b), pair in zip(texts, np.random.default_rng(1).normal(size=(count, 2, 10)), strict=True)
+               for t, v in zip((a, b), pair, strict=True)}  # fmt: skip
+    rows = tuple(Row(a, b) for a, b in texts)
+    (tmp_path / "begun").mkdir()
+    shorter.write(torch.zeros(10, 10), tmp_path / "begun")
+    run_projection.write(
+        tmp_path, tmp_path / "begun", lambda asked: np.array([vectors[t] for t in asked], np.float32),
+        [Rows(Source(path="t"), rows, "", {})], seed=1,
+    )  # fmt: skip
+    axes = load_file(tmp_path / "projection.safetensors")["weight"].float()
+    torch.testing.assert_close(axes @ axes.T, torch.eye(10) if own else torch.zeros(10, 10), atol=1e-2, rtol=0)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexer.embedding.hash_encoder import HashEncoder
-from indexer.embedding.spec import DEFAULT_ADAPTER, RENAMED, RETIRED
+from indexer.embedding.spec import DEFAULT_ADAPTER, RETIRED
 from indexer.embedding.weights import projection
 from indexer.embedding.weights.digests import Kind, content_digest, gguf_digest
 from indexer.embedding.weights.hub import commit_of, from_hub
@@ -158,7 +158,7 @@ def _adapter(name: str, notify: Notify) -> Path:
     path = Path(name).expanduser()
     if path.is_dir():
         return path.resolve()
-    if name in RENAMED or name in RETIRED:
+    if name in RETIRED:
         raise ModelError(
             f"the adapter {name!r} of earlier versions is not there any more: one adapter, {DEFAULT_ADAPTER!r}, serves "
             f"search and similarity now, and is taken where none is named; leave {name!r} out, or say {DEFAULT_ADAPTER}"

@@ -3,8 +3,7 @@
 A model that was trained in Matryoshka's manner has what matters most in its first numbers. For others
 ``projection.safetensors`` holds a matrix, ``weight`` (m, d), whose first rows matter most. `semsearch train` writes the
 principal axes of the vectors of training texts: directions at right angles along which they are spread most, widest
-first; turning changes no similarity, and what is cut off afterwards tells texts apart least. Those of ``default`` and
-``fast`` were fitted to a teacher's similarities from there on (scripts/research/fit_projection.py).
+first; turning changes no similarity, and what is cut off afterwards tells texts apart least.
 
 d the model's numbers, m at most as many, n those that are kept.
 

@@ -1,6 +1,6 @@
 """The projection of a trained adapter, by which its vectors can be made shorter.
 
-That of the adapter it began from, where it began from one that has one; else the principal axes of its own vectors.
+The principal axes of its own vectors; of too few texts to know them, that of the adapter it began from.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def write(
         sources: The rows that it was trained on; each source gives about as many texts.
         seed: Of their draw.
     """
-    if begun is not None and (begun / projection.FILE).is_file():
+    vectors = encode(_some_texts(sources, seed))
+    if begun is not None and (begun / projection.FILE).is_file() and len(vectors) < vectors.shape[1]:
         shutil.copyfile(begun / projection.FILE, adapter / projection.FILE)
         return
-    vectors = encode(_some_texts(sources, seed))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     projection.write(projection.principal_axes(vectors), adapter)
 
