@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from indexer import embedding
@@ -30,8 +29,8 @@ def main() -> None:
     sources = trainer.prepare(recipe, options.data).sources
     for folder in options.folders:
         spec = replace(encoders.named(str(folder)), dimensions=None)  # the whole state
-        encode = partial(embedding.open_encoder(embedding.resolve(spec)).encode, normalize=False)
-        projection.write(folder, None, encode, sources, recipe.train.seed)
+        encoder = embedding.open_encoder(spec)
+        projection.write(folder, None, encoder.encode, encoder.dim, sources, recipe.train.seed)
 
 
 if __name__ == "__main__":

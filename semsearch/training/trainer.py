@@ -235,7 +235,7 @@ def train(
         if result.best_step and not learned:
             folder.restore_best(student)
             begun = begun_from(recipe.lora, recipe.encoder)
-            projection.write(out, begun, student.encode, prepared.sources, settings.seed)
+            projection.write(out, begun, student.encode, student.dim, prepared.sources, settings.seed)
     return result
 
 

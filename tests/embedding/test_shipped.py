@@ -1,5 +1,7 @@
 """The adapters that come along: small, described, and the same to plain peft as to our encoder."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -23,6 +25,7 @@ def spec_of(name: str) -> EncoderSpec:
 def test_small_and_described(name):
     folder = FOLDER / name
     assert (folder / "adapter_model.safetensors").stat().st_size < 25e6
+    assert json.loads((folder / "adapter_config.json").read_text("utf-8"))["r"] <= {"default": 32, "fast": 80}[name]
     card = (folder / "README.md").read_text("utf-8")
     for heading in ("## How it was made", "## Data", "## Scores", "## Limits"):
         assert heading in card

@@ -258,7 +258,7 @@ def test_the_axes_are_its_own_where_there_are_texts_enough_to_know_them(count, o
     (tmp_path / "begun").mkdir()
     shorter.write(torch.zeros(10, 10), tmp_path / "begun")
     run_projection.write(
-        tmp_path, tmp_path / "begun", lambda asked: np.array([vectors[t] for t in asked], np.float32),
+        tmp_path, tmp_path / "begun", lambda asked: np.array([vectors[t] for t in asked], np.float32), 10,
         [Rows(Source(path="t"), rows, "", {})], seed=1,
     )  # fmt: skip
     axes = load_file(tmp_path / "projection.safetensors")["weight"].float()

@@ -23,21 +23,28 @@ TEXTS = 1000
 
 
 def write(
-    adapter: Path, begun: Path | None, encode: Callable[[list[str]], np.ndarray], sources: Sequence[Rows], seed: int
+    adapter: Path,
+    begun: Path | None,
+    encode: Callable[[list[str]], np.ndarray],
+    dim: int,
+    sources: Sequence[Rows],
+    seed: int,
 ) -> None:
     """Put the projection into the adapter's folder.
 
     Args:
         adapter: The folder of a finished adapter.
         begun: The folder of the adapter that it began from.
-        encode: n texts → (n, d) float32, with that adapter.
+        encode: n texts → (n, d) float32, with the finished adapter.
+        dim: d.
         sources: The rows that it was trained on; each source gives about as many texts.
         seed: Of their draw.
     """
-    vectors = encode(_some_texts(sources, seed))
-    if begun is not None and (begun / projection.FILE).is_file() and len(vectors) < vectors.shape[1]:
+    texts = _some_texts(sources, seed)
+    if begun is not None and (begun / projection.FILE).is_file() and len(texts) < dim:
         shutil.copyfile(begun / projection.FILE, adapter / projection.FILE)
         return
+    vectors = encode(texts)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     projection.write(projection.principal_axes(vectors), adapter)
 
