@@ -7,16 +7,12 @@ import json
 import tomllib
 from collections.abc import Mapping  # noqa: TC003 - the annotations are read when a recipe is
 from dataclasses import dataclass, field, replace
-from importlib import resources
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from indexer.embedding.spec import EncoderSpec
 from indexer.errors import ConfigError
 from semsearch.training import toml_values
-
-if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
-    from pathlib import Path
 
 SourceKind = Literal["triplets", "pairs", "nli", "sentences"]
 DevKind = Literal["sts", "pairs", "triplets"]
@@ -339,17 +335,12 @@ class Recipe:
 
     @classmethod
     def load(cls, path: Path) -> Recipe:
-        """Read a recipe's TOML file.
+        """Read a recipe's TOML file, and the one that it extends.
 
         Raises:
-            ConfigError: It cannot be read, or has what a recipe does not have.
+            ConfigError: One of them cannot be read, or has what a recipe does not have.
         """
-        try:
-            return cls.from_dict(tomllib.loads(path.read_text("utf-8")), str(path))
-        except OSError as error:
-            raise ConfigError(f"the recipe {path} cannot be read: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"the recipe {path} is not TOML: {error}") from error
+        return cls.from_dict(_extended(path), str(path))
 
     @classmethod
     def preset(cls, name: str) -> Recipe:
@@ -358,10 +349,7 @@ class Recipe:
         Raises:
             ConfigError: There is none of this name.
         """
-        file = _presets() / f"{name}.toml"
-        if not file.is_file():
-            raise ConfigError(f"no recipe {name!r}; presets are {', '.join(presets())}, or give a TOML file")
-        return cls.from_dict(tomllib.loads(file.read_text("utf-8")), f"preset {name}")
+        return cls.from_dict(_extended(_preset(name)), f"preset {name}")
 
     def with_train(self, **changes: Any) -> Recipe:
         """Return the same recipe with other values in [train]; None leaves one as it is."""
@@ -373,9 +361,67 @@ def presets() -> list[str]:
     return sorted(path.name.removesuffix(".toml") for path in _presets().iterdir() if path.name.endswith(".toml"))
 
 
-def _presets() -> Traversable:
+def _presets() -> Path:
     """Return the folder of the recipes that come with the package."""
-    return resources.files("semsearch.training") / "presets"
+    return Path(__file__).parent / "presets"
+
+
+def _preset(name: str) -> Path:
+    """Return the file of a recipe that comes with the package.
+
+    Raises:
+        ConfigError: There is none of this name.
+    """
+    file = _presets() / f"{name}.toml"
+    if not file.is_file():
+        raise ConfigError(f"no recipe {name!r}; presets are {', '.join(presets())}, or give a TOML file")
+    return file
+
+
+def _extended(path: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return a recipe's table, with what it does not say taken from the recipe that it extends.
+
+    Args:
+        path: The TOML file.
+        extending: The files that extend this one, to find a circle.
+
+    Raises:
+        ConfigError: The file or one that it extends cannot be read, or they extend each other.
+    """
+    values = _table(path)
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: extends is {base!r}; it is a preset's name or the path of a TOML file")
+    below = path.parent / base if base.endswith(".toml") else _preset(base)
+    extending = (*extending, path.resolve())
+    if below.resolve() in extending:
+        raise ConfigError(f"{path}: extends {base}, which extends this one; leave one of the two out")
+    return _over(_extended(below, extending), values)
+
+
+def _table(path: Path) -> dict[str, Any]:
+    """Return what a TOML file holds.
+
+    Raises:
+        ConfigError: It cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"the recipe {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the recipe {path} is not TOML: {error}") from error
+
+
+def _over(below: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Return ``below`` with ``values`` in their places: tables field by field, all else whole."""
+    merged = below | values
+    for name, value in values.items():
+        if isinstance(value, dict) and isinstance(below.get(name), dict):
+            merged[name] = _over(below[name], value)
+    return merged
 
 
 def _json(values: dict[str, Any]) -> dict[str, Any]:

@@ -88,3 +88,39 @@ def test_files_that_are_no_recipes(tmp_path):
         Recipe.load(tmp_path / "bad.toml")
     with pytest.raises(ConfigError, match="presets are"):
         Recipe.preset("none")
+
+
+def test_a_recipe_says_only_what_is_other_than_in_the_one_it_extends(tmp_path):
+    (tmp_path / "below.toml").write_text(
+        'name = "below"\ndescription = "d"\n[train]\nlr = 1e-3\nsteps = 7\n'
+        '[[sources]]\npath = "a"\n[[sources]]\npath = "b"\n'
+    )
+    (tmp_path / "on").mkdir()
+    (tmp_path / "on" / "top.toml").write_text('name = "top"\nextends = "../below.toml"\n[train]\nsteps = 9\n')
+    top = Recipe.load(tmp_path / "on" / "top.toml")
+    assert (top.name, top.description, top.train.lr, top.train.steps) == ("top", "d", 1e-3, 9)
+    assert [source.path for source in top.sources] == ["a", "b"]
+    (tmp_path / "last.toml").write_text('name = "last"\nextends = "on/top.toml"\n[[sources]]\npath = "c"\n')
+    last = Recipe.load(tmp_path / "last.toml")
+    assert [source.path for source in last.sources] == ["c"], "a list is taken whole"
+    assert last.train == top.train
+    (tmp_path / "own.toml").write_text('name = "own"\nextends = "sts"\n')
+    assert Recipe.load(tmp_path / "own.toml").digest == Recipe.preset("sts").digest
+
+
+@pytest.mark.parametrize(
+    ("extends", "message"),
+    [
+        ('"none"', "no recipe 'none'; presets are"),
+        ('"none.toml"', "none.toml cannot be read"),
+        ("3", "extends is 3; it is a preset's name or the path of a TOML file"),
+        ('"other.toml"', "other.toml: extends one.toml, which extends this one"),
+        ('"one.toml"', "one.toml: extends one.toml, which extends this one"),
+    ],
+)
+def test_what_cannot_be_extended(tmp_path, extends, message):
+    (tmp_path / "one.toml").write_text(f'name = "one"\nextends = {extends}\n')
+    (tmp_path / "other.toml").write_text('name = "other"\nextends = "one.toml"\n')
+    with pytest.raises(ConfigError) as error:
+        Recipe.load(tmp_path / "one.toml")
+    assert message in str(error.value)
