@@ -21,7 +21,7 @@ from indexer.embedding.encoder import MAX_TERMS, EncodeStats, Positions, Terms, 
 from indexer.embedding.forward import workers as pool
 from indexer.embedding.forward.both_ways import BothWaysForward, both_ways
 from indexer.embedding.forward.last_token import SAMPLE, LastTokenForward, fast_forward
-from indexer.embedding.forward.linear import Dense, Packed
+from indexer.embedding.forward.linear import Dense, steady
 from indexer.embedding.forward.plain import Forward, PlainForward
 from indexer.embedding.forward.vocabulary import Vocabulary
 from indexer.embedding.prompts.prompt import PromptTemplate
@@ -139,8 +139,8 @@ class HFEncoder:
         """Makes a vector shorter."""
         if spec.dimensions is not None:
             kept = projection.load(located.adapter, self.dim, spec.dimensions)
-            packed = chosen.type == "cpu" and Packed.works(torch.float32)  # a row's bits are then the same in any batch
-            self._shorter = Packed(kept, None, None) if packed else Dense(kept.to(chosen), None, None)
+            layer = steady(torch.float32) if chosen.type == "cpu" else None  # a row's bits are the same in any batch
+            self._shorter = (layer or Dense)(kept.to(chosen), None, None)
             self.dim = spec.dimensions
 
     def demonstrating(self, demonstrations: Sequence[tuple[str, str]]) -> HFEncoder:

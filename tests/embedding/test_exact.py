@@ -1,6 +1,6 @@
 """An exact encoder: a text's vector has the same bits alone, in any batch, on one core or several, after any other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 
 from indexer.embedding import open_encoder
 from indexer.embedding.forward.both_ways import BothWaysForward
-from indexer.embedding.forward.linear import Packed
+from indexer.embedding.forward.linear import steady
 from indexer.embedding.forward.plain import PlainForward
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.hf_encoder import HFEncoder
@@ -29,9 +29,18 @@ TEXTS = [
 DEMONSTRATED = {"demonstrations": [["A jockey riding a horse.", "Equestrian"]]}
 
 
+@pytest.fixture(params=["AVX2", "AVX512"], autouse=True)
+def products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The layers that a processor with these instructions gets."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: request.param)
+    steady.cache_clear()
+    yield
+    steady.cache_clear()
+
+
 def exact(folder: Path, **fields: object) -> HFEncoder:
-    if not Packed.works(torch.float32):
-        pytest.skip("the machine has no packed products")
+    if steady(torch.float32) is None:
+        pytest.skip("the machine has no products that keep a row's bits")
     made = open_encoder(EncoderSpec.from_dict({"model": str(folder), "precision": "fp32", **fields}), device="cpu")
     assert isinstance(made, HFEncoder)
     assert made.exact

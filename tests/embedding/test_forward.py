@@ -1,10 +1,11 @@
 """The fast forward against transformers, one prompt at a time without padding, over families and ways of batching."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 import pytest
 import torch
+import torch.nn.functional as F
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from indexer.embedding.forward.attention import Varlen, attends
 from indexer.embedding.forward.last_token import LastTokenForward, fast_forward
-from indexer.embedding.forward.linear import Int8, Packed, int8_steps
+from indexer.embedding.forward.linear import Filled, Int8, Packed, int8_steps, rowwise, steady
 
 VOCABULARY = 200
 SIZES = {"vocab_size": VOCABULARY, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -274,7 +275,7 @@ def test_model_stays_usable_unless_released() -> None:
     close(alone(model, BATCH), expected, 1e-7)
     close(kept(BATCH), expected)
     close(fast(model, release=True)(BATCH), expected)
-    assert Packed.works(torch.float32) == (model.layers[0].mlp.up_proj.weight.numel() == 0)
+    assert (steady(torch.float32) is not None) == (model.layers[0].mlp.up_proj.weight.numel() == 0)
 
 
 @pytest.mark.parametrize(
@@ -289,3 +290,48 @@ def test_model_stays_usable_unless_released() -> None:
 )
 def test_what_is_not_covered_is_refused(config: transformers.PreTrainedConfig) -> None:
     assert fast_forward(make(config)) is None
+
+
+@pytest.fixture
+def team() -> Iterator[Callable[[int], None]]:
+    """Sets the threads that torch shares work among."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("layer", [Filled, Packed])
+@pytest.mark.parametrize(("inputs", "outputs"), [(192, 512), (512, 192), (37, 64), (48, 5)])
+def test_a_row_has_the_same_bits_beside_any_others(
+    layer: type[Filled | Packed], inputs: int, outputs: int, team: Callable[[int], None]
+) -> None:
+    if not (torch.backends.mkl.is_available() if layer is Filled else Packed.works(torch.float32)):
+        pytest.skip("the machine has no such product")
+    assert layer is Packed or Filled.works()
+    made = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(400, inputs, generator=made), torch.randn(outputs, inputs, generator=made)
+    bias, other = torch.randn(outputs, generator=made), torch.randn(400, outputs, generator=made)
+    activation = F.silu if outputs > 5 else nn.Identity()  # of few values, the last come out otherwise
+    product = layer(weight, bias, activation)
+    team(1)
+    whole, times = product(x), product.times(x, other)
+    torch.testing.assert_close(whole, activation(F.linear(x, weight, bias)), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(times, F.linear(x, weight, bias) * other, atol=1e-3, rtol=1e-5)
+    for threads in (1, 2, 5, 16):
+        team(threads)
+        for rows in (*range(1, 40), 97, 255, 400):
+            assert torch.equal(product(x[:rows]), whole[:rows]), (threads, rows)
+            assert torch.equal(product.times(x[-rows:], other[-rows:]), times[-rows:]), (threads, rows)
+
+
+def test_values_shared_out_among_threads_have_the_same_bits(team: Callable[[int], None]) -> None:
+    x = torch.randn(397, 512, generator=torch.Generator().manual_seed(0))
+    turned = (
+        torch.view_as_complex(x.view(397, 4, 64, 2)),
+        torch.view_as_complex(x.cos()[:, None, :128].view(397, 1, 64, 2)),
+    )
+    team(1)
+    alone = F.silu(x), torch.mul(*turned)
+    team(5)
+    assert torch.equal(rowwise(F.silu, x), alone[0])
+    assert torch.equal(rowwise(torch.mul, *turned), alone[1])

@@ -1,8 +1,8 @@
 """Hidden states of BERT and its kin, whose tokens see both ways, over sequences packed without padding, and pooled.
 
 Against a padded forward this one works on real tokens alone and joins query, key and value into one product. A sequence
-has the same bits in any batch: every sequence has an attention of its own, and MKL's products give a row the same
-result beside any others once they have a dozen rows, which the shortest batches are filled up to.
+has the same bits in any batch: every sequence has an attention of its own, and ``Filled`` gives a row the same result
+beside any others.
 
 Legend: b sequences, t packed tokens, s tokens of one, e hidden size, h heads, d head dimension.
 """
@@ -17,15 +17,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from indexer.embedding.forward.linear import Dense
+from indexer.embedding.forward.linear import Dense, Filled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from indexer.embedding.spec import Pooling
 
-ROWS = 16
-"""Fewest tokens of a batch. MKL takes other ways below 12, by the number of rows and of threads."""
 FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert")
 """Model types whose layers are laid out as BERT's."""
 
@@ -62,7 +60,7 @@ class BothWaysForward:
         self._heads = heads
         self._first = first
         self._mean = pooling == "mean"
-        self.exact = bool(torch.backends.mkl.is_available())  # type: ignore[no-untyped-call]
+        self.exact = Filled.works()
         """Whether a sequence has the same bits in any batch."""
         self.tokens = 0
         """Tokens run so far."""
@@ -74,16 +72,13 @@ class BothWaysForward:
         lengths = [len(each) for each in ids]
         with self._counting:
             self.tokens += sum(lengths)
-        count, short = len(ids), ROWS - sum(lengths)
-        if short > 0:  # one more sequence, of no meaning
-            ids, lengths = [*ids, [0] * short], [*lengths, short]
         x = self._embed(ids, lengths)  # (t, e)
         for layer in self._layers:
             qkv = layer.qkv(x)  # (t, 3e)
             attended = torch.cat([self._attend(part) for part in torch.split(qkv, lengths)])
             x = layer.after_attention(layer.out(attended).add_(x))
             x = layer.after_mlp(layer.down(layer.up(x)).add_(x))
-        return torch.stack([part.mean(0) if self._mean else part[0] for part in torch.split(x, lengths)[:count]])
+        return torch.stack([part.mean(0) if self._mean else part[0] for part in torch.split(x, lengths)])
 
     def _embed(self, ids: Sequence[Sequence[int]], lengths: Sequence[int]) -> Tensor:
         tokens = torch.tensor([i for each in ids for i in each])
@@ -148,7 +143,8 @@ def _joined(*modules: nn.Module, activation: Any = None) -> Dense:
             raise TypeError(f"{type(module).__name__} is no plain linear layer")
         weights.append(module.weight)
         biases.append(module.bias)
+    layer = Filled if Filled.works() else Dense
     with torch.inference_mode():
         if len(modules) == 1:
-            return Dense(weights[0], biases[0], activation)
-        return Dense(torch.cat(weights), torch.cat(biases), activation)
+            return layer(weights[0], biases[0], activation)
+        return layer(torch.cat(weights), torch.cat(biases), activation)

@@ -21,11 +21,11 @@ from indexer.embedding.forward.linear import (
     Int8,
     Linear,
     Modules,
-    Packed,
     Watched,
     bias_of,
     plain,
     smoothing,
+    steady,
     weight_of,
 )
 
@@ -170,7 +170,8 @@ class Maker:
             return Int8(weight, bias, activation, None if reach is None else smoothing(reach, read_by))
         if self.mode == "watch":
             return Watched(weight, bias, activation, self.reach, reader)
-        return (Packed if self.mode == "packed" else Dense)(weight, bias, activation)
+        layer = steady(self.dtype) if self.mode == "packed" else None
+        return (layer or Dense)(weight, bias, activation)
 
     def norm(self, module: Any, head: bool = False) -> Function | None:
         """Return a LayerNorm, or an RMSNorm as Llama (weight) and Gemma (1 + weight) write it.

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from indexer.embedding.forward.attention import Attention, Grouped, Past, Varlen, flash_kernel
 from indexer.embedding.forward.families import Block, Decoder, Function, Maker, Mode, Rope, read, turns_plain_heads
-from indexer.embedding.forward.linear import Int8, Packed
+from indexer.embedding.forward.linear import Int8, Packed, rowwise, steady
 
 Ids = list[int]
 
@@ -247,7 +247,7 @@ class LastTokenForward:
         """Turn by rotary positions (Su et al. 2021, equation 34) in fp32; x (t, h, d)."""
         if self.interleaved:  # pairs side by side are complex numbers, and a turn is one product
             pairs = torch.view_as_complex(torch.unflatten(x.float(), -1, (-1, 2)))
-            return torch.view_as_real(pairs * turn[0]).flatten(-2)
+            return torch.view_as_real(rowwise(torch.mul, pairs, turn[0])).flatten(-2)
         cos, sin = turn
         first, second = x.float().chunk(2, -1)
         return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
@@ -313,7 +313,7 @@ def fast_forward(
         half = torch.bfloat16 if Packed.works(torch.bfloat16) else dtype  # of attention; other layers return fp32
         built = _build(model, depth, "int8", half, release, make.reach)
     else:
-        packed = device.type == "cpu" and Packed.works(dtype)
+        packed = device.type == "cpu" and steady(dtype) is not None
         built = _build(model, depth, "packed" if packed else "dense", dtype, release)
     return None if built is None else built[0]
 
@@ -335,7 +335,7 @@ def _build(
     if decoder is None:
         return None
     make.finish()
-    exact = mode == "packed" and dtype == torch.float32  # Packed's product gives a row the same bits beside any others
+    exact = mode == "packed" and dtype == torch.float32  # these products give a row the same bits beside any others
     attention: Callable[[Sequence[int], int], Attention] = partial(Grouped, apart=exact)
     kernel = flash_kernel(device, dtype, decoder.blocks[0].head_dim)
     if kernel is not None:

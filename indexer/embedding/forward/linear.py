@@ -3,6 +3,7 @@
     Modules   any module, called as it is: LoRA not merged, NF4, whatever transformers put there
     Dense     one weight for several plain layers that read the same input (q, k and v), any device
     Packed    Dense on a CPU with oneDNN: the weight laid out once as its GEMM wants it, activation and product fused
+    Filled    Dense on a CPU with MKL, its inputs filled up so that a row has the same bits beside any others
     Int8      Dense with int8 weights (a scale per output) and int8 inputs (a scale per token), summed in int32
     Watched   Dense that notes how large each input gets: what Int8 needs to know beforehand
 
@@ -137,6 +138,85 @@ class Packed(Dense):
         return y
 
 
+class Filled(Dense):
+    """One weight in fp32, multiplied by MKL.
+
+    MKL gives a row the same bits beside any others, except where one of its threads is left with one to three rows:
+    they are filled up to a multiple of four while they are not many. A single short text is multiplied the other way
+    round, for MKL parts the rows of the first factor among its threads, and the weight has more of them.
+
+    Without AVX-512 products of many rows are faster than oneDNN's, those of a short text slower, and no weight is laid
+    out anew (``scripts/research/LOG.md``).
+    """
+
+    FEW = 16
+    """Rows for each thread below which some may be left over. Seen: below 8, with 1 to 128 threads."""
+    SHORT = 32
+    """Rows of a short text, filled up to a multiple of 16: from 12 on their bits are those of the usual way."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: Callable[[Tensor], Tensor] | None) -> None:
+        """Take a weight (o, i), a bias (o,) and the function that follows."""
+        super().__init__(weight.contiguous(), bias, activation)
+        self.activation = _inplace(activation)
+
+    @staticmethod
+    @cache
+    def works() -> bool:
+        """Return whether there is MKL, and gives rows the same bits beside any others."""
+        if not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
+            return False
+        x = torch.arange(60 * 40, dtype=torch.float32).sin().view(60, 40)
+        layer = Filled(torch.arange(48 * 40, dtype=torch.float32).cos().view(48, 40), None, None)
+        whole = layer(x)
+        return all(torch.equal(layer(x[-n:]), whole[-n:]) for n in (*range(1, 20), 31, 32, 57))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return (t, o)."""
+        y = self._product(x)
+        return rowwise(self.activation, y) if self.activation else y
+
+    def times(self, x: Tensor, other: Tensor) -> Tensor:
+        """Return (t, o): the layer's output times ``other``."""
+        return self._product(x).mul_(other)
+
+    def _product(self, x: Tensor) -> Tensor:
+        rows = len(x)
+        if rows <= self.SHORT and len(self.weight) % 4 == 0:
+            y = F.linear(self.weight, F.pad(x, (0, 0, 0, -rows % 16)))[:, :rows].t().contiguous()
+        elif rows % 4 and rows < self.FEW * torch.get_num_threads():
+            y = F.linear(F.pad(x, (0, 0, 0, -rows % 4)), self.weight)[:rows]
+        else:
+            y = F.linear(x, self.weight)
+        return y if self.bias is None else y.add_(self.bias)  # given to the product, it would be added at another time
+
+
+UNDIVIDED = 32_768
+"""So many values torch leaves to one thread (its GRAIN_SIZE)."""
+
+
+def rowwise(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """Return ``function(*inputs)``, elementwise over (t, …) each, with the same bits for any number of threads.
+
+    Torch parts more values among its threads wherever it comes out, and computes the few before a border by other
+    instructions, with another last digit. So they are given to it by rows, few at a time.
+    """
+    rows = max(1, UNDIVIDED // max(1, inputs[0][:1].numel()))
+    if len(inputs[0]) <= rows or torch.get_num_threads() == 1:
+        return function(*inputs)
+    return torch.cat([function(*parts) for parts in zip(*(torch.split(each, rows) for each in inputs), strict=True)])
+
+
+@cache
+def steady(dtype: torch.dtype) -> type[Dense] | None:
+    """Return the layer for a CPU that is the fastest for many rows, and in fp32 gives each the same bits beside any.
+
+    None: the machine has none, and ``Dense`` is left. The choice depends on nothing but the machine.
+    """
+    if dtype == torch.float32 and torch.backends.cpu.get_cpu_capability() == "AVX2" and Filled.works():
+        return Filled
+    return Packed if Packed.works(dtype) else None
+
+
 class Watched(Dense):
     """One weight that notes how large its inputs get."""
 
@@ -194,8 +274,7 @@ class Int8:
         self.weight = torch.ops.onednn.qlinear_prepack(values, None)
         self.zeros = torch.zeros(len(self.scale), dtype=torch.int64)
         self.bias = None if bias is None else bias.float()
-        inplace: dict[str, Callable[[Tensor], Tensor]] = {"swish": partial(F.silu, inplace=True), "relu": F.relu_}
-        self.activation = inplace.get(_onednn_activation(activation)[0], activation)
+        self.activation = _inplace(activation)
 
     @staticmethod
     def works() -> bool:
@@ -305,6 +384,12 @@ def _onednn_activation(activation: Callable[[Tensor], Tensor] | None) -> tuple[s
         if torch.allclose(activation(probe), function(probe), atol=1e-6, rtol=0):
             return name, algorithm
     return "none", ""
+
+
+def _inplace(activation: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], Tensor] | None:
+    """Return the same function without a copy, where there is one."""
+    known: dict[str, Callable[[Tensor], Tensor]] = {"swish": partial(F.silu, inplace=True), "relu": F.relu_}
+    return known.get(_onednn_activation(activation)[0], activation)
 
 
 def _transposed(module: nn.Module) -> bool:
