@@ -139,8 +139,8 @@ class HFEncoder:
         """Makes a vector shorter."""
         if spec.dimensions is not None:
             kept = projection.load(located.adapter, self.dim, spec.dimensions)
-            layer = steady(torch.float32) if chosen.type == "cpu" else None  # a row's bits are the same in any batch
-            self._shorter = (layer or Dense)(kept.to(chosen), None, None)
+            layer = steady(torch.float32) if chosen.type == "cpu" else Dense  # a row's bits are the same in any batch
+            self._shorter = layer(kept.to(chosen), None, None)
             self.dim = spec.dimensions
 
     def demonstrating(self, demonstrations: Sequence[tuple[str, str]]) -> HFEncoder:

@@ -108,13 +108,13 @@ def sweep(encoder: hf_encoder.HFEncoder, given: list[str], rounds: int, sizes: l
 
 def peak(rows: int, seconds: float = 1.0) -> dict[str, float]:
     """GFLOP/s of one thread in fp32 products of the default model's MLP, the best of many runs of each."""
-    from indexer.embedding.forward.linear import Dense, steady
+    from indexer.embedding.forward.linear import steady
 
     torch.set_num_threads(1)
     best = {}
     with torch.inference_mode():
         for inputs, outputs in ((576, 1536), (1536, 576)):
-            layer = (steady(torch.float32) or Dense)(torch.randn(outputs, inputs), None, None)
+            layer = steady(torch.float32)(torch.randn(outputs, inputs), None, None)
             x = torch.randn(rows, inputs)
             times, end = [], time.perf_counter() + seconds
             while time.perf_counter() < end:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from indexer.embedding import open_encoder, resolve
-from indexer.embedding.forward.linear import steady
+from indexer.embedding.forward.linear import Dense, steady
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec
 from indexer.embedding.weights import projection
@@ -75,7 +75,7 @@ def test_with_a_projection_the_vectors_are_turned_first(spec: EncoderSpec) -> No
 
 
 def test_a_shorter_vector_has_the_same_bits_in_any_batch(spec: EncoderSpec) -> None:
-    if steady(torch.float32) is None:
+    if steady(torch.float32) is Dense:
         pytest.skip("the machine has no products that keep a row's bits")
     projection.write(turned(open_encoder(spec).dim), folder(spec))
     encoder = open_encoder(replace(spec, dimensions=N), device="cpu")

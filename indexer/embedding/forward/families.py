@@ -170,8 +170,8 @@ class Maker:
             return Int8(weight, bias, activation, None if reach is None else smoothing(reach, read_by))
         if self.mode == "watch":
             return Watched(weight, bias, activation, self.reach, reader)
-        layer = steady(self.dtype) if self.mode == "packed" else None
-        return (layer or Dense)(weight, bias, activation)
+        layer = steady(self.dtype) if self.mode == "packed" else Dense
+        return layer(weight, bias, activation)
 
     def norm(self, module: Any, head: bool = False) -> Function | None:
         """Return a LayerNorm, or an RMSNorm as Llama (weight) and Gemma (1 + weight) write it.

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from indexer.embedding.forward.attention import Attention, Grouped, Past, Varlen, flash_kernel
 from indexer.embedding.forward.families import Block, Decoder, Function, Maker, Mode, Rope, read, turns_plain_heads
-from indexer.embedding.forward.linear import Int8, Packed, rowwise, steady
+from indexer.embedding.forward.linear import Dense, Int8, Packed, rowwise, steady
 
 Ids = list[int]
 
@@ -313,7 +313,7 @@ def fast_forward(
         half = torch.bfloat16 if Packed.works(torch.bfloat16) else dtype  # of attention; other layers return fp32
         built = _build(model, depth, "int8", half, release, make.reach)
     else:
-        packed = device.type == "cpu" and steady(dtype) is not None
+        packed = device.type == "cpu" and steady(dtype) is not Dense
         built = _build(model, depth, "packed" if packed else "dense", dtype, release)
     return None if built is None else built[0]
 

@@ -141,18 +141,18 @@ class Packed(Dense):
 class Filled(Dense):
     """One weight in fp32, multiplied by MKL.
 
-    MKL gives a row the same bits beside any others, except where one of its threads is left with one to three rows:
-    they are filled up to a multiple of four while they are not many. A single short text is multiplied the other way
-    round, for MKL parts the rows of the first factor among its threads, and the weight has more of them.
+    MKL gives a row the same bits beside any others, except where one of its threads is left with one to three rows: so
+    they are filled up to a multiple of ``ROWS``. A single short text is multiplied the other way round, for MKL parts
+    the rows of the first factor among its threads, and the weight has more of them.
 
     Without AVX-512 products of many rows are faster than oneDNN's, those of a short text slower, and no weight is laid
     out anew (``scripts/research/LOG.md``).
     """
 
-    FEW = 16
-    """Rows for each thread below which some may be left over. Seen: below 8, with 1 to 128 threads."""
+    ROWS = 16
+    """A multiple of four was enough with 1 to 128 threads; the other way round has the same bits from 12 rows on."""
     SHORT = 32
-    """Rows of a short text, filled up to a multiple of 16: from 12 on their bits are those of the usual way."""
+    """Rows of a short text."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: Callable[[Tensor], Tensor] | None) -> None:
         """Take a weight (o, i), a bias (o,) and the function that follows."""
@@ -180,13 +180,12 @@ class Filled(Dense):
         return self._product(x).mul_(other)
 
     def _product(self, x: Tensor) -> Tensor:
-        rows = len(x)
-        if rows <= self.SHORT and len(self.weight) % 4 == 0:
-            y = F.linear(self.weight, F.pad(x, (0, 0, 0, -rows % 16)))[:, :rows].t().contiguous()
-        elif rows % 4 and rows < self.FEW * torch.get_num_threads():
-            y = F.linear(F.pad(x, (0, 0, 0, -rows % 4)), self.weight)[:rows]
+        rows, missing = len(x), -len(x) % self.ROWS
+        x = F.pad(x, (0, 0, 0, missing)) if missing else x
+        if rows <= self.SHORT and len(self.weight) % 4 == 0 and _without_avx512():
+            y = F.linear(self.weight, x).t()[:rows].contiguous()
         else:
-            y = F.linear(x, self.weight)
+            y = F.linear(x, self.weight)[:rows]
         return y if self.bias is None else y.add_(self.bias)  # given to the product, it would be added at another time
 
 
@@ -207,14 +206,14 @@ def rowwise(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
 
 
 @cache
-def steady(dtype: torch.dtype) -> type[Dense] | None:
+def steady(dtype: torch.dtype) -> type[Dense]:
     """Return the layer for a CPU that is the fastest for many rows, and in fp32 gives each the same bits beside any.
 
-    None: the machine has none, and ``Dense`` is left. The choice depends on nothing but the machine.
+    ``Dense`` itself: the machine has none that does. The choice depends on nothing but the machine.
     """
-    if dtype == torch.float32 and torch.backends.cpu.get_cpu_capability() == "AVX2" and Filled.works():
+    if dtype == torch.float32 and _without_avx512() and Filled.works():
         return Filled
-    return Packed if Packed.works(dtype) else None
+    return Packed if Packed.works(dtype) else Dense
 
 
 class Watched(Dense):
@@ -350,6 +349,11 @@ def smoothing(reach: Tensor, weights: Sequence[Tensor], share: float = 0.65) -> 
     reach, largest = reach.float(), torch.cat([w.float().abs().amax(0, keepdim=True) for w in weights]).amax(0)
     reach, largest = (x.clamp(min=max(float(x.mean()) / 4, 1e-6)) for x in (reach, largest))
     return reach**share / largest ** (1 - share)
+
+
+def _without_avx512() -> bool:
+    """Return whether this is an x86 processor whose products are MKL's for AVX2, those that were looked at."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 def plain(module: nn.Module) -> bool:
