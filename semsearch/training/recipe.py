@@ -88,6 +88,11 @@ class Lora:
     base_dropout: bool = False
     """Train with the dropout that the base model's own configuration asks for (OPT: 0.1)."""
 
+    @property
+    def random(self) -> bool:
+        """Whether a text that comes twice has two vectors, by dropout of any kind."""
+        return self.dropout > 0 or self.base_dropout
+
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
@@ -255,8 +260,7 @@ class Recipe:
             raise ConfigError(
                 f"recipe {self.name}: pooling {self.encoder.pooling} cannot be trained; last, mean and cls can"
             )
-        dropout = self.lora.dropout > 0 or self.lora.base_dropout
-        if not dropout and any(source.kind == "sentences" for source in self.sources):
+        if not self.lora.random and any(source.kind == "sentences" for source in self.sources):
             raise ConfigError(
                 f"recipe {self.name}: a source of sentences needs dropout to tell a sentence's two views apart; "
                 "set lora.dropout"

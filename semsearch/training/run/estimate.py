@@ -44,7 +44,7 @@ def estimate(prepared: Prepared, device: str | None = None) -> Estimate:
     student = Student(recipe.encoder, recipe.lora, device=device, checkpointing=settings.checkpointing)
     number, rows = prepared.batches[0]
     source = prepared.sources[number]
-    batch = collate([source.rows[i] for i in rows], source.source, distinct=recipe.lora.dropout == 0)
+    batch = collate([source.rows[i] for i in rows], source.source, distinct=not recipe.lora.random)
     ids = student.prompts(batch.texts, settings.max_tokens, query=batch.query, normalise=settings.normalise)
     parts = micro_batches([len(row) for row in ids], settings.micro_tokens)
     part = parts[len(parts) // 2]

@@ -117,8 +117,8 @@ class Learner:
 
     def ready(self, source: Source, rows: Sequence[Row]) -> Ready:
         """Return what ``step`` reads of some rows; a thread may make it while the model is at the step before."""
-        settings, lora = self._recipe.train, self._recipe.lora
-        batch = collate(rows, source, distinct=not (lora.dropout > 0 or lora.base_dropout))
+        settings = self._recipe.train
+        batch = collate(rows, source, distinct=not self._recipe.lora.random)
         ids = self.student.prompts(batch.texts, settings.max_tokens, query=batch.query, normalise=settings.normalise)
         return Ready(source, batch, ids)
 

@@ -84,7 +84,7 @@ class Student:
         self._causal = spec.pooling == "last"
         # Rows that share a prefix would share its dropout too; on a GPU one more pass takes longer than the tokens do.
         shared = self._causal and self.device.type == "cpu"
-        self._prefix = shared and not (lora.dropout or lora.base_dropout or checkpointing)
+        self._prefix = shared and not (lora.random or checkpointing)
         base = precision.default(self.device) if lora.base == "auto" else lora.base
         precision.check(base, self.device)
         # Weights in 4 bits are only rounded so on a CPU, and one without bf16 takes many times as long to emulate it.
