@@ -363,7 +363,7 @@ class Collection(InParts):
         wanted = encoder or EncoderOverrides()
         if isinstance(wanted, EncoderOverrides):
             wanted = encoders.choose(self.settings, wanted)
-        spec = embedding.resolve(wanted)
+        spec = embedding.resolve(encoders.in_bulk(wanted, self._runtime.device))
         if spec.fingerprint == self.spec.fingerprint:
             return None
         weighed = Weights.kept(self.store) is not None

@@ -64,7 +64,7 @@ class Encoder:
             spec = spec if precision is None else replace(spec, precision=precision)
         return cls(
             embedding.open_encoder(
-                embedding.resolve(spec),
+                embedding.resolve(encoders.in_bulk(spec, device or settings.device)),
                 device=device or settings.device,
                 batch_tokens=batch_tokens or settings.batch_tokens,
             )

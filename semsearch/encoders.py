@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from indexer import embedding
-from indexer.embedding.spec import DEFAULT_ADAPTER, DEFAULT_MODEL, FLOATS, RETIRED, EncoderSpec, Pooling, Precision
+from indexer.embedding.spec import (
+    COMPARABLE,
+    DEFAULT_ADAPTER,
+    DEFAULT_MODEL,
+    RETIRED,
+    EncoderSpec,
+    Pooling,
+    Precision,
+)
 from indexer.errors import MismatchError, UsageError
 
 if TYPE_CHECKING:
@@ -128,6 +136,29 @@ def choose(settings: Settings, overrides: EncoderOverrides) -> EncoderSpec:
     return _put(spec, wanted)
 
 
+def in_bulk(spec: EncoderSpec, device: str | None) -> EncoderSpec:
+    """Return the spec as many texts are embedded by it: in int8 where that is faster and loses nothing.
+
+    It was measured with the default encoder alone (scripts/research/LOG.md), so others stay as they are; so does one
+    whose precision somebody chose. Evaluation and training compute in floats.
+
+    Raises:
+        PrecisionError: There is no such device.
+    """
+    if (
+        spec.precision is None
+        and _as_shipped(spec) == _as_shipped(named(DEFAULT_ADAPTER))
+        and embedding.has_int8(device)
+    ):
+        return replace(spec, precision="int8")
+    return spec
+
+
+def _as_shipped(spec: EncoderSpec) -> EncoderSpec:
+    """Leave out what does not matter to a precision: where a text is cut, and its vector."""
+    return replace(spec, dimensions=None, max_tokens=512, weights=None, adapter_weights=None)
+
+
 def named(name: str) -> EncoderSpec:
     """Return the encoder of one name, whatever it names; not yet resolved.
 
@@ -186,15 +217,15 @@ def confirm(made_by: EncoderSpec, overrides: EncoderOverrides, mend: str) -> Enc
         )
     if spec.precision != made_by.precision and not rounding_note(made_by, spec):
         raise MismatchError(
-            f"the index was made in {made_by.precision} and {spec.precision} was asked for; only {', '.join(FLOATS)} "
-            f"give vectors near enough to be compared\n{mend}"
+            f"the index was made in {made_by.precision} and {spec.precision} was asked for; only "
+            f"{', '.join(COMPARABLE)} give vectors near enough to be compared\n{mend}"
         )
     return spec
 
 
 def rounding_note(made_by: EncoderSpec, used: EncoderSpec) -> str | None:
     """Return the remark on a query's precision that differs harmlessly from the index's; None where it does not."""
-    if used.precision != made_by.precision and {used.precision, made_by.precision} <= set(FLOATS):
+    if used.precision != made_by.precision and {used.precision, made_by.precision} <= set(COMPARABLE):
         return (
             f"the index was made in {made_by.precision}, the query is encoded in {used.precision}: "
             "ranks may differ a little"

@@ -231,7 +231,9 @@ class InParts(Held):
         elif (head := folder.head()) is not None:
             made, open_encoder = head[0], lambda: self._opened(head[0].spec)
         else:
-            encoder = self._given or making.open_new(self.settings, self._overrides, self._runtime, passage_tokens)
+            encoder = self._given or making.open_new(
+                self.settings, self._overrides, self._runtime, passage_tokens, alone=False
+            )
             return making.manifest_of(encoder, passage_tokens, sparse), lambda: encoder
         making.check_made_so(self.settings, made, passage_tokens, sparse)
         if self._given is None:

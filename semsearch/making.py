@@ -46,14 +46,23 @@ def passage_tokens_of(manifest: Manifest) -> int:
     return int(str(manifest.splitter["passage_tokens"]))
 
 
-def open_new(settings: Settings, overrides: EncoderOverrides, runtime: Runtime, passage_tokens: int | None) -> Encoder:
-    """Return the encoder for a new collection, loaded.
+def open_new(
+    settings: Settings,
+    overrides: EncoderOverrides,
+    runtime: Runtime,
+    passage_tokens: int | None,
+    *,
+    alone: bool = True,
+) -> Encoder:
+    """Return the encoder for a new collection, loaded; where this machine is not ``alone``, one that others can run.
 
     Raises:
         UsageError: Passages would be longer than it reads.
         ModelError: It cannot be loaded.
     """
     spec = encoders.choose(settings, overrides)
+    if alone:
+        spec = encoders.in_bulk(spec, runtime.device)
     _check_fits(spec, passage_tokens)
     return runtime.open(embedding.resolve(spec))
 

@@ -3,9 +3,12 @@
 import threading
 
 import pytest
+import torch
 
+from indexer.embedding import precision
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec
+from indexer.errors import PrecisionError
 from semsearch import (
     Collection,
     CollectionNotFound,
@@ -71,6 +74,28 @@ def test_wrong_names_fail_with_the_nearest(docs, tmp_path):
         docs.search("x", filter="lnd=England")
     with pytest.raises(TypeError):
         docs.search("x", mod="dense")
+
+
+def test_a_collection_in_int8_is_kept_where_the_device_has_none(folder, tmp_path, tiny_llama, monkeypatch):
+    home, said = tmp_path / "home", []
+    with Collection("docs", create=True, home=home, encoder=EncoderOverrides(model=str(tiny_llama), precision="int8"),
+                    device="cpu") as made:  # fmt: skip
+        made.index(folder)
+        before = made.search("boat in a bay", mode="dense")
+    monkeypatch.setattr(precision, "available", lambda _: ["fp32", "bf16"])
+    with Collection("docs", home=home, device="cpu", note=said.append) as docs:
+        found = docs.search("boat in a bay", mode="dense")
+        assert [hit.path for hit in found] == [hit.path for hit in before]
+        assert [hit.score for hit in found] == pytest.approx([hit.score for hit in before], abs=0.02)
+        assert (docs.spec.precision, docs.encoder.spec.precision) == ("int8", precision.default(torch.device("cpu")))
+        assert len(said) == 1
+        assert "made in int8, the query is encoded in" in said[0]
+        assert docs.doctor() == []
+    with (
+        Collection("docs", home=home, device="cpu", encoder=EncoderOverrides(precision="int8")) as docs,
+        pytest.raises(PrecisionError, match="precision int8 cannot be had"),
+    ):
+        docs.search("boat in a bay", mode="dense")
 
 
 def test_an_encoder_can_be_shared(docs, folder, tmp_path):

@@ -1,13 +1,16 @@
 """Which encoder a name or a set of flags means."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import semsearch
 from indexer import embedding
+from indexer.embedding import precision
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.prompts import presets
 from indexer.embedding.spec import DEFAULT_MODEL, EncoderSpec
@@ -74,6 +77,28 @@ def test_overrides_stand_above_settings_and_an_adapters_description_below_both()
     chosen = encoders.choose(settings, EncoderOverrides(template="{text}", max_tokens=32))
     assert (chosen.adapter, chosen.template, chosen.max_tokens) == ("fast", "{text}", 32)
     assert encoders.choose(settings, EncoderOverrides(adapter="none")).adapter is None
+
+
+def test_many_texts_are_embedded_in_int8_by_the_default_encoder_where_there_is_vnni(monkeypatch):
+    monkeypatch.setattr("torch.cpu._is_vnni_supported", lambda: True)
+    default = encoders.choose(Settings(), NOTHING)
+    for spec in (default, encoders.named("default"), replace(default, dimensions=128), embedding.resolve(default)):
+        assert encoders.in_bulk(spec, "cpu") == replace(spec, precision="int8")
+    others = (encoders.named("fast"), EncoderSpec(), replace(default, layers=20), replace(default, precision="fp32"))
+    for spec in others:
+        assert encoders.in_bulk(spec, "cpu") is spec
+    monkeypatch.setattr("torch.cpu._is_vnni_supported", lambda: False)
+    assert encoders.in_bulk(default, "cpu") is default
+
+
+def test_a_precision_that_a_device_lacks_gives_way_to_one_it_has():
+    mps, cpu = torch.device("mps"), torch.device("cpu")
+    for name in ("fp32", "bf16", "int8"):
+        assert precision.nearest(EncoderSpec(precision=name), mps).precision == "fp32"
+    assert precision.nearest(EncoderSpec(precision="fp16"), cpu).precision == precision.default(cpu)
+    nf4, own = EncoderSpec(precision="nf4"), EncoderSpec()
+    assert precision.nearest(nf4, mps) is nf4  # its vectors are too far from those of others
+    assert precision.nearest(own, mps) is own
 
 
 @pytest.mark.parametrize("adapter", [None, "default"])

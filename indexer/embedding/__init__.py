@@ -20,6 +20,8 @@ __all__ = [
     "adapter_description",
     "default_precision",
     "demonstrating",
+    "has_int8",
+    "nearest_precision",
     "open_encoder",
     "preset",
     "resolve",
@@ -137,6 +139,30 @@ def tokenizer(spec: EncoderSpec) -> Tokenizer | Callable[[str], int]:
     from indexer.embedding.weights import models, tokens
 
     return tokens.load(models.locate(spec).model).backend
+
+
+def has_int8(device: str | None = None) -> bool:
+    """Return whether int8 is faster than any float there: a processor with VNNI.
+
+    Raises:
+        PrecisionError: There is no such device.
+    """
+    from indexer.embedding import precision
+
+    return precision.has_int8(precision.pick_device(device))
+
+
+def nearest_precision(spec: EncoderSpec, device: str | None = None) -> EncoderSpec:
+    """Return the spec in its own precision, or in the device's default where it lacks that and both may be compared.
+
+    Raises:
+        PrecisionError: There is no such device.
+    """
+    if spec.hashed:
+        return spec
+    from indexer.embedding import precision
+
+    return precision.nearest(spec, precision.pick_device(device))
 
 
 def default_precision(device: str | None = None) -> Precision:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from indexer.embedding.spec import COMPARABLE
 from indexer.errors import PrecisionError
 
 if TYPE_CHECKING:
-    from indexer.embedding.spec import Precision
+    from indexer.embedding.spec import EncoderSpec, Precision
 
 DTYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,
@@ -61,6 +63,18 @@ def has_bf16(device: torch.device) -> bool:
         has = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # no public test exists
         return has() or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
     return False  # mps has it from macOS 14 on, but not for every operation
+
+
+def has_int8(device: torch.device) -> bool:
+    """Return whether int8 is faster than any float there: a processor with AVX-512's VNNI, or AMX."""
+    return device.type == "cpu" and getattr(torch.cpu, "_is_vnni_supported", lambda: False)()  # no public test exists
+
+
+def nearest(spec: EncoderSpec, device: torch.device) -> EncoderSpec:
+    """Return the spec in its own precision, or in the device's default where it lacks that and both may be compared."""
+    if spec.precision in (None, *available(device)) or spec.precision not in COMPARABLE:
+        return spec
+    return replace(spec, precision=default(device))
 
 
 def available(device: torch.device) -> list[Precision]:

@@ -19,8 +19,11 @@ Pooling = Literal["last", "mean", "cls", "mask", "first-last"]
 Capitals = Literal["lower"]
 Precision = Literal["fp32", "bf16", "fp16", "int8", "nf4"]
 
-FLOATS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
-"""Precisions whose vectors may be compared with each other; every other difference of precision is refused."""
+COMPARABLE: tuple[Precision, ...] = ("fp32", "bf16", "fp16", "int8")
+"""Precisions whose vectors may be compared with each other; every other difference of precision is refused.
+
+Passages in int8 and queries in floats, or both among the passages, cost the default encoder nothing that could be seen
+(scripts/research/LOG.md)."""
 
 DEFAULT_MODEL = "smollm2-135m"
 DEFAULT_ADAPTER = "default"
@@ -70,7 +73,7 @@ class EncoderSpec:
     max_tokens: int = 512
     """Tokens of the text that are read; more are cut, and counted. The template's tokens do not count."""
     precision: Precision | None = None
-    """None: the machine's default, bf16 where it has it and else fp32."""
+    """None: the machine's default, see ``indexer.embedding.precision``."""
     query_adapter: str | None = None
     """Adapter for role "query", in a copy of the model of its own; None: the same as for passages."""
     weights: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from indexer.embedding.spec import FLOATS
+from indexer.embedding.spec import COMPARABLE
 from indexer.errors import MismatchError
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def check_alike(seen: Manifest, wanted: Manifest, what: str, whose: str, mend: s
 
 def _facts(seen: Manifest, wanted: Manifest) -> list[tuple[str, object, object]]:
     precisions: tuple[object, object] = (seen.spec.precision, wanted.spec.precision)
-    if set(precisions) <= set(FLOATS):  # they differ by no more than rounding
-        precisions = ("float", "float")
+    if set(precisions) <= set(COMPARABLE):
+        precisions = ("comparable", "comparable")
     return [
         ("encoder", seen.fingerprint, wanted.fingerprint),
         ("precision", *precisions),

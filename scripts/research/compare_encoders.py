@@ -1,13 +1,14 @@
 """Compare encoders on development sets, item by item: which adapter to ship, what a precision loses.
 
     python scripts/research/compare_encoders.py --data DATA --dev DIR --out FILE [--pairs N] [--queries N]
-        [--documents N] [--words N] [--device NAME] [--cache DIR] ENCODER[@PRECISION] …
+        [--documents N] [--words N] [--device NAME] [--cache DIR] [--mixed] ENCODER[@PRECISION] …
 
 ENCODER is what `semsearch eval gate --against` takes, PRECISION one of the product's, or ``vnni``: int8 as processors
 with VNNI compute it, in the same whole numbers, on any processor. Each encoder is compared with the first. The sets are
 N pairs of STS-B dev, spread over it, and of each collection that make_dev_collections.py wrote to DIR the first N
 queries among N passages, those that answer them and others, each cut to N words: nDCG@10 of dense search. FILE gets all
-figures, with 95% intervals of a paired bootstrap.
+figures, with 95% intervals of a paired bootstrap. With --mixed also, for two precisions of one encoder, what happens
+where a collection is searched in another one than it was made in, and where every second passage is of the other one.
 """
 
 from __future__ import annotations
@@ -99,10 +100,12 @@ def retrieval(folder: Path, queries: int, documents: int, words: int) -> tuple[J
     return replace(judged, queries=asked, relevant=relevant), kept
 
 
-def ndcg(judged: Judged, documents: dict[str, str], vectors: Vectors) -> Score:
-    """Score one collection: nDCG@10 of each query."""
+def ndcg(judged: Judged, documents: dict[str, str], asked: Vectors, *made: Vectors) -> Score:
+    """Score one collection: nDCG@10 of each query, ``asked``; its passages are of each of ``made`` in turn."""
     names = list(documents)
-    q, d = (unit(vectors[texts.values()]) for texts in (judged.queries, documents))
+    q, d = unit(asked[judged.queries.values()]), unit(made[0][documents.values()])
+    for turn, vectors in enumerate(made):
+        d[turn :: len(made)] = unit(vectors[documents.values()])[turn :: len(made)]
     run = {
         query: {names[i]: float(scores[i]) for i in np.argsort(-scores, kind="stable")[:DEPTH]}
         for query, scores in zip(judged.queries, q @ d.T, strict=True)
@@ -116,8 +119,8 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return made
 
 
-def scores(name: str, options: argparse.Namespace) -> list[Score]:
-    """The sets' scores with one encoder."""
+def scores(name: str, options: argparse.Namespace) -> tuple[list[Score], Vectors]:
+    """The sets' scores with one encoder, and the vectors of all texts."""
     name, _, precision = name.partition("@")
     spec = encoders.named(name)
     emulated = precision == VNNI
@@ -129,15 +132,42 @@ def scores(name: str, options: argparse.Namespace) -> list[Score]:
     step = max(1, len(part.gold) // options.pairs)
     part = replace(part, **{field: getattr(part, field)[::step] for field in ("first", "second", "gold")})
     data = replace(data, parts={"dev": part})
-    sets = {
-        path.name: retrieval(path, options.queries, options.documents, options.words)
-        for path in sorted(options.dev.iterdir())
-        if path.is_dir()
-    }
-    texts = list(part.texts) + [t for judged, d in sets.values() for t in (*judged.queries.values(), *d.values())]
+    sets = collections(options)
+    texts = list(part.texts) + [t for judged, d in sets for t in (*judged.queries.values(), *d.values())]
     cache = options.cache and options.cache / (VNNI if emulated else "plain")
     vectors = vector_cache.encode(encoder, texts, cache, Progress())
-    return [sts.score(data, vectors), *(ndcg(*each, vectors) for each in sets.values())]
+    return [sts.score(data, vectors), *(ndcg(*each, vectors, vectors) for each in sets)], vectors
+
+
+def collections(options: argparse.Namespace) -> list[tuple[Judged, dict[str, str]]]:
+    """The development collections, each cut as the options say."""
+    return [
+        retrieval(path, options.queries, options.documents, options.words)
+        for path in sorted(options.dev.iterdir())
+        if path.is_dir()
+    ]
+
+
+def differences(before: list[Score], after: list[Score]) -> list[float]:
+    """Change, low and high of the mean over some sets."""
+    found = gate.compare(before, after).differences[-1]
+    return [round(x, 2) for x in (found.change, found.low, found.high)]
+
+
+def mixed(first: Vectors, other: Vectors, before: list[Score], options: argparse.Namespace) -> dict[str, Any]:
+    """What queries of the first encoder find in passages of the other one, and of both in turn; the converse too."""
+    ways = {
+        "queries of the first": (first, other),
+        "passages of the first": (other, first),
+        "every second passage of the first, queries of the first": (first, other, first),
+        "every second passage of the first, queries of the other": (other, other, first),
+    }
+    lines = {}
+    for way, vectors in ways.items():
+        found = [ndcg(*each, *vectors) for each in collections(options)]
+        mean = round(float(np.mean([each.value for each in found])), 2)
+        lines[way] = {"collections": mean, "less the first": differences(before, found)}
+    return lines
 
 
 def main() -> None:
@@ -152,25 +182,25 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=72, help="of a passage; more are cut")
     parser.add_argument("--device", default="cpu", help="vnni is for a CPU alone")
     parser.add_argument("--cache", type=Path)
+    parser.add_argument("--mixed", action="store_true")
     options = parser.parse_args()
     names = sorted(options.encoders, key=lambda name: name.endswith(f"@{VNNI}"))  # the patch is for good
-    found: dict[str, list[Score]] = {}
+    found: dict[str, tuple[list[Score], Vectors]] = {}
     lines: dict[str, Any] = {"pairs": options.pairs, "queries": options.queries, "documents": options.documents}
     for name in names:
         if name.endswith(f"@{VNNI}"):
             as_with_vnni()
-        found[name] = scores(name, options)
-        line: dict[str, Any] = {each.task: round(each.value, 2) for each in found[name]}
-        line["collections"] = round(float(np.mean([each.value for each in found[name][1:]])), 2)
+        found[name] = made, vectors = scores(name, options)
+        line: dict[str, Any] = {each.task: round(each.value, 2) for each in made}
+        line["collections"] = round(float(np.mean([each.value for each in made[1:]])), 2)
         if len(found) > 1:
-            before = found[options.encoders[0]]
+            before, its = found[options.encoders[0]]
             line["less the first"] = {
-                what: [round(x, 2) for x in (d.change, d.low, d.high)]
-                for what, d in (
-                    ("STSBenchmark-dev", gate.compare(before[:1], found[name][:1]).differences[0]),
-                    ("collections", gate.compare(before[1:], found[name][1:]).differences[-1]),
-                )
+                "STSBenchmark-dev": differences(before[:1], made[:1]),
+                "collections": differences(before[1:], made[1:]),
             }
+            if options.mixed:
+                line["mixed"] = mixed(its, vectors, before[1:], options)
         lines[Path(name).name] = line
         print(name, json.dumps(line), flush=True)
         options.out.write_text(json.dumps(lines | {"versions": result_files.versions()}, indent=1) + "\n", "utf-8")

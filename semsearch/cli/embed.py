@@ -13,7 +13,7 @@ from indexer import embedding
 from indexer.errors import DataError, UsageError
 from semsearch.cli import output
 from semsearch.cli.options import encoder_options, run_settings
-from semsearch.encoders import EncoderOverrides, choose
+from semsearch.encoders import EncoderOverrides, choose, in_bulk
 
 if TYPE_CHECKING:
     from indexer.embedding.encoder import Encoder
@@ -51,6 +51,7 @@ def command(
     spec = choose(settings, overrides)
     if raw:
         spec = replace(spec, template="{text}", query_template=None, demonstrations=(), normalize_text=False)
+    spec = in_bulk(spec, settings.device)
     lines = _lines(source)
     model = embedding.open_encoder(embedding.resolve(spec), device=settings.device, batch_tokens=settings.batch_tokens)
     _write(model, lines, target, not no_normalize)

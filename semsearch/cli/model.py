@@ -16,7 +16,7 @@ from semsearch import render
 from semsearch.cli import output
 from semsearch.cli.lazy import NearestGroup
 from semsearch.cli.options import encoder_options, json_option, run_settings
-from semsearch.encoders import EncoderOverrides, choose, describe
+from semsearch.encoders import EncoderOverrides, choose, describe, in_bulk
 
 
 @click.group(cls=NearestGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,7 +59,7 @@ def show(as_json: bool, overrides: EncoderOverrides) -> int:
     from indexer.embedding.about import about
 
     settings = run_settings(overrides)
-    found = about(choose(settings, overrides))
+    found = about(in_bulk(choose(settings, overrides), settings.device))
     value = {
         **describe(found.spec),
         "precision": found.spec.precision or embedding.default_precision(settings.device),

@@ -140,7 +140,8 @@ def test_precision(index, run, corpus):
     result = run("query", "--json", "--precision", "bf16", "boat")
     assert result.code == 0
     assert "bf16" in result.err
-    assert run("query", "--precision", "int8", "boat").code == 3
+    assert run("query", "--precision", "int8", "boat").code == 0
+    assert run("query", "--precision", "nf4", "boat").code == 3
 
 
 @pytest.mark.parametrize("command", [[], ["query"], ["similar"], ["get"]])

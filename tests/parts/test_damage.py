@@ -145,6 +145,21 @@ def test_a_shard_that_was_made_otherwise(made):
         made.folder.gather()
 
 
+def test_shards_of_machines_that_compute_in_other_numbers(made):
+    values = manifest(splitter=made.manifest.splitter, sparse=made.manifest.sparse).to_dict()
+
+    def say(precision):
+        spec = values["spec"] | {"precision": precision}
+        edit(about(made), manifest=values | {"precision": precision, "spec": spec})
+
+    for each in ("bf16", "fp16", "int8"):
+        say(each)
+        assert made.folder.gather().manifest.fingerprint == made.manifest.fingerprint
+    say("nf4")
+    with pytest.raises(MismatchError, match=rf"{data(made).name} was made with precision nf4, .* with fp32"):
+        made.folder.gather()
+
+
 def test_another_number_of_parts(made, tmp_path, bench):
     with pytest.raises(UsageError, match=r"has a run in 2 parts, and part 1/3 was asked for; give --shard I/2"):
         made.part("1/3")
