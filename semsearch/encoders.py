@@ -227,7 +227,7 @@ def rounding_note(made_by: EncoderSpec, used: EncoderSpec) -> str | None:
     """Return the remark on a query's precision that differs harmlessly from the index's; None where it does not."""
     if used.precision != made_by.precision and {used.precision, made_by.precision} <= set(COMPARABLE):
         return (
-            f"the index was made in {made_by.precision}, the query is encoded in {used.precision}: "
+            f"the index was made in {made_by.precision}, texts are encoded in {used.precision} now: "
             "ranks may differ a little"
         )
     return None

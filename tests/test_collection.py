@@ -89,7 +89,7 @@ def test_a_collection_in_int8_is_kept_where_the_device_has_none(folder, tmp_path
         assert [hit.score for hit in found] == pytest.approx([hit.score for hit in before], abs=0.02)
         assert (docs.spec.precision, docs.encoder.spec.precision) == ("int8", precision.default(torch.device("cpu")))
         assert len(said) == 1
-        assert "made in int8, the query is encoded in" in said[0]
+        assert "made in int8, texts are encoded in" in said[0]
         assert docs.doctor() == []
     with (
         Collection("docs", home=home, device="cpu", encoder=EncoderOverrides(precision="int8")) as docs,

@@ -69,7 +69,7 @@ def measure(name: str, collections: Sequence[Judged], data: Path, sparse: bool, 
         if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["key"] == key:
             continue
         result, _ = evaluation.retrieval([judged.name])
-        result = {**result, "name": name, "key": key}
+        result = {**result, "name": Path(name).stem, "key": key}
         if name == WORDS_ONLY:
             _only_words(result, judged)
         result_files.write(path, result)
