@@ -363,9 +363,10 @@ class Collection(InParts):
         wanted = encoder or EncoderOverrides()
         if isinstance(wanted, EncoderOverrides):
             wanted = encoders.choose(self.settings, wanted)
-        spec = embedding.resolve(encoders.in_bulk(wanted, self._runtime.device))
+        spec = embedding.resolve(wanted)
         if spec.fingerprint == self.spec.fingerprint:
             return None
+        spec = encoders.in_bulk(spec, self._runtime.device)
         weighed = Weights.kept(self.store) is not None
         before = reindexing.reindex(self._kept, lambda: self._runtime.open(spec), progress)
         settings = self.settings.override({"collection": before})

@@ -62,10 +62,11 @@ class Encoder:
         else:
             spec = encoders.named(name_or_spec) if isinstance(name_or_spec, str) else name_or_spec
             spec = spec if precision is None else replace(spec, precision=precision)
+        device = device or settings.device
         return cls(
             embedding.open_encoder(
-                embedding.resolve(encoders.in_bulk(spec, device or settings.device)),
-                device=device or settings.device,
+                embedding.resolve(encoders.in_bulk(spec, device)),
+                device=device,
                 batch_tokens=batch_tokens or settings.batch_tokens,
             )
         )

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from semsearch.evaluation.judged.queries import Judged
     from semsearch.evaluation.sentences.vector_cache import Vectors
 
+    Sets = list[tuple[Judged, dict[str, str]]]
+    """Collections: some queries with what answers them, and passages by name."""
+
 DEPTH, VNNI = 10, "vnni"
 
 
@@ -102,10 +105,9 @@ def retrieval(folder: Path, queries: int, documents: int, words: int) -> tuple[J
 
 def ndcg(judged: Judged, documents: dict[str, str], asked: Vectors, *made: Vectors) -> Score:
     """Score one collection: nDCG@10 of each query, ``asked``; its passages are of each of ``made`` in turn."""
-    names = list(documents)
-    q, d = unit(asked[judged.queries.values()]), unit(made[0][documents.values()])
-    for turn, vectors in enumerate(made):
-        d[turn :: len(made)] = unit(vectors[documents.values()])[turn :: len(made)]
+    names, rows = list(documents), np.arange(len(documents))
+    q = unit(asked[judged.queries.values()])
+    d = np.stack([unit(vectors[documents.values()]) for vectors in made])[rows % len(made), rows]
     run = {
         query: {names[i]: float(scores[i]) for i in np.argsort(-scores, kind="stable")[:DEPTH]}
         for query, scores in zip(judged.queries, q @ d.T, strict=True)
@@ -119,7 +121,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return made
 
 
-def scores(name: str, options: argparse.Namespace) -> tuple[list[Score], Vectors]:
+def scores(name: str, sets: Sets, options: argparse.Namespace) -> tuple[list[Score], Vectors]:
     """The sets' scores with one encoder, and the vectors of all texts."""
     name, _, precision = name.partition("@")
     spec = encoders.named(name)
@@ -132,14 +134,13 @@ def scores(name: str, options: argparse.Namespace) -> tuple[list[Score], Vectors
     step = max(1, len(part.gold) // options.pairs)
     part = replace(part, **{field: getattr(part, field)[::step] for field in ("first", "second", "gold")})
     data = replace(data, parts={"dev": part})
-    sets = collections(options)
     texts = list(part.texts) + [t for judged, d in sets for t in (*judged.queries.values(), *d.values())]
     cache = options.cache and options.cache / (VNNI if emulated else "plain")
     vectors = vector_cache.encode(encoder, texts, cache, Progress())
     return [sts.score(data, vectors), *(ndcg(*each, vectors, vectors) for each in sets)], vectors
 
 
-def collections(options: argparse.Namespace) -> list[tuple[Judged, dict[str, str]]]:
+def collections(options: argparse.Namespace) -> Sets:
     """The development collections, each cut as the options say."""
     return [
         retrieval(path, options.queries, options.documents, options.words)
@@ -154,7 +155,7 @@ def differences(before: list[Score], after: list[Score]) -> list[float]:
     return [round(x, 2) for x in (found.change, found.low, found.high)]
 
 
-def mixed(first: Vectors, other: Vectors, before: list[Score], options: argparse.Namespace) -> dict[str, Any]:
+def mixed(first: Vectors, other: Vectors, before: list[Score], sets: Sets) -> dict[str, Any]:
     """What queries of the first encoder find in passages of the other one, and of both in turn; the converse too."""
     ways = {
         "queries of the first": (first, other),
@@ -164,7 +165,7 @@ def mixed(first: Vectors, other: Vectors, before: list[Score], options: argparse
     }
     lines = {}
     for way, vectors in ways.items():
-        found = [ndcg(*each, *vectors) for each in collections(options)]
+        found = [ndcg(*each, *vectors) for each in sets]
         mean = round(float(np.mean([each.value for each in found])), 2)
         lines[way] = {"collections": mean, "less the first": differences(before, found)}
     return lines
@@ -185,12 +186,13 @@ def main() -> None:
     parser.add_argument("--mixed", action="store_true")
     options = parser.parse_args()
     names = sorted(options.encoders, key=lambda name: name.endswith(f"@{VNNI}"))  # the patch is for good
+    sets = collections(options)
     found: dict[str, tuple[list[Score], Vectors]] = {}
     lines: dict[str, Any] = {"pairs": options.pairs, "queries": options.queries, "documents": options.documents}
     for name in names:
         if name.endswith(f"@{VNNI}"):
             as_with_vnni()
-        found[name] = made, vectors = scores(name, options)
+        found[name] = made, vectors = scores(name, sets, options)
         line: dict[str, Any] = {each.task: round(each.value, 2) for each in made}
         line["collections"] = round(float(np.mean([each.value for each in made[1:]])), 2)
         if len(found) > 1:
@@ -200,7 +202,7 @@ def main() -> None:
                 "collections": differences(before[1:], made[1:]),
             }
             if options.mixed:
-                line["mixed"] = mixed(its, vectors, before[1:], options)
+                line["mixed"] = mixed(its, vectors, before[1:], sets)
         lines[Path(name).name] = line
         print(name, json.dumps(line), flush=True)
         options.out.write_text(json.dumps(lines | {"versions": result_files.versions()}, indent=1) + "\n", "utf-8")
