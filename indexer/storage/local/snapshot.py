@@ -131,7 +131,8 @@ class LocalSnapshot(CatalogSnapshot):
         found, full = [none(0, k)], []
         for query in queries:
             with self._reading() as catalog:
-                known: Known = self._shared.get("words", self.version, Known)
+                state = self.version, self._state  # a compaction changes what words say, and keeps the version
+                known: Known = self._shared.get("words", state, Known)
                 ids, scores, most = self._words.search(catalog.connection, query, k, self.generation, filter, known)
             found.append(best(np.array([ids], np.int64), np.array([scores], np.float32), k))
             full.append(most)

@@ -1,12 +1,13 @@
 """Stores that outlive their process: what another one finds there, and looking after them."""
 
+import numpy as np
 import pytest
 
 from indexer.errors import CollectionNotFound, LockedError
 from indexer.types import Waiting
 from tests.storage.contract.factories import FACTORIES, maintenance
 from tests.storage.contract.test_judgements import judged
-from tests.storage.contract.values import ENCODER, add, dense, embed, lexical, now, parsed, shown
+from tests.storage.contract.values import ENCODER, add, dense, embed, lexical, now, parsed, remove, shown
 
 
 @pytest.fixture(params=[factory for factory in FACTORIES if factory.reopen], ids=str)
@@ -90,3 +91,19 @@ def test_maintenance(store):
         store.snapshot()
     with pytest.raises(CollectionNotFound):
         store.judge([judged(1)])
+
+
+def test_what_a_snapshot_found_of_words_is_not_taken_for_those_after_a_compaction(store, reopen):
+    add(store, "/data/a", [f"walrus {n}" for n in range(4)])
+    add(store, "/data/b", ["walrus and piano", "piano", "meadow"])
+    remove(store, "/data/a")
+    with store.snapshot() as before:
+        maintenance(store).compact()
+        for query in ("walrus", "walrus piano", "meadow"):
+            before.lexical([query], 9)
+            with store.snapshot() as after, reopen().snapshot() as fresh:
+                assert before.version == after.version
+                found, expected = after.lexical([query], 9), fresh.lexical([query], 9)
+                np.testing.assert_array_equal(found.ids, expected.ids)
+                np.testing.assert_array_equal(found.scores, expected.scores)
+                np.testing.assert_array_equal(found.full, expected.full)

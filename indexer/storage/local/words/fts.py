@@ -49,7 +49,7 @@ passages. With fewer each query lets go of what the next one needs."""
 
 @dataclass
 class Known:
-    """What was found of expressions in one generation. Threads that look for the same find the same."""
+    """What was found of expressions in one state of the catalog. Threads that look for the same find the same."""
 
     holders: dict[str, int] = field(default_factory=dict)
     """Expression → passages that hold it."""
@@ -116,7 +116,7 @@ class Words(ABC):
             k: Results.
             generation: The commit to read at.
             only: The filter.
-            known: Remembers, for this generation, what was found of each expression.
+            known: Remembers, for this state of the catalog, what was found of each expression.
         """
         wanted = self.expressions(query)
         if not wanted:
