@@ -15,6 +15,7 @@ from indexer.embedding.spec import (
     EncoderSpec,
     Pooling,
     Precision,
+    comparable,
 )
 from indexer.errors import MismatchError, UsageError
 
@@ -215,7 +216,7 @@ def confirm(made_by: EncoderSpec, overrides: EncoderOverrides, mend: str) -> Enc
             f"the index was made by encoder {made_by.fingerprint}, and encoder {spec.fingerprint} cannot search it:"
             f"{lines}\n{mend}"
         )
-    if spec.precision != made_by.precision and not rounding_note(made_by, spec):
+    if not comparable(spec.precision, made_by.precision):
         raise MismatchError(
             f"the index was made in {made_by.precision} and {spec.precision} was asked for; only "
             f"{', '.join(COMPARABLE)} give vectors near enough to be compared\n{mend}"
@@ -224,8 +225,8 @@ def confirm(made_by: EncoderSpec, overrides: EncoderOverrides, mend: str) -> Enc
 
 
 def rounding_note(made_by: EncoderSpec, used: EncoderSpec) -> str | None:
-    """Return the remark on a query's precision that differs harmlessly from the index's; None where it does not."""
-    if used.precision != made_by.precision and {used.precision, made_by.precision} <= set(COMPARABLE):
+    """Return the remark on a query's precision that is not the index's, though comparable; None where it is."""
+    if used.precision != made_by.precision:
         return (
             f"the index was made in {made_by.precision}, texts are encoded in {used.precision} now: "
             "ranks may differ a little"

@@ -188,15 +188,15 @@ class InParts(Held):
 
     def _task(self, manifest: Manifest, destination: Destination) -> Task:
         """Return what workers on other machines have to know."""
-        from indexer import embedding
         from indexer.parts.ray_run import Task
 
-        spec, run = manifest.spec, self._runtime
+        spec, run, asked = manifest.spec, self._runtime, self._overrides.precision
+        open_encoder = partial(run.open, replace(spec, precision=asked)) if asked else partial(run.open_near, spec)
         return Task(
             destination,
             manifest.sparse,
             partial(making.splitter_for, spec, making.passage_tokens_of(manifest)),
-            partial(embedding.open_encoder, spec, device=run.device, batch_tokens=run.batch_tokens),
+            open_encoder,
             run.device is None or run.device.startswith("cuda"),
         )
 

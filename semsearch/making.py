@@ -35,6 +35,10 @@ class Runtime:
         """Return the encoder of a spec, loaded."""
         return embedding.open_encoder(spec, device=self.device, batch_tokens=self.batch_tokens)
 
+    def open_near(self, spec: EncoderSpec) -> Encoder:
+        """Return it in a precision that the device has, where it lacks the spec's and both may be compared."""
+        return self.open(embedding.nearest_precision(spec, self.device))
+
 
 def splitter_for(spec: EncoderSpec, passage_tokens: int) -> Splitter:
     """Return what cuts texts into passages as this encoder reads and counts them."""

@@ -1,5 +1,6 @@
 """Collection over a folder: what people write in Python."""
 
+import pickle
 import threading
 
 import pytest
@@ -9,6 +10,10 @@ from indexer.embedding import precision
 from indexer.embedding.hash_encoder import HashEncoder
 from indexer.embedding.spec import EncoderSpec
 from indexer.errors import PrecisionError
+from indexer.parts import ray_run
+from indexer.parts.folder import ShardFolder
+from indexer.parts.part import WHOLE
+from indexer.parts.produce import ThisProcess
 from semsearch import (
     Collection,
     CollectionNotFound,
@@ -96,6 +101,45 @@ def test_a_collection_in_int8_is_kept_where_the_device_has_none(folder, tmp_path
         pytest.raises(PrecisionError, match="precision int8 cannot be had"),
     ):
         docs.search("boat in a bay", mode="dense")
+
+
+def test_workers_of_a_cluster_take_another_precision_where_they_lack_a_collections(
+    folder, tmp_path, tiny_llama, monkeypatch
+):
+    """An index in int8 grows by what a machine without int8 embeds, unless a person asked for int8."""
+    home, opened = tmp_path / "home", []
+
+    class HereAlone(ray_run.RayWorkers):
+        """What a worker does with a task that was sent to it, in this process."""
+
+        def run(self, jobs):
+            task = pickle.loads(pickle.dumps(self._task))
+            opened.append(task.open_encoder())
+            here, made = ShardFolder(task.destination.folder), task.destination.manifest
+            yield from ThisProcess(here, WHOLE, made, task.open_splitter(), lambda: opened[-1]).run(jobs)
+
+    monkeypatch.setattr(ray_run, "RayWorkers", HereAlone)
+    chosen = EncoderOverrides(model=str(tiny_llama), precision="int8")
+    with Collection("docs", create=True, home=home, encoder=chosen, device="cpu") as made:
+        made.index_on_ray(folder)
+    assert opened[-1].spec.precision == "int8"
+    monkeypatch.setattr(precision, "available", lambda _: ["fp32", "bf16"])
+    (folder / "tea.md").write_text("# Tea\n\nPour the water over the leaves.\n")
+    with Collection("docs", home=home, device="cpu") as docs:
+        assert docs.index_on_ray(folder).report.new == 1
+        assert docs.spec.precision == "int8"
+        assert opened[-1].spec.precision == precision.default(torch.device("cpu"))
+        assert docs.search("leaves", mode="lexical")[0].path == str(folder / "tea.md")
+    (folder / "milk.md").write_text("# Milk\n\nWarm it slowly.\n")
+    with Collection("docs", home=home, device="cpu", encoder=EncoderOverrides(precision="bf16")) as docs:
+        docs.index_on_ray(folder)
+    assert opened[-1].spec.precision == "bf16"
+    (folder / "rice.md").write_text("# Rice\n\nRinse it three times.\n")
+    with (
+        Collection("docs", home=home, device="cpu", encoder=EncoderOverrides(precision="int8")) as docs,
+        pytest.raises(PrecisionError, match="precision int8 cannot be had"),
+    ):
+        docs.index_on_ray(folder)
 
 
 def test_an_encoder_can_be_shared(docs, folder, tmp_path):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from indexer.embedding.spec import COMPARABLE
+from indexer.embedding.spec import comparable
 from indexer.errors import PrecisionError
 
 if TYPE_CHECKING:
@@ -72,9 +72,10 @@ def has_int8(device: torch.device) -> bool:
 
 def nearest(spec: EncoderSpec, device: torch.device) -> EncoderSpec:
     """Return the spec in its own precision, or in the device's default where it lacks that and both may be compared."""
-    if spec.precision in (None, *available(device)) or spec.precision not in COMPARABLE:
+    own = default(device)
+    if spec.precision in (None, *available(device)) or not comparable(spec.precision, own):
         return spec
-    return replace(spec, precision=default(device))
+    return replace(spec, precision=own)
 
 
 def available(device: torch.device) -> list[Precision]:

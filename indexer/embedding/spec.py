@@ -25,6 +25,12 @@ COMPARABLE: tuple[Precision, ...] = ("fp32", "bf16", "fp16", "int8")
 Passages in int8 and queries in floats, or both among the passages, cost the default encoder nothing that could be seen
 (scripts/research/LOG.md)."""
 
+
+def comparable(one: Precision | None, other: Precision | None) -> bool:
+    """Return whether vectors that were computed in these precisions may be compared."""
+    return one == other or {one, other} <= set(COMPARABLE)
+
+
 DEFAULT_MODEL = "smollm2-135m"
 DEFAULT_ADAPTER = "default"
 RETIRED = ("sts", "search")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from indexer.embedding.spec import COMPARABLE
+from indexer.embedding.spec import comparable
 from indexer.errors import MismatchError
 
 if TYPE_CHECKING:
@@ -31,12 +31,10 @@ def check_alike(seen: Manifest, wanted: Manifest, what: str, whose: str, mend: s
 
 
 def _facts(seen: Manifest, wanted: Manifest) -> list[tuple[str, object, object]]:
-    precisions: tuple[object, object] = (seen.spec.precision, wanted.spec.precision)
-    if set(precisions) <= set(COMPARABLE):
-        precisions = ("comparable", "comparable")
+    ours, theirs = seen.spec.precision, wanted.spec.precision
     return [
         ("encoder", seen.fingerprint, wanted.fingerprint),
-        ("precision", *precisions),
+        ("precision", ours, ours if comparable(ours, theirs) else theirs),
         ("dimensions", seen.dim, wanted.dim),
         ("splitter", dict(seen.splitter), dict(wanted.splitter)),
         ("terms in a sparse index", seen.sparse, wanted.sparse),
