@@ -7,6 +7,7 @@ nothing but where each stands.
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import partial, reduce
@@ -54,19 +55,23 @@ class Known:
     holders: dict[str, int] = field(default_factory=dict)
     """Expression → passages that hold it."""
     _common: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def common_scores(
         self, expression: str, look: Callable[[], tuple[np.ndarray, np.ndarray]]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return (ids, scores) of a common expression; those used longest ago are let go where they grow too many."""
-        found = self._common.pop(expression, None)
-        new = found is None
-        if found is None:
-            ids, scores = look()
-            found = ids.astype(np.int32 if not len(ids) or ids[-1] < 1 << 31 else np.int64), scores.astype(np.float32)
-        self._common[expression] = found
-        while new and len(self._common) > 1 and sum(len(ids) for ids, _ in list(self._common.values())) > KEPT:
-            self._common.pop(next(iter(self._common)), None)
+        with self._lock:
+            found = self._common.pop(expression, None)
+            if found is not None:
+                self._common[expression] = found  # the last one now
+                return found
+        ids, scores = look()
+        found = ids.astype(np.int32 if not len(ids) or ids[-1] < 1 << 31 else np.int64), scores.astype(np.float32)
+        with self._lock:
+            self._common[expression] = found
+            while len(self._common) > 1 and sum(len(ids) for ids, _ in self._common.values()) > KEPT:
+                del self._common[next(iter(self._common))]
         return found
 
 
