@@ -3,5 +3,4 @@
 # needs it).
 extra=test
 . "$(dirname "$0")/environment.sh"
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"   # files in the order of tests/conftest.py
