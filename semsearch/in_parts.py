@@ -95,6 +95,8 @@ class InParts(Held):
         sparse: bool = False,
         force: bool = False,
         checksum: bool = False,
+        index_plan: str | None = None,
+        index_recall: float | None = None,
         progress: Progress = silent,
     ) -> Merged:
         """Do what ``index`` does on the machines of a Ray cluster: an encoder on each GPU, or on each core.
@@ -113,6 +115,8 @@ class InParts(Held):
             sparse: Give a new collection a sparse index of the model's terms.
             force: Index ``/`` or the home folder all the same.
             checksum: Look at the bytes of every file.
+            index_plan: As for ``index``.
+            index_recall: As for ``index``.
             progress: Called with what happens.
 
         Raises:
@@ -126,10 +130,12 @@ class InParts(Held):
         from indexer.parts.ray_run import RayWorkers
         from indexer.parts.together import update_together
 
+        making.check_index(index_plan)
         place = self.settings.place()
         if shards is None and is_url(place):
             self._check_new(roots_of(paths))
             with self._to_write(passage_tokens, sparse, dry_run=False) as store:
+                making.ask_for_index(store, index_plan, index_recall)
                 into = OneCollection(partial(storage.open_store, place))
                 workers = RayWorkers(self._task(store.manifest, into), address)
                 with store.snapshot() as snapshot:
@@ -141,12 +147,19 @@ class InParts(Held):
         manifest, _ = self._made_with(folder, paths, passage_tokens, sparse)
         workers = RayWorkers(self._task(manifest, Shards(folder.path, manifest, WHOLE)), address)
         made = self._make(folder, WHOLE, manifest, paths, workers, options, force, checksum, progress)
-        merged = self.merge(folder.path, progress=progress)
+        merged = self.merge(folder.path, index_plan=index_plan, index_recall=index_recall, progress=progress)
         if shards is None:
             folder.delete()
         return replace(merged, report=replace(merged.report, embedded=made.embedded, tokens=made.tokens))
 
-    def merge(self, shards: str | os.PathLike[str] | None = None, *, progress: Progress = silent) -> Merged:
+    def merge(
+        self,
+        shards: str | os.PathLike[str] | None = None,
+        *,
+        index_plan: str | None = None,
+        index_recall: float | None = None,
+        progress: Progress = silent,
+    ) -> Merged:
         """Take the shards of all finished parts into the collection, which is made where there is none.
 
         The collection is then as ``index`` would have made it. It can be done again at any time, in whole or after more
@@ -154,16 +167,19 @@ class InParts(Held):
 
         Args:
             shards: Folder of the shards; None: the one within the home.
+            index_plan: As for ``index``.
+            index_recall: As for ``index``.
             progress: Called with what happens.
 
         Raises:
-            UsageError: There are no finished parts, or they do not belong together.
+            UsageError: There are no finished parts, or they do not belong together; or no such index can be built.
             MismatchError: The collection, or a part, was made by another encoder.
             DataError: A shard is damaged or missing: nothing was changed.
             LockedError: Another process writes to the collection.
         """
         from indexer.parts.merge import merge
 
+        making.check_index(index_plan)
         folder = self.shards(shards)
         gathered = folder.gather()
         if self._store is None:
@@ -172,6 +188,7 @@ class InParts(Held):
             manifest = replace(gathered.manifest, words=WORDS, format=FORMAT, created=moment())
             self._hold(storage.create_store(self.settings.place(), manifest, index_device=self._runtime.index_device))
         try:
+            making.ask_for_index(self.store, index_plan, index_recall)
             report = merge(self.store, folder, gathered, progress)
         except SemsearchError:
             self._discard_if_empty()

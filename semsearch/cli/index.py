@@ -10,7 +10,15 @@ import click
 
 from semsearch import render
 from semsearch.cli import output, summary
-from semsearch.cli.options import collection_options, gather, json_option, read_options, shards_option
+from semsearch.cli.options import (
+    collection_options,
+    gather,
+    index_plan_option,
+    index_recall_option,
+    json_option,
+    read_options,
+    shards_option,
+)
 from semsearch.cli.progress import Reporter
 
 if TYPE_CHECKING:
@@ -72,16 +80,8 @@ HOW_OPTIONS = [
     click.option("--sparse", is_flag=True, help="Make the collection with a sparse index of the model's terms too."),
     click.option("--force", is_flag=True, help="Index / or the home folder all the same."),
     click.option("--checksum", is_flag=True, help="Look at the bytes of every file, whatever size and times say."),
-    click.option(
-        "--index-plan",
-        metavar="FACTORY",
-        help="Index of the vectors, by FAISS's name, as HNSW32,SQ8; auto [default]: chosen by size and memory.",
-    ),
-    click.option(
-        "--index-recall",
-        type=click.FloatRange(min=0, max=1, min_open=True),
-        help="Share of the ten nearest that a search is to find [default: 0.95].",
-    ),
+    index_plan_option,
+    index_recall_option,
     click.option("--dry-run", is_flag=True, help="Read and split only: passages, tokens and the time it would take."),
     click.option(
         "--shard",
@@ -129,6 +129,10 @@ def _check(paths: tuple[str, ...], how: _How) -> None:
     """Refuse options that do not go together."""
     if how.shard is not None and how.ray is not None:
         raise click.UsageError("--shard makes one part in this process, --ray all of them on a cluster: give one")
+    if how.shard is not None and (how.index_plan is not None or how.index_recall is not None):
+        raise click.UsageError(
+            "the index is built of all parts: give --index-plan and --index-recall to semsearch merge"
+        )
     if how.shard is None and how.ray is None:
         if how.shards is not None:
             raise click.UsageError("--shards is the folder of shards; make some with --shard I/N or --ray")
@@ -161,7 +165,14 @@ def _on_ray(
 ) -> int:
     """Do everything on a cluster."""
     with Reporter() as progress:
-        merged = docs.index_on_ray(paths, address, progress=progress, **how.in_parts(options))
+        merged = docs.index_on_ray(
+            paths,
+            address,
+            index_plan=how.index_plan,
+            index_recall=how.index_recall,
+            progress=progress,
+            **how.in_parts(options),
+        )
     output.value(render.report_value(merged.report, dry_run=False), render.report(merged.report), as_json)
     return summary.warn_of_merge(merged)
 

@@ -106,6 +106,16 @@ shards_option = click.option(
     metavar="DIR",
     help="Folder of the shards, the same for all parts [default: in the home].",
 )
+index_plan_option = click.option(
+    "--index-plan",
+    metavar="FACTORY",
+    help="Index of the vectors, by FAISS's name, as HNSW32,SQ8; auto [default]: chosen by size and memory.",
+)
+index_recall_option = click.option(
+    "--index-recall",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    help="Share of the ten nearest that a search is to find [default: 0.95].",
+)
 index_device_option = click.option(
     "--index-device",
     type=Choice(["auto", "cpu", "cuda"]),

@@ -44,6 +44,16 @@ def test_shards_lie_in_the_home_unless_a_folder_is_named(run, shard):
     assert run("collection", "list", "--json").json == ["default"]
 
 
+def test_a_merge_builds_the_index_that_is_asked_for(run, shard, tmp_path):
+    shard("1/1", "--shards", tmp_path / "s")
+    assert run("merge", "--index-plan", "HNSW8,SQ8", "--index-recall", 0.9, tmp_path / "s").code == 0
+    found = run("status", "--json").json[0]["index"]
+    assert (found["plan"], found["asked"], found["rows"]) == ("HNSW8,SQ8", 0.9, 4)
+    for bad in ("magic", "RR576,IVF4,RaBitQfs4"):
+        assert run("merge", "-c", "new", "--index-plan", bad, tmp_path / "s").code == 2
+    assert run("collection", "list", "--json").json == ["default"]
+
+
 def test_unfinished_parts_are_named(run, shard):
     shard("2/3")
     merged = run("merge", "--json")
@@ -77,6 +87,8 @@ def test_a_person_reads_what_a_part_did(run, corpus, tmp_path):
         (["--shard", "1/2", "--dry-run"], "--shard and --ray go neither with --dry-run nor with standard input"),
         (["--shard", "1/2", "-"], "--shard and --ray go neither with --dry-run nor with standard input"),
         (["--shard", "1/2", "--ray", "auto"], "--shard makes one part in this process, --ray all of them on a cluster"),
+        (["--shard", "1/2", "--index-plan", "HNSW8,SQ8"], "give --index-plan and --index-recall to semsearch merge"),
+        (["--shard", "1/2", "--index-recall", "0.9"], "give --index-plan and --index-recall to semsearch merge"),
         (["--ray", "somewhere"], "'somewhere' is no address of a Ray cluster"),
     ],
 )

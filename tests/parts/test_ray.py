@@ -168,10 +168,11 @@ def test_what_an_actor_raises_is_raised_here(ray, many):
 def test_a_person_indexes_on_ray(ray, corpus):
     """What was written on the way is gone in the end; the run after it has nothing to do, and asks no cluster."""
     with Collection("many", create=True, encoder=EncoderOverrides(model="hash:64")) as docs:
-        first = docs.index_on_ray(corpus)
+        first = docs.index_on_ray(corpus, index_plan="HNSW8,SQ8")
         again = docs.index_on_ray(corpus, "nowhere:1")
         assert (first.report.new, first.report.embedded) == (21, 61)  # 18 boats, 39 people, 2 of a.md, 2 of page.html
         assert (again.report.new, again.report.embedded, again.report.unchanged) == (0, 0, 22)
+        assert docs.status().index.factory == "HNSW8,SQ8"
         assert [hit.path for hit in docs.search("Überfahrt nach Köln", k=1)] == [str(corpus / "a.md")]
         assert not list((docs.settings.root / ".ray").iterdir())
 
