@@ -7,8 +7,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# Tests that kill a process fork one, and threads of torch do not survive that. It is read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-"""Tests that kill a process fork one, and threads of torch do not survive that. It is read when torch is imported."""
 
 LONGEST = ("evaluation/test_default_model.py", "cli/test_models.py", "parts/test_ray.py", "storage/local/test_crash.py")
 """Files that take minutes. They are begun first, so that no process is left alone with one when the others are done."""
