@@ -127,7 +127,7 @@ def test_reindexing_cranfield_embeds_exactly_what_changed(shared_data, tmp_path)
     reindex = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(reindex)
     with gzip.open(shared_data / "retrieval" / "cranfield" / "corpus.jsonl.gz", "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file][:30]
+        rows = [json.loads(line) for line in file][:33]
     result = reindex.check(tmp_path, rows, [])
     assert result["exact"], json.dumps(result, indent=1)
     assert [step["files"]["changed"] for step in result["steps"]] == [0, 0, 10, 0, 0]

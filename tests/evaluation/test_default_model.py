@@ -35,8 +35,8 @@ def loaded(shared_data: Path) -> list[Data]:
     return runner.load(["STSBenchmark-dev"], shared_data, quick=True)
 
 
-def opened(spec: EncoderSpec, batch_tokens: int | None = None) -> Encoder:
-    return embedding.open_encoder(embedding.resolve(spec), device="cpu", batch_tokens=batch_tokens)
+def opened(spec: EncoderSpec) -> Encoder:
+    return embedding.open_encoder(embedding.resolve(spec), device="cpu")
 
 
 class Stored(HashEncoder):
@@ -130,10 +130,12 @@ def some_queries(collection: Path, to: Path, every: int, share: int) -> None:
     (to / "qrels").mkdir(parents=True)
     queries = [json.loads(line) for line in (collection / "queries.jsonl").open(encoding="utf-8")][::every]
     judged = [line.split("\t") for line in (collection / "qrels" / "test.tsv").open(encoding="utf-8")]
-    judged = [judged[0], *(row for row in judged if row[0] in {query["_id"] for query in queries})]
+    asked = {query["_id"] for query in queries}
+    relevant = {document for query, document, *_ in judged if query in asked}
     with gzip.open(collection / "corpus.jsonl.gz", "rt", encoding="utf-8") as file:
-        documents = [row for row in map(json.loads, file) if row["_id"] in {row[1] for row in judged}][::share]
-    judged = [judged[0], *(row for row in judged if row[1] in {document["_id"] for document in documents})]
+        documents = [row for row in map(json.loads, file) if row["_id"] in relevant][::share]
+    kept = {document["_id"] for document in documents}
+    judged = [judged[0], *(row for row in judged if row[0] in asked and row[1] in kept)]
     for name, rows in (("queries", queries), ("corpus", documents)):
         (to / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
     (to / "qrels" / "test.tsv").write_text("".join("\t".join(row) for row in judged), encoding="utf-8")
