@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from indexer import embedding, storage
+from indexer import storage
 from indexer.closing import Closing
 from indexer.errors import CollectionNotFound, MismatchError, SemsearchError, StoreError, UsageError
 from semsearch import encoders, making, stores
@@ -206,9 +206,7 @@ class Held(Closing):
 
     def _encoder_of(self, made_by: EncoderSpec) -> Backend:
         spec = encoders.confirm(made_by, self._overrides, making.mend(self.settings))
-        if self._overrides.precision is None:
-            spec = embedding.nearest_precision(spec, self._runtime.device)
-        encoder = self._load(spec)
+        encoder = self._load(self._runtime.near(spec, self._overrides.precision))
         if remark := encoders.rounding_note(made_by, encoder.spec):
             self._note(remark)
         return encoder

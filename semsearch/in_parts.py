@@ -130,10 +130,10 @@ class InParts(Held):
         from indexer.parts.ray_run import RayWorkers
         from indexer.parts.together import update_together
 
-        making.check_index(index_plan)
         place = self.settings.place()
         if shards is None and is_url(place):
             self._check_new(roots_of(paths))
+            making.check_index(index_plan)
             with self._to_write(passage_tokens, sparse, dry_run=False) as store:
                 making.ask_for_index(store, index_plan, index_recall)
                 into = OneCollection(partial(storage.open_store, place))
@@ -145,6 +145,7 @@ class InParts(Held):
                     return Merged(report, (), snapshot.counts().pending)
         folder = self.shards(self.settings.root / ON_RAY / self.name if shards is None else shards)
         manifest, _ = self._made_with(folder, paths, passage_tokens, sparse)
+        making.check_index(index_plan, manifest.dim)  # not after all is embedded
         workers = RayWorkers(self._task(manifest, Shards(folder.path, manifest, WHOLE)), address)
         made = self._make(folder, WHOLE, manifest, paths, workers, options, force, checksum, progress)
         merged = self.merge(folder.path, index_plan=index_plan, index_recall=index_recall, progress=progress)
@@ -207,13 +208,12 @@ class InParts(Held):
         """Return what workers on other machines have to know."""
         from indexer.parts.ray_run import Task
 
-        spec, run, asked = manifest.spec, self._runtime, self._overrides.precision
-        open_encoder = partial(run.open, replace(spec, precision=asked)) if asked else partial(run.open_near, spec)
+        spec, run = manifest.spec, self._runtime
         return Task(
             destination,
             manifest.sparse,
             partial(making.splitter_for, spec, making.passage_tokens_of(manifest)),
-            open_encoder,
+            partial(run.open_near, spec, self._overrides.precision),
             run.device is None or run.device.startswith("cuda"),
         )
 

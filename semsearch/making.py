@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from indexer import embedding
@@ -15,7 +15,7 @@ from indexer.storage.manifest import Manifest
 from semsearch import encoders, stores
 
 if TYPE_CHECKING:
-    from indexer.embedding.spec import EncoderSpec
+    from indexer.embedding.spec import EncoderSpec, Precision
     from indexer.storage.store import Store
     from semsearch.encoders import EncoderOverrides
     from semsearch.settings import Settings
@@ -35,9 +35,13 @@ class Runtime:
         """Return the encoder of a spec, loaded."""
         return embedding.open_encoder(spec, device=self.device, batch_tokens=self.batch_tokens)
 
-    def open_near(self, spec: EncoderSpec) -> Encoder:
-        """Return it in a precision that the device has, where it lacks the spec's and both may be compared."""
-        return self.open(embedding.nearest_precision(spec, self.device))
+    def near(self, spec: EncoderSpec, asked: Precision | None) -> EncoderSpec:
+        """Return the spec in the precision asked for, else in its own, else in the device's if both may be compared."""
+        return replace(spec, precision=asked) if asked else embedding.nearest_precision(spec, self.device)
+
+    def open_near(self, spec: EncoderSpec, asked: Precision | None) -> Encoder:
+        """Return the encoder of a spec as ``near`` has it, loaded."""
+        return self.open(self.near(spec, asked))
 
 
 def splitter_for(spec: EncoderSpec, passage_tokens: int) -> Splitter:
@@ -113,10 +117,10 @@ def splitter_of(manifest: Manifest) -> Splitter:
     return splitter_for(manifest.spec, passage_tokens_of(manifest))
 
 
-def check_index(plan: str | None) -> None:
-    """Raise UsageError where no index can be built by this plan, before anything is done."""
+def check_index(plan: str | None, dim: int | None = None) -> None:
+    """Raise UsageError where no index can be built by this plan, of vectors of ``dim`` numbers if that is known."""
     if plan is not None and plan != planner.AUTO:
-        planner.Shape.of(plan)
+        planner.Shape.of(plan, dim)
 
 
 def ask_for_index(store: Store, plan: str | None, recall: float | None) -> None:

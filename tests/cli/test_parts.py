@@ -1,6 +1,7 @@
 """``semsearch index --shard`` and ``semsearch merge``: from several shells to one collection."""
 
 import json
+import sys
 
 import pytest
 
@@ -126,9 +127,14 @@ def test_another_encoder(run, shard, corpus, tmp_path):
     assert "merge into another collection (--collection)" in refused.err
 
 
-def test_ray_that_is_not_installed(run, corpus, monkeypatch):
-    import sys
+def test_a_plan_that_does_not_fit_the_vectors_is_refused_before_ray_embeds_them(run, corpus, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    refused = run("index", "--model", "hash:64", corpus, "--index-plan", "RR576,IVF4,RaBitQfs4", "--ray")
+    assert refused.code == 2
+    assert "turns 576 dimensions; the vectors have 64" in refused.err
 
+
+def test_ray_that_is_not_installed(run, corpus, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     refused = run("index", "--model", "hash:64", corpus, "--ray")
     assert refused.code == 2
